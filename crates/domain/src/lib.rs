@@ -1,1 +1,55 @@
+//! The rules of Berth: no I/O, no clock, no async. Builds for WebAssembly, so that a page computes what one can do
+//! next by the same rule that the server enforces.
+//!
+//! One file a capability; the words are those of the glossary in docs/ARCHITECTURE.md.
 
+pub mod access;
+pub mod certificates;
+pub mod environments;
+pub mod events;
+pub mod hosts;
+pub mod ids;
+pub mod instructions;
+pub mod interval;
+pub mod labels;
+pub mod machines;
+pub mod people;
+pub mod reservations;
+pub mod sessions;
+pub mod tokens;
+
+/// A state or word that was read from outside (database, wire, form) and is none of the known ones.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{word}' is no {kind}; known are: {known}")]
+pub struct UnknownWord {
+    pub kind: &'static str,
+    pub word: String,
+    pub known: String,
+}
+
+/// Declares an enum of plain words with one spelling for database, wire, API and page.
+#[macro_export]
+macro_rules! words {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident ($kind:literal) { $($(#[$vmeta:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        $vis enum $name { $($(#[$vmeta])* #[serde(rename = $word)] $variant),+ }
+        impl $name {
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+            /// The one spelling, in the database, on the wire, in the API and on pages.
+            pub fn word(self) -> &'static str { match self { $($name::$variant => $word),+ } }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.word()) }
+        }
+        impl std::str::FromStr for $name {
+            type Err = $crate::UnknownWord;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($word => Ok($name::$variant),)+
+                    other => Err($crate::UnknownWord { kind: $kind, word: other.chars().take(64).collect(), known: [$($word),+].join(", ") }),
+                }
+            }
+        }
+    };
+}

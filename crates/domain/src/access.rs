@@ -1,0 +1,159 @@
+//! Authorisation as a value: an [`Actor`] asks for an [`Action`] and gets a [`Permit`], without which no call of the
+//! store can be made. The table of who may do what is [`Action::rule`], and a test walks every route against it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{PersonId, TenantId},
+    people::Role,
+    tokens::Scope,
+};
+
+crate::words! {
+    /// One thing that can be asked for. A route names exactly one.
+    pub enum Action ("action") {
+        MachinesRead = "machines:read",
+        MachinesManage = "machines:manage",
+        ReservationsRead = "reservations:read",
+        ReservationsCreate = "reservations:create",
+        ReservationsChange = "reservations:change",
+        SessionsRead = "sessions:read",
+        SessionsUse = "sessions:use",
+        SessionsEnd = "sessions:end",
+        HostsRead = "hosts:read",
+        HostsManage = "hosts:manage",
+        ZeroCertificatesManage = "zero-certificates:manage",
+        InstructionsRead = "instructions:read",
+        InstructionsRun = "instructions:run",
+        PeopleRead = "people:read",
+        PeopleManage = "people:manage",
+        TokensOwn = "tokens:own",
+        AccountOwn = "account:own",
+        AuditRead = "audit:read",
+        EventsRead = "events:read",
+        MetricsRead = "metrics:read",
+    }
+}
+
+/// Whose things a permit covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Only things that belong to the actor.
+    Own,
+    /// Everything in the tenant.
+    Tenant,
+}
+
+/// Who may do it to their own things, and who to everybody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// The least role that may do it to what is its own; `None` where nothing of the kind belongs to one person.
+    pub own: Option<Role>,
+    /// The least role that may do it to everything in the tenant; `None` where nobody may.
+    pub tenant: Option<Role>,
+    /// The least scope that a token needs.
+    pub scope: Scope,
+}
+
+impl Action {
+    pub fn rule(self) -> Rule {
+        use Role::{Admin, Engineer, Manager};
+        let rule = |own, tenant, scope| Rule { own, tenant, scope };
+        match self {
+            Action::MachinesRead | Action::ReservationsRead | Action::EventsRead | Action::PeopleRead => {
+                rule(None, Some(Engineer), Scope::Read)
+            }
+            Action::MachinesManage => rule(None, Some(Admin), Scope::All),
+            Action::ReservationsCreate => rule(Some(Engineer), Some(Manager), Scope::Use),
+            Action::ReservationsChange => rule(Some(Engineer), Some(Manager), Scope::Use),
+            Action::SessionsRead => rule(Some(Engineer), Some(Manager), Scope::Read),
+            // A terminal shows what its owner does: not even an admin enters another person's session.
+            Action::SessionsUse => rule(Some(Engineer), None, Scope::Use),
+            Action::SessionsEnd => rule(Some(Engineer), Some(Manager), Scope::Use),
+            Action::HostsRead => rule(None, Some(Engineer), Scope::Read),
+            Action::HostsManage | Action::ZeroCertificatesManage | Action::InstructionsRun | Action::PeopleManage => {
+                rule(None, Some(Admin), Scope::All)
+            }
+            Action::InstructionsRead => rule(None, Some(Admin), Scope::Read),
+            Action::TokensOwn | Action::AccountOwn => rule(Some(Engineer), None, Scope::All),
+            Action::AuditRead => rule(None, Some(Manager), Scope::Read),
+            Action::MetricsRead => rule(None, Some(Admin), Scope::Read),
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    pub tenant: TenantId,
+    pub person: PersonId,
+    pub role: Role,
+    /// [`Scope::All`] for a browser's session.
+    pub scope: Scope,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    #[error("this needs the role {need} ({action}); yours is {have}. Ask an admin of your tenant.")]
+    Role { action: Action, need: Role, have: Role },
+    #[error("this token's scope is '{have}', and {action} needs '{need}'. Make a token with that scope.")]
+    Scope { action: Action, need: Scope, have: Scope },
+    #[error("{action} is only for what is your own")]
+    NotOwn { action: Action },
+}
+
+/// The right to do one thing in one tenant. Made by [`Actor::permit`] or, for what the server itself does, by
+/// [`Permit::system`]; every call of the store takes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    tenant: TenantId,
+    person: Option<PersonId>,
+    action: Option<Action>,
+    reach: Reach,
+}
+
+impl Actor {
+    /// The permit for `action`, or why not.
+    pub fn permit(&self, action: Action) -> Result<Permit, Denied> {
+        let rule = action.rule();
+        if self.scope < rule.scope {
+            return Err(Denied::Scope { action, need: rule.scope, have: self.scope });
+        }
+        let may = |least: Option<Role>| least.is_some_and(|least| self.role >= least);
+        let reach = if may(rule.tenant) {
+            Reach::Tenant
+        } else if may(rule.own) {
+            Reach::Own
+        } else {
+            let need = rule.own.or(rule.tenant).unwrap_or(Role::Admin);
+            return Err(Denied::Role { action, need, have: self.role });
+        };
+        Ok(Permit { tenant: self.tenant, person: Some(self.person), action: Some(action), reach })
+    }
+}
+
+impl Permit {
+    /// What the server does of itself in a tenant: reconcilers, agents' reports.
+    pub fn system(tenant: TenantId) -> Self {
+        Permit { tenant, person: None, action: None, reach: Reach::Tenant }
+    }
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+    /// Who acts; `None` is the server itself.
+    pub fn person(&self) -> Option<PersonId> {
+        self.person
+    }
+    pub fn reach(&self) -> Reach {
+        self.reach
+    }
+    /// Refuses if the thing is `owner`'s and the permit covers only the actor's own.
+    pub fn check_owner(&self, owner: PersonId) -> Result<(), Denied> {
+        match (self.reach, self.action) {
+            (Reach::Tenant, _) => Ok(()),
+            (Reach::Own, _) if self.person == Some(owner) => Ok(()),
+            (Reach::Own, Some(action)) => Err(Denied::NotOwn { action }),
+            (Reach::Own, None) => Err(Denied::NotOwn { action: Action::AccountOwn }),
+        }
+    }
+}
