@@ -1,1 +1,27 @@
+//! The schema, step by step, up and down, on SQLite and PostgreSQL.
+//!
+//! Plain SQL with a few words that differ between the two ([`dialect`]): what the database itself has to guarantee
+//! (no overlap, unique names, one use) is easier to trust when it is read as the database reads it.
+//! Times are `_ms` columns: milliseconds since 1970 in UTC. Ids are UUIDs (16-byte blobs on SQLite).
 
+use sea_orm_migration::prelude::*;
+
+mod dialect;
+mod m0001_people;
+mod m0002_hosts;
+mod m0003_reservations;
+mod m0004_instructions;
+
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m0001_people::Migration),
+            Box::new(m0002_hosts::Migration),
+            Box::new(m0003_reservations::Migration),
+            Box::new(m0004_instructions::Migration),
+        ]
+    }
+}

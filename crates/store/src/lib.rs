@@ -1,1 +1,181 @@
+//! The database: entities and queries, a file a resource. The only place with SQL.
+//!
+//! Reading calls take [`Store::read`]'s connection; changing ones a [`Tx`], which [`Store::begin`] starts and
+//! [`Tx::commit`] ends, so that a change of state and its event are one transaction. Every call that touches a
+//! tenant's things takes a [`domain::access::Permit`].
 
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+
+pub mod audit;
+mod convert;
+pub mod events;
+pub mod tenants;
+
+pub use convert::Corrupt;
+pub use migrations::Migrator;
+
+/// What can go wrong with the database itself. What a caller did wrong is said by each call's own return type.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database: {0}")]
+    Database(#[from] DbErr),
+    #[error("the database holds {0}")]
+    Corrupt(#[from] Corrupt),
+    #[error("'{0}' is no database address: use sqlite:FILE or postgres://USER@HOST/NAME")]
+    BadUrl(String),
+}
+
+impl StoreError {
+    /// Whether trying again at once may help: a deadlock, a serialisation failure, or a busy database.
+    pub fn is_transient(&self) -> bool {
+        let text = match self {
+            StoreError::Database(error) => error.to_string(),
+            StoreError::Corrupt(_) | StoreError::BadUrl(_) => return false,
+        };
+        ["40P01", "40001", "deadlock", "database is locked"].iter().any(|sign| text.contains(sign))
+    }
+    /// Whether the database's disk is full.
+    pub fn is_full(&self) -> bool {
+        let text = self.to_string();
+        ["database or disk is full", "53100", "No space left"].iter().any(|sign| text.contains(sign))
+    }
+    /// Whether the no-overlap rule (D1) refused a write.
+    pub fn is_overlap(&self) -> bool {
+        self.to_string().contains("sessions_no_overlap")
+    }
+}
+
+/// How to reach the database.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// `sqlite:FILE` or `postgres://…`. May hold a password: never logged.
+    pub url: String,
+    /// Connections for reading (SQLite) or in all (PostgreSQL).
+    pub max_connections: u32,
+}
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    read: DatabaseConnection,
+    /// On SQLite one connection, so that writers queue here in order and never meet a busy database; on PostgreSQL the
+    /// same pool as `read`.
+    write: DatabaseConnection,
+    backend: DbBackend,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("backend", &self.backend).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Connects; makes an SQLite file that is not there.
+    pub async fn connect(options: &StoreOptions) -> Result<Self, StoreError> {
+        if let Some(path) = options.url.strip_prefix("sqlite:") {
+            let url = format!("sqlite:{}?mode=rwc", path.trim_start_matches("//"));
+            let connect = |connections: u32| {
+                let mut with = ConnectOptions::new(url.clone());
+                with.max_connections(connections)
+                    .min_connections(1)
+                    .acquire_timeout(Duration::from_secs(10))
+                    .sqlx_logging(false)
+                    .test_before_acquire(false)
+                    .map_sqlx_sqlite_opts(|o| {
+                        o.journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
+                            .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Normal)
+                            .busy_timeout(Duration::from_secs(5))
+                            .foreign_keys(true)
+                            .pragma("cache_size", "-65536")
+                            .pragma("temp_store", "memory")
+                    });
+                Database::connect(with)
+            };
+            let write = connect(1).await?;
+            let read = connect(options.max_connections.max(1)).await?;
+            return Ok(Self { read, write, backend: DbBackend::Sqlite });
+        }
+        if !options.url.starts_with("postgres:") && !options.url.starts_with("postgresql:") {
+            return Err(StoreError::BadUrl(options.url.split(':').next().unwrap_or_default().to_owned() + ":…"));
+        }
+        let mut with = ConnectOptions::new(options.url.clone());
+        with.max_connections(options.max_connections.max(2))
+            .acquire_timeout(Duration::from_secs(10))
+            .sqlx_logging(false)
+            .test_before_acquire(false);
+        let pool = Database::connect(with).await?;
+        Ok(Self { read: pool.clone(), write: pool, backend: DbBackend::Postgres })
+    }
+
+    /// Brings the schema up to this build's.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        Ok(Migrator::up(&self.write, None).await?)
+    }
+
+    /// Whether the schema is this build's.
+    pub async fn is_migrated(&self) -> Result<bool, StoreError> {
+        Ok(Migrator::get_pending_migrations(&self.write).await?.is_empty())
+    }
+
+    pub fn backend(&self) -> DbBackend {
+        self.backend
+    }
+
+    /// For calls that only read.
+    pub fn read(&self) -> &DatabaseConnection {
+        &self.read
+    }
+
+    /// Begins a change. On SQLite it takes the writer's lock at once (BEGIN IMMEDIATE): a deferred one ignores
+    /// the busy timeout when it turns into a writer.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        Ok(Tx { inner: self.write.begin_with_options(options).await? })
+    }
+
+    /// A copy of the SQLite database in `file`, consistent while the server runs.
+    pub async fn backup(&self, file: &std::path::Path) -> Result<(), StoreError> {
+        let statement = sea_orm::Statement::from_sql_and_values(
+            self.backend,
+            "vacuum into ?",
+            [file.to_string_lossy().into_owned().into()],
+        );
+        self.read.execute_raw(statement).await?;
+        Ok(())
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.read.execute_unprepared("select 1").await?;
+        Ok(())
+    }
+}
+
+/// One change in the making. Dropped without [`Tx::commit`], nothing happened.
+#[derive(Debug)]
+pub struct Tx {
+    inner: DatabaseTransaction,
+}
+
+impl Tx {
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.inner.commit().await?)
+    }
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        Ok(self.inner.rollback().await?)
+    }
+    /// The connection, for the queries of this crate.
+    pub fn conn(&self) -> &DatabaseTransaction {
+        &self.inner
+    }
+}

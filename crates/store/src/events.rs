@@ -1,0 +1,111 @@
+//! Events: written in the transaction that makes the change, read in the order of their revisions (D6).
+
+use domain::{
+    access::Permit,
+    events::{Event, EventKind},
+    ids::TenantId,
+};
+use jiff::Timestamp;
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DbBackend, QueryOrder, QuerySelect, entity::prelude::*};
+
+use crate::{Corrupt, Store, StoreError, Tx, convert};
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "events")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub revision: i64,
+    pub tenant_id: Uuid,
+    pub kind: String,
+    pub subject: Uuid,
+    pub word: String,
+    pub at_ms: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+impl ActiveModelBehavior for ActiveModel {}
+
+impl TryFrom<Model> for Event {
+    type Error = Corrupt;
+    fn try_from(row: Model) -> Result<Self, Corrupt> {
+        Ok(Event {
+            revision: row.revision,
+            tenant: TenantId::from_uuid(row.tenant_id),
+            kind: convert::word("events.kind", &row.kind)?,
+            subject: row.subject,
+            word: row.word,
+            at: convert::time("events.at_ms", row.at_ms)?,
+        })
+    }
+}
+
+/// The channel on which PostgreSQL tells the replicas that there are new events.
+pub const CHANNEL: &str = "berth_events";
+
+/// Writes the event of a change. Call it last before the commit: on PostgreSQL it takes a lock until then, so that
+/// revisions become visible in their order and no reader can pass over one.
+pub async fn append(
+    tx: &Tx,
+    permit: &Permit,
+    kind: EventKind,
+    subject: impl Into<Uuid> + Send,
+    word: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let conn = tx.conn();
+    if conn.get_database_backend() == DbBackend::Postgres {
+        conn.execute_unprepared("select pg_advisory_xact_lock(4211), pg_notify('berth_events', '')").await?;
+    }
+    let row = ActiveModel {
+        tenant_id: Set(permit.tenant().uuid()),
+        kind: Set(kind.word().to_owned()),
+        subject: Set(subject.into()),
+        word: Set(word.to_owned()),
+        at_ms: Set(now.as_millisecond()),
+        ..Default::default()
+    };
+    Entity::insert(row).exec_without_returning(conn).await?;
+    Ok(())
+}
+
+/// Events of all tenants after `revision`, in order, at most `limit`: what the live hub fans out.
+pub async fn after(store: &Store, revision: i64, limit: u64) -> Result<Vec<Event>, StoreError> {
+    let rows = Entity::find()
+        .filter(Column::Revision.gt(revision))
+        .order_by_asc(Column::Revision)
+        .limit(limit)
+        .all(store.read())
+        .await?;
+    Ok(rows.into_iter().map(Event::try_from).collect::<Result<_, _>>()?)
+}
+
+/// The tenant's events after `revision`, in order, at most `limit`: what a browser that comes back missed.
+pub async fn after_for(store: &Store, permit: &Permit, revision: i64, limit: u64) -> Result<Vec<Event>, StoreError> {
+    let rows = Entity::find()
+        .filter(Column::TenantId.eq(permit.tenant().uuid()))
+        .filter(Column::Revision.gt(revision))
+        .order_by_asc(Column::Revision)
+        .limit(limit)
+        .all(store.read())
+        .await?;
+    Ok(rows.into_iter().map(Event::try_from).collect::<Result<_, _>>()?)
+}
+
+/// The newest revision, 0 if nothing ever happened.
+pub async fn newest(store: &Store) -> Result<i64, StoreError> {
+    let row = Entity::find().order_by_desc(Column::Revision).limit(1).one(store.read()).await?;
+    Ok(row.map_or(0, |row| row.revision))
+}
+
+/// The oldest revision that is still kept; a reader from before it has to fetch anew.
+pub async fn oldest(store: &Store) -> Result<i64, StoreError> {
+    let row = Entity::find().order_by_asc(Column::Revision).limit(1).one(store.read()).await?;
+    Ok(row.map_or(0, |row| row.revision))
+}
+
+/// Drops events before `before`; browsers that were away longer fetch anew.
+pub async fn prune(tx: &Tx, before: Timestamp) -> Result<u64, StoreError> {
+    let result = Entity::delete_many().filter(Column::AtMs.lt(before.as_millisecond())).exec(tx.conn()).await?;
+    Ok(result.rows_affected)
+}
