@@ -1,1 +1,18 @@
+//! The API's own types: what REST v1 sends and takes, what the command line reads, what pages get. Conversions from the
+//! domain's types are total; rows of the database never come here. With the feature `openapi`, each has its schema.
+//!
+//! One file a capability. Times are RFC 3339 in UTC; ids are UUIDs; states are the domain's words.
 
+mod problem;
+
+pub use problem::{HeldBy, Problem, Slot};
+use serde::{Deserialize, Serialize};
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Give it as `cursor` for the next page; null at the end.
+    pub next_cursor: Option<String>,
+}

@@ -1,1 +1,104 @@
+//! What Berth does: each operation authorises, decides (by `domain`), stores, tells. REST, pages, the command line and
+//! the reconcilers call the same functions. The only caller of `store`.
+//!
+//! One file a capability. An operation takes [`Services`], the [`Call`] (who asks) and what is asked, and returns the
+//! domain's types or an [`Error`], which the edge turns into problem+json.
 
+use std::sync::Arc;
+
+use domain::access::{Action, Actor, Permit};
+use store::Store;
+
+pub mod audit;
+pub mod clock;
+mod error;
+pub mod live;
+pub mod page;
+
+pub use clock::Clock;
+pub use error::{Error, Result};
+
+/// What the operator sets; each has a limit of its own in `berth-server check`.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub reservation_max_length: jiff::SignedDuration,
+    pub reservation_max_ahead: jiff::SignedDuration,
+    /// A booking that nobody takes up is released this long after its session became active.
+    pub no_show_after: jiff::SignedDuration,
+    /// Names this replica among several.
+    pub replica: uuid::Uuid,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            reservation_max_length: domain::reservations::DEFAULT_MAX_LENGTH,
+            reservation_max_ahead: domain::reservations::DEFAULT_MAX_AHEAD,
+            no_show_after: jiff::SignedDuration::from_mins(30),
+            replica: uuid::Uuid::now_v7(),
+        }
+    }
+}
+
+/// All that operations need. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    clock: Clock,
+    settings: Settings,
+    live: live::Hub,
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Services").field("store", &self.inner.store).finish_non_exhaustive()
+    }
+}
+
+impl Services {
+    pub fn new(store: Store, clock: Clock, settings: Settings) -> Self {
+        let live = live::Hub::default();
+        Self { inner: Arc::new(Inner { store, clock, settings, live }) }
+    }
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+    pub fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+    pub fn live(&self) -> &live::Hub {
+        &self.inner.live
+    }
+    /// Whether the database answers and has this build's schema.
+    pub async fn ready(&self) -> Result<bool> {
+        self.store().ping().await?;
+        Ok(self.store().is_migrated().await?)
+    }
+    /// A copy of the SQLite database in `file`, consistent while the server runs.
+    pub async fn backup(&self, file: &std::path::Path) -> Result<()> {
+        Ok(self.store().backup(file).await?)
+    }
+}
+
+/// Who asks, and in which request.
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub actor: Actor,
+    /// As the audit log keeps it.
+    pub person_name: String,
+    pub request_id: Option<String>,
+}
+
+impl Call {
+    /// The permit for `action`, or the refusal that says what is missing.
+    pub fn permit(&self, action: Action) -> Result<Permit> {
+        Ok(self.actor.permit(action)?)
+    }
+}

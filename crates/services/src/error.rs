@@ -1,0 +1,70 @@
+//! Why an operation was refused or failed: one enum for all doors. The text is for the person; the inside cause of
+//! [`Error::Store`] and [`Error::Internal`] is logged where it is handled and never shown.
+
+use domain::{access::Denied, interval::Interval, reservations::HeldBy};
+use store::StoreError;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not there, or not visible to the caller: the two look the same from outside.
+    #[error("there is no {kind} '{what}'")]
+    NotFound { kind: &'static str, what: String },
+    #[error("sign in first, or send a token: Authorization: Bearer …")]
+    NotSignedIn,
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Bad input: which field, and what to do about it.
+    #[error("{field}: {why}")]
+    Invalid { field: &'static str, why: String },
+    /// The thing's state does not allow it.
+    #[error("{0}")]
+    Conflict(String),
+    /// Somebody holds it in that time (D1).
+    #[error("{}", overlap_text(held_by))]
+    Overlap { held_by: Vec<HeldBy>, next_free: Vec<Interval> },
+    /// Nothing fits what was asked; says why and what would.
+    #[error("{0}")]
+    NothingFits(String),
+    #[error("too many attempts; try again in {retry_after_s} s")]
+    TooMany { retry_after_s: u64 },
+    /// Something that the operation needs is away for now.
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("the database cannot be used now; nothing was changed. Try again in a moment.")]
+    Store(#[source] StoreError),
+    #[error("the server's disk is full; nothing was changed. An operator has to make room.")]
+    Full(#[source] StoreError),
+    #[error("something went wrong inside the server; nothing was changed")]
+    Internal(String),
+}
+
+fn overlap_text(held_by: &[HeldBy]) -> String {
+    match held_by.first() {
+        None => "taken in that time".to_owned(),
+        Some(held) => format!(
+            "{} is held by {} from {} to {}{}",
+            held.machine_name,
+            held.person_name,
+            held.interval.start(),
+            held.interval.end(),
+            if held_by.len() > 1 { format!(", and {} more are taken", held_by.len() - 1) } else { String::new() }
+        ),
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        if error.is_full() { Error::Full(error) } else { Error::Store(error) }
+    }
+}
+
+impl Error {
+    pub fn invalid(field: &'static str, why: impl Into<String>) -> Self {
+        Error::Invalid { field, why: why.into() }
+    }
+    pub fn not_found(kind: &'static str, what: impl ToString) -> Self {
+        Error::NotFound { kind, what: what.to_string().chars().take(80).collect() }
+    }
+}

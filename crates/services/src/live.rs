@@ -1,0 +1,117 @@
+//! Live state (D6): every committed event reaches every subscriber of its tenant, in order.
+//!
+//! One task tails the events table: woken at once by a commit of this replica ([`Hub::nudge`]), by PostgreSQL's NOTIFY
+//! for the others', and otherwise once a second. Operations need not remember anything: what is committed is told.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{access::Action, events::Event};
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Call, Error, Result, Services};
+
+/// Events that a slow reader may lag behind before it has to fetch anew.
+const QUEUE: usize = 4_096;
+/// Events read in one go.
+const BATCH: u64 = 1_000;
+/// The most missed events that are sent to a reader who comes back; beyond, it fetches anew.
+pub const MAX_REPLAY: u64 = 1_000;
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Fans events out within this replica.
+#[derive(Clone)]
+pub struct Hub {
+    events: broadcast::Sender<Event>,
+    nudge: Arc<Notify>,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { events: broadcast::channel(QUEUE).0, nudge: Arc::new(Notify::new()) }
+    }
+}
+
+impl Hub {
+    /// Something was committed: look now.
+    pub fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+    /// All tenants' events from now on: for the server's own reconcilers.
+    pub fn subscribe_all(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+}
+
+/// What a reader gets first.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Events after the revision that the reader named.
+    pub missed: Vec<Event>,
+    /// The reader was away too long: it has to fetch its snapshot anew.
+    pub gap: bool,
+    /// Everything up to here is in `missed` or in the snapshot that the reader fetches.
+    pub revision: i64,
+    /// All tenants' events; the caller passes on those of `tenant` with a higher revision.
+    pub events: broadcast::Receiver<Event>,
+    pub tenant: domain::ids::TenantId,
+}
+
+/// Subscribes a browser or client, from `last` (Last-Event-ID) on, where given.
+pub async fn subscribe(services: &Services, call: &Call, last: Option<i64>) -> Result<Subscription> {
+    let permit = call.permit(Action::EventsRead)?;
+    let events = services.live().subscribe_all();
+    let newest = store::events::newest(services.store()).await?;
+    let Some(last) = last else {
+        return Ok(Subscription { missed: vec![], gap: false, revision: newest, events, tenant: permit.tenant() });
+    };
+    let oldest = store::events::oldest(services.store()).await?;
+    let missed = store::events::after_for(services.store(), &permit, last, MAX_REPLAY + 1).await?;
+    let too_many = u64::try_from(missed.len()).unwrap_or(u64::MAX) > MAX_REPLAY;
+    let gap = too_many || last > newest || (oldest > 0 && last + 1 < oldest);
+    let missed = if gap { vec![] } else { missed };
+    let revision = missed.last().map_or(newest, |event| event.revision.max(newest));
+    Ok(Subscription { missed, gap, revision, events, tenant: permit.tenant() })
+}
+
+/// The newest revision: what a snapshot read after this call covers at least.
+pub async fn revision(services: &Services, call: &Call) -> Result<i64> {
+    call.permit(Action::EventsRead)?;
+    Ok(store::events::newest(services.store()).await?)
+}
+
+/// Tails the events table until `stop`.
+pub async fn run(services: Services, stop: CancellationToken) {
+    let mut seen: Option<i64> = None;
+    loop {
+        match tail(&services, seen).await {
+            Ok(newest) => seen = Some(newest),
+            Err(error) => tracing::warn!(%error, "cannot read the events; trying again"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = services.live().nudge.notified() => {}
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+async fn tail(services: &Services, seen: Option<i64>) -> std::result::Result<i64, Error> {
+    let Some(mut seen) = seen else {
+        return Ok(store::events::newest(services.store()).await?);
+    };
+    loop {
+        let events = store::events::after(services.store(), seen, BATCH).await?;
+        let count = events.len();
+        for event in events {
+            seen = event.revision;
+            // No subscriber is no fault: the events stay in the table.
+            if services.live().events.send(event).is_err() {
+                continue;
+            }
+        }
+        if u64::try_from(count).unwrap_or(0) < BATCH {
+            return Ok(seen);
+        }
+    }
+}
