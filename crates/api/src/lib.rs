@@ -3,7 +3,10 @@
 //!
 //! One file a capability. Times are RFC 3339 in UTC; ids are UUIDs; states are the domain's words.
 
+pub mod hosts;
+pub mod instructions;
 mod problem;
+pub mod zero_certificates;
 
 pub use problem::{HeldBy, Problem, Slot};
 use serde::{Deserialize, Serialize};

@@ -24,6 +24,51 @@ crate::words! {
 }
 
 crate::words! {
+    /// What an admin can do with a host.
+    pub enum HostAct ("act on a host") {
+        Approve = "approve",
+        PutInService = "put-in-service",
+        Drain = "drain",
+        PutInMaintenance = "put-in-maintenance",
+        Revoke = "revoke",
+        Delete = "delete",
+    }
+}
+
+impl HostIntent {
+    /// What can be done with a host of this intent; the server enforces the same.
+    pub fn acts(self) -> Vec<HostAct> {
+        use HostAct::{Approve, Delete, Drain, PutInMaintenance, PutInService, Revoke};
+        match self {
+            Self::Pending => vec![Approve, Revoke, Delete],
+            Self::InService => vec![Drain, PutInMaintenance, Revoke, Delete],
+            Self::Draining => vec![PutInService, PutInMaintenance, Revoke, Delete],
+            Self::Maintenance => vec![PutInService, Drain, Revoke, Delete],
+            Self::Revoked => vec![Delete],
+        }
+    }
+    /// The act that leads from `self` to `next`; `None` where there is none.
+    pub fn act_towards(self, next: HostIntent) -> Option<HostAct> {
+        let act = match next {
+            Self::Pending => return None,
+            Self::InService if self == Self::Pending => HostAct::Approve,
+            Self::InService => HostAct::PutInService,
+            Self::Draining => HostAct::Drain,
+            Self::Maintenance => HostAct::PutInMaintenance,
+            Self::Revoked => HostAct::Revoke,
+        };
+        self.acts().contains(&act).then_some(act)
+    }
+    /// Whether its agent may hold a link.
+    pub fn may_link(self) -> bool {
+        match self {
+            Self::InService | Self::Draining | Self::Maintenance => true,
+            Self::Pending | Self::Revoked => false,
+        }
+    }
+}
+
+crate::words! {
     pub enum HostLink ("state of a host's link") {
         Online = "online",
         Offline = "offline",

@@ -1,0 +1,88 @@
+//! Zero certificates: with which hosts join.
+
+use domain::certificates::{JoinPolicy, ZeroCertificateState};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ZeroCertificate {
+    pub id: Uuid,
+    pub name: String,
+    /// `open` (hosts join at once) or `approval` (they wait for an admin).
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "open"))]
+    pub join: JoinPolicy,
+    /// `valid`, `used-up`, `expired` or `revoked`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "valid"))]
+    pub state: ZeroCertificateState,
+    pub max_uses: u32,
+    pub uses: u32,
+    pub created_by: Option<Uuid>,
+    /// RFC 3339.
+    pub created_at: String,
+    pub expires_at: String,
+    pub revoked_at: Option<String>,
+}
+
+/// `POST /zero-certificates`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreateZeroCertificate {
+    /// For people: what it was made for.
+    pub name: String,
+    /// How many hosts may join with it, 1 to 100,000.
+    pub max_uses: u32,
+    /// How long it is good for, 1 to 2,160 hours.
+    pub lifetime_hours: u32,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "open"))]
+    pub join: JoinPolicy,
+}
+
+/// The answer to creating one: the file is shown this once and kept nowhere.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CreatedZeroCertificate {
+    pub zero_certificate: ZeroCertificate,
+    /// What to save it as.
+    pub file_name: String,
+    /// The file's contents (TOML). Whoever holds it can enrol hosts.
+    pub file: String,
+}
+
+impl std::fmt::Debug for CreatedZeroCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreatedZeroCertificate")
+            .field("zero_certificate", &self.zero_certificate)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `GET /zero-certificates`, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct ListZeroCertificates {
+    /// 1 to 500; 100 if not given.
+    pub limit: Option<u64>,
+    pub cursor: Option<String>,
+}
+
+impl ZeroCertificate {
+    /// As it stands at `now`.
+    pub fn at(zero: domain::certificates::ZeroCertificate, now: jiff::Timestamp) -> Self {
+        ZeroCertificate {
+            id: zero.id.uuid(),
+            state: zero.state(now),
+            name: zero.name,
+            join: zero.join,
+            max_uses: zero.max_uses,
+            uses: zero.uses,
+            created_by: zero.created_by.map(domain::ids::PersonId::uuid),
+            created_at: zero.created_at.to_string(),
+            expires_at: zero.expires_at.to_string(),
+            revoked_at: zero.revoked_at.map(|at| at.to_string()),
+        }
+    }
+}
