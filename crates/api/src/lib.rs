@@ -3,9 +3,12 @@
 //!
 //! One file a capability. Times are RFC 3339 in UTC; ids are UUIDs; states are the domain's words.
 
+pub mod audit;
 pub mod hosts;
 pub mod instructions;
+pub mod people;
 mod problem;
+pub mod tokens;
 pub mod zero_certificates;
 
 pub use problem::{HeldBy, Problem, Slot};
