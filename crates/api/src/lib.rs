@@ -8,6 +8,7 @@ pub mod hosts;
 pub mod instructions;
 pub mod people;
 mod problem;
+pub mod streams;
 pub mod tokens;
 pub mod zero_certificates;
 

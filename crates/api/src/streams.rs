@@ -1,0 +1,111 @@
+//! Byte streams of a session over WebSocket: `GET /api/v1/sessions/{id}/terminal` and `…/exec`.
+//!
+//! Text frames are the JSON of [`ClientFrame`] and [`ServerFrame`]. Binary frames are bytes: of a terminal as they are,
+//! of a process with one byte before them that names the channel ([`STDIN`], [`STDOUT`], [`STDERR`]).
+//!
+//! The first text frame on `exec` is an [`ExecAsk`]; on `terminal` the query says all. A process's standard input goes
+//! by credit: a client may have at most [`INPUT_CREDIT_BYTES`] outstanding and sends more as [`ServerFrame::Credit`]
+//! says, so that a process that does not read cannot hold up the signal that is to end it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// First byte of a binary frame on `exec`, from the client: standard input.
+pub const STDIN: u8 = 0;
+/// First byte of a binary frame on `exec`, from the server: standard output.
+pub const STDOUT: u8 = 1;
+/// First byte of a binary frame on `exec`, from the server: standard error.
+pub const STDERR: u8 = 2;
+
+/// Bytes of standard input that a client may send on `exec` before the first [`ServerFrame::Credit`].
+pub const INPUT_CREDIT_BYTES: u32 = 256 * 1024;
+/// The largest WebSocket message in either direction, bytes.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+/// A client sends a WebSocket ping this often, in seconds; one that was not heard of for three of them is gone.
+pub const PING_PERIOD_S: u64 = 10;
+
+/// A program to run in the session's environment: the first text frame on `exec`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ExecAsk {
+    /// Program and arguments; the program is looked up in the environment's PATH.
+    pub argv: Vec<String>,
+    /// Added to the environment's own variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// The environment's home directory if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// A pseudo-terminal of this size instead of three pipes; all output is then on the channel of standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tty: Option<TerminalSize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TerminalSize {
+    pub cols: u16,
+    pub rows: u16,
+}
+
+/// Text frames from the client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ClientFrame {
+    Resize {
+        cols: u16,
+        rows: u16,
+    },
+    /// Signal number for the process.
+    Signal {
+        number: i32,
+    },
+    /// No more standard input.
+    Eof,
+}
+
+/// Text frames from the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum ServerFrame {
+    /// The terminal is open. It outlives the connection: give its id as `attach` to come back to it.
+    Attached { terminal: Uuid },
+    /// The process runs.
+    Started,
+    /// So many bytes of standard input were taken; the client may send as many more.
+    Credit { bytes: u32 },
+    /// The process ended; last on its connection. `code` is 128 + the signal's number if a signal ended it.
+    Exit {
+        code: i32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<i32>,
+    },
+    /// It cannot go on, in words for the person; last on its connection.
+    Error { message: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_what_the_page_speaks() {
+        let text = |frame: &ServerFrame| serde_json::to_string(frame).unwrap_or_default();
+        assert_eq!(
+            text(&ServerFrame::Attached { terminal: Uuid::nil() }),
+            r#"{"type":"attached","terminal":"00000000-0000-0000-0000-000000000000"}"#
+        );
+        assert_eq!(text(&ServerFrame::Exit { code: 3, signal: None }), r#"{"type":"exit","code":3}"#);
+        assert_eq!(
+            serde_json::from_str::<ClientFrame>(r#"{"type":"resize","cols":80,"rows":24}"#).ok(),
+            Some(ClientFrame::Resize { cols: 80, rows: 24 })
+        );
+        assert!(serde_json::from_str::<ClientFrame>(r#"{"type":"reboot"}"#).is_err());
+        assert!(serde_json::from_str::<ExecAsk>(r#"{"argv":["sh"],"user":"root"}"#).is_err());
+    }
+}
