@@ -115,3 +115,8 @@ async fn tail(services: &Services, seen: Option<i64>) -> std::result::Result<i64
         }
     }
 }
+
+/// Whether a caller that opened a stream may still read it.
+pub async fn may_still(_services: &Services, call: &Call) -> bool {
+    call.permit(Action::EventsRead).is_ok()
+}

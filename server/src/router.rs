@@ -1,0 +1,42 @@
+//! The portal's router: REST, health, pages; and the layers around them, the outermost last.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    http::{HeaderName, StatusCode},
+};
+use tower_http::{
+    compression::{
+        CompressionLayer,
+        predicate::{DefaultPredicate, NotForContentType, Predicate},
+    },
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    timeout::TimeoutLayer,
+    trace::TraceLayer,
+};
+
+use crate::{health, pages, rest, state::AppState};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// A request that takes longer is given up with 503. Streams answer at once and are not concerned.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub fn router(state: AppState) -> Router {
+    // A compressor would hold back events until its buffer is full.
+    let compressible = DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"));
+    Router::new()
+        .merge(rest::router())
+        .merge(health::router())
+        .merge(pages::router(&state))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(CompressionLayer::new().compress_when(compressible))
+        .layer(TraceLayer::new_for_http().make_span_with(|request: &http::Request<_>| {
+            let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+            // The path alone: a query may hold what does not belong in a log.
+            tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
+        }))
+        .layer(PropagateRequestIdLayer::new(REQUEST_ID))
+        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .with_state(state)
+}

@@ -1,0 +1,9 @@
+//! What runs beside the requests: each with an owner (this list), and an end (the token).
+
+use services::Services;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Starts everything that runs until the server stops.
+pub fn start(services: &Services, tracker: &TaskTracker, stop: &CancellationToken) {
+    tracker.spawn(services::live::run(services.clone(), stop.clone()));
+}
