@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{access::Action, events::Event};
+use store::events::Notices;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
@@ -83,7 +84,14 @@ pub async fn revision(services: &Services, call: &Call) -> Result<i64> {
 /// Tails the events table until `stop`.
 pub async fn run(services: Services, stop: CancellationToken) {
     let mut seen: Option<i64> = None;
+    let mut notices: Option<Notices> = None;
     loop {
+        if notices.is_none() {
+            notices = Notices::listen(services.store()).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "cannot listen for other replicas' events; looking once a second");
+                None
+            });
+        }
         match tail(&services, seen).await {
             Ok(newest) => seen = Some(newest),
             Err(error) => tracing::warn!(%error, "cannot read the events; trying again"),
@@ -91,8 +99,20 @@ pub async fn run(services: Services, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             () = services.live().nudge.notified() => {}
+            noticed = next(&mut notices) => if let Err(error) = noticed {
+                tracing::warn!(%error, "lost the connection for other replicas' events; listening anew");
+                notices = None;
+            },
             () = tokio::time::sleep(PERIOD) => {}
         }
+    }
+}
+
+/// The next notice; never, where there are none.
+async fn next(notices: &mut Option<Notices>) -> std::result::Result<(), store::StoreError> {
+    match notices {
+        Some(notices) => notices.next().await,
+        None => std::future::pending().await,
     }
 }
 

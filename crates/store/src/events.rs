@@ -41,7 +41,7 @@ impl TryFrom<Model> for Event {
 }
 
 /// The channel on which PostgreSQL tells the replicas that there are new events.
-pub const CHANNEL: &str = "berth_events";
+const CHANNEL: &str = "berth_events";
 
 /// Writes the event of a change. Call it last before the commit: on PostgreSQL it takes a lock until then, so that
 /// revisions become visible in their order and no reader can pass over one.
@@ -55,7 +55,7 @@ pub async fn append(
 ) -> Result<(), StoreError> {
     let conn = tx.conn();
     if conn.get_database_backend() == DbBackend::Postgres {
-        conn.execute_unprepared("select pg_advisory_xact_lock(4211), pg_notify('berth_events', '')").await?;
+        conn.execute_unprepared(&format!("select pg_advisory_xact_lock(4211), pg_notify('{CHANNEL}', '')")).await?;
     }
     let row = ActiveModel {
         tenant_id: Set(permit.tenant().uuid()),
@@ -108,4 +108,30 @@ pub async fn oldest(store: &Store) -> Result<i64, StoreError> {
 pub async fn prune(tx: &Tx, before: Timestamp) -> Result<u64, StoreError> {
     let result = Entity::delete_many().filter(Column::AtMs.lt(before.as_millisecond())).exec(tx.conn()).await?;
     Ok(result.rows_affected)
+}
+
+/// What other replicas commit, as it is committed.
+pub struct Notices(sea_orm::sqlx::postgres::PgListener);
+
+impl Notices {
+    /// `None` on SQLite, which has no other replicas.
+    pub async fn listen(store: &Store) -> Result<Option<Self>, StoreError> {
+        if store.backend() != DbBackend::Postgres {
+            return Ok(None);
+        }
+        let outside =
+            |error: sea_orm::sqlx::Error| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(std::sync::Arc::new(error)));
+        let pool = store.read().get_postgres_connection_pool();
+        let mut listener = sea_orm::sqlx::postgres::PgListener::connect_with(pool).await.map_err(outside)?;
+        listener.listen(CHANNEL).await.map_err(outside)?;
+        Ok(Some(Self(listener)))
+    }
+    /// Waits for the next notice. After a lost connection it connects anew and returns, as something may have been missed.
+    pub async fn next(&mut self) -> Result<(), StoreError> {
+        self.0
+            .try_recv()
+            .await
+            .map_err(|error| DbErr::Conn(sea_orm::RuntimeErr::SqlxError(std::sync::Arc::new(error))))?;
+        Ok(())
+    }
 }
