@@ -1,21 +1,28 @@
-//! The portal's pages.
+//! The portal's pages: rendered by the server, then alive in the browser.
+//!
+//! [`shell`] is the document, [`App`] what both halves render, [`hydrate`] where the browser starts. A page is a file in
+//! [`pages`], made of [`components`]; what it shows comes through server functions, which call one service function each.
+//! What differs between server and browser (time, zone, theme, who is signed in) comes with the document: see
+//! [`preferences`] and [`viewer`].
 
-use leptos::{config::LeptosOptions, prelude::*};
+#![allow(clippy::needless_pass_by_value, reason = "a component owns its properties")]
 
-/// What both halves render.
-#[component]
-pub fn App() -> impl IntoView {
-    view! { <h1>"Berth"</h1> }
-}
+pub mod clock;
+pub mod components;
+pub mod document;
+pub mod failure;
+pub mod live;
+pub mod pages;
+pub mod preferences;
+pub mod viewer;
 
-/// The document.
-pub fn shell(_options: LeptosOptions) -> impl IntoView {
-    view! {
-        <!DOCTYPE html>
-        <html lang="en">
-            <body>
-                <App/>
-            </body>
-        </html>
-    }
+pub use document::{App, shell};
+pub use failure::Failure;
+
+/// Brings the document alive in the browser.
+#[cfg(feature = "hydrate")]
+#[wasm_bindgen::prelude::wasm_bindgen]
+pub fn hydrate() {
+    console_error_panic_hook::set_once();
+    leptos::mount::hydrate_body(App);
 }

@@ -1,0 +1,171 @@
+//! The frame around every page, and the page within it.
+
+use leptos::prelude::*;
+use leptos_meta::Title;
+use leptos_router::hooks::use_location;
+use wasm_bindgen::JsCast as _;
+use web_sys::HtmlElement;
+
+use super::icon::Icon;
+use super::keys::KeysSheet;
+use super::navigation::Navigation;
+use super::palette::Palette;
+use super::stale::StaleBanner;
+use super::theme::ThemeSwitch;
+use crate::preferences::use_preferences;
+use crate::viewer::{Viewer, use_viewer};
+
+/// How many frames to wait for the new page's heading; its data may be on the way.
+const HEADING_FRAMES: u16 = 180;
+const NAVIGATION: &str = "navigation";
+
+/// Navigation, top bar and the page; nothing but the page when nobody is signed in.
+#[component]
+pub fn Frame(children: Children) -> impl IntoView {
+    focus_heading_after_navigation();
+    match use_viewer() {
+        Some(viewer) => view! { <SignedIn viewer>{children()}</SignedIn> }.into_any(),
+        None => view! { <div class="alone"><main id="main" class="card">{children()}</main></div> }.into_any(),
+    }
+}
+
+#[component]
+fn SignedIn(viewer: Viewer, children: Children) -> impl IntoView {
+    let palette = RwSignal::new(false);
+    let keys = RwSignal::new(false);
+    super::keys::listen(palette, keys);
+    let zone = use_preferences().zone.name;
+    view! {
+        <a class="skip" href="#main">"Skip to content"</a>
+        <div class="frame">
+            <nav class="side" id=NAVIGATION popover="auto" aria-label="Main">
+                <a class="brand" href="/"><img src="/logo.svg" alt="" width="24" height="24"/>"Berth"</a>
+                <Navigation viewer=viewer.clone()/>
+                <div class="side-foot">
+                    <span class="pill"><Icon name="clock"/>"Times in "{zone}</span>
+                </div>
+            </nav>
+            <div class="main">
+                <header class="top">
+                    <button type="button" class="button quiet square menu-button" popovertarget=NAVIGATION aria-label="Navigation"><Icon name="menu"/></button>
+                    <button type="button" class="palette-button" aria-haspopup="dialog" on:click=move |_| palette.set(true)>
+                        <Icon name="search"/>
+                        <span class="label">"Go to or find"</span>
+                        <kbd>"Ctrl K"</kbd>
+                        <span class="visually-hidden">"Commands"</span>
+                    </button>
+                    <span class="grow"></span>
+                    <button type="button" class="button quiet square wide-only" aria-label="Keys" aria-haspopup="dialog" on:click=move |_| keys.set(true)><Icon name="keyboard"/></button>
+                    <AccountMenu viewer=viewer.clone()/>
+                </header>
+                <StaleBanner/>
+                <main id="main" tabindex="-1">{children()}</main>
+            </div>
+        </div>
+        <Palette open=palette viewer/>
+        <KeysSheet open=keys/>
+    }
+}
+
+#[component]
+fn AccountMenu(viewer: Viewer) -> impl IntoView {
+    view! {
+        <details class="menu" name="top-menu">
+            <summary class="button quiet who">
+                <Icon name="user"/>
+                <span class="label">{viewer.name.clone()}</span>
+                <Icon name="chevron-down"/>
+                <span class="visually-hidden">"Account"</span>
+            </summary>
+            <div class="menu-items">
+                <div class="menu-note">{viewer.name}", "{viewer.role.word()}</div>
+                <hr/>
+                <ThemeSwitch/>
+                <hr/>
+                <form method="post" action="/sign-out">
+                    <button type="submit"><Icon name="sign-out"/>"Sign out"</button>
+                </form>
+            </div>
+        </details>
+    }
+}
+
+/// A page: its title (also the document's), what it is for, and its actions:
+///
+/// ```ignore
+/// <Page title="Machines" lede="What you can book, and who has it now."
+///     actions=|| view! { <a class="button primary" href="/reserve">"Reserve"</a> }>
+///     ...
+/// </Page>
+/// ```
+#[component]
+pub fn Page(
+    #[prop(into)] title: Signal<String>,
+    #[prop(optional, into)] lede: Option<String>,
+    /// The way back up, `(address, name)`.
+    #[prop(optional, into)]
+    up: Option<(&'static str, &'static str)>,
+    #[prop(optional, into)] actions: ViewFnOnce,
+    /// No limit of width: for timelines.
+    #[prop(optional)]
+    wide: bool,
+    /// For forms and prose.
+    #[prop(optional)]
+    narrow: bool,
+    children: Children,
+) -> impl IntoView {
+    let class = match (wide, narrow) {
+        (true, _) => "page wide",
+        (false, true) => "page narrow",
+        (false, false) => "page",
+    };
+    view! {
+        <Title text=title/>
+        <div class=class>
+            <header class="page-head">
+                <div>
+                    {up.map(|(href, name)| view! { <p class="crumbs"><a href=href>{name}</a>" /"</p> })}
+                    <h1 tabindex="-1">{move || title.get()}</h1>
+                    {lede.map(|lede| view! { <p class="lede">{lede}</p> })}
+                </div>
+                <div class="page-actions">{actions.run()}</div>
+            </header>
+            {children()}
+        </div>
+    }
+}
+
+/// Puts the focus where the new page begins, and closes what lay over the old one.
+fn focus_heading_after_navigation() {
+    let path = use_location().pathname;
+    Effect::new(move |before: Option<String>| {
+        let now = path.get();
+        if before.is_some_and(|before| before != now) {
+            if let Some(navigation) = document().get_element_by_id(NAVIGATION)
+                && navigation.matches(":popover-open").unwrap_or(false)
+                && navigation.unchecked_ref::<HtmlElement>().hide_popover().is_err()
+            {
+                leptos::logging::warn!("the navigation did not close");
+            }
+            let old = heading();
+            request_animation_frame(move || focus_heading(old, HEADING_FRAMES));
+        }
+        now
+    });
+}
+
+fn heading() -> Option<HtmlElement> {
+    document().query_selector("h1").ok().flatten()?.dyn_into().ok()
+}
+
+fn focus_heading(old: Option<HtmlElement>, frames: u16) {
+    match heading() {
+        Some(heading) if frames == 0 || Some(&heading) != old.as_ref() => {
+            if heading.focus().is_err() {
+                leptos::logging::warn!("the heading takes no focus");
+            }
+        }
+        Some(_) | None if frames == 0 => {}
+        Some(_) | None => request_animation_frame(move || focus_heading(old, frames - 1)),
+    }
+}

@@ -1,0 +1,163 @@
+//! States as a person sees them: icon, word, colour, since when and why.
+
+use domain::hosts::{HostIntent, HostLink};
+use domain::instructions::TransactionState;
+use domain::machines::MachineState;
+use domain::reservations::ReservationState;
+use domain::sessions::{SessionState, StepState};
+use jiff::Timestamp;
+use leptos::prelude::*;
+
+use super::icon::Icon;
+use super::time::Ago;
+
+/// What the colour says; never alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tone {
+    Good,
+    /// In use or in motion, as it should be.
+    Busy,
+    Warn,
+    Bad,
+    Idle,
+}
+
+/// How a state looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Badge {
+    pub icon: &'static str,
+    pub word: &'static str,
+    pub tone: Tone,
+    /// Whether it will go on by itself; the icon turns.
+    pub moving: bool,
+}
+
+const fn badge(icon: &'static str, word: &'static str, tone: Tone) -> Badge {
+    Badge { icon, word, tone, moving: false }
+}
+
+const fn moving(word: &'static str) -> Badge {
+    Badge { icon: "progress", word, tone: Tone::Busy, moving: true }
+}
+
+impl From<MachineState> for Badge {
+    fn from(state: MachineState) -> Self {
+        match state {
+            MachineState::Free => badge("free", "free", Tone::Good),
+            MachineState::Held => badge("clock", "held", Tone::Busy),
+            MachineState::InUse => badge("busy", "in use", Tone::Busy),
+            MachineState::Reverting => moving("reverting"),
+            MachineState::Quarantined => badge("warning", "quarantined", Tone::Bad),
+            MachineState::Offline => badge("offline", "offline", Tone::Idle),
+            MachineState::InMaintenance => badge("wrench", "in maintenance", Tone::Warn),
+            MachineState::Withdrawn => badge("dash", "withdrawn", Tone::Idle),
+        }
+    }
+}
+
+impl From<SessionState> for Badge {
+    fn from(state: SessionState) -> Self {
+        match state {
+            SessionState::Scheduled => badge("clock", "scheduled", Tone::Idle),
+            SessionState::Preparing => moving("preparing"),
+            SessionState::Active => badge("busy", "active", Tone::Good),
+            SessionState::Reverting => moving("reverting"),
+            SessionState::Ended => badge("check", "ended", Tone::Idle),
+            SessionState::Failed => badge("error", "failed", Tone::Bad),
+        }
+    }
+}
+
+impl From<ReservationState> for Badge {
+    fn from(state: ReservationState) -> Self {
+        match state {
+            ReservationState::Confirmed => badge("ok", "confirmed", Tone::Good),
+            ReservationState::Cancelled => badge("blocked", "cancelled", Tone::Idle),
+            ReservationState::Ended => badge("check", "ended", Tone::Idle),
+            ReservationState::NoShow => badge("warning", "no-show", Tone::Warn),
+        }
+    }
+}
+
+impl From<TransactionState> for Badge {
+    fn from(state: TransactionState) -> Self {
+        match state {
+            TransactionState::Waiting => badge("clock", "waiting", Tone::Idle),
+            TransactionState::Offered => badge("clock", "offered", Tone::Busy),
+            TransactionState::Claimed => moving("claimed"),
+            TransactionState::Running => moving("running"),
+            TransactionState::Done => badge("ok", "done", Tone::Good),
+            TransactionState::Failed => badge("error", "failed", Tone::Bad),
+            TransactionState::Cancelled => badge("blocked", "cancelled", Tone::Idle),
+            TransactionState::Expired => badge("warning", "expired", Tone::Warn),
+            TransactionState::NeverDelivered => badge("warning", "never delivered", Tone::Warn),
+            TransactionState::Unknown => badge("warning", "unknown", Tone::Bad),
+        }
+    }
+}
+
+impl From<HostLink> for Badge {
+    fn from(state: HostLink) -> Self {
+        match state {
+            HostLink::Online => badge("online", "online", Tone::Good),
+            HostLink::Offline => badge("offline", "offline", Tone::Idle),
+        }
+    }
+}
+
+impl From<HostIntent> for Badge {
+    fn from(state: HostIntent) -> Self {
+        match state {
+            HostIntent::Pending => badge("clock", "waits for approval", Tone::Warn),
+            HostIntent::InService => badge("ok", "in service", Tone::Good),
+            HostIntent::Draining => badge("undo", "draining", Tone::Warn),
+            HostIntent::Maintenance => badge("wrench", "in maintenance", Tone::Warn),
+            HostIntent::Revoked => badge("blocked", "revoked", Tone::Bad),
+        }
+    }
+}
+
+impl From<StepState> for Badge {
+    fn from(state: StepState) -> Self {
+        match state {
+            StepState::Pending => badge("free", "pending", Tone::Idle),
+            StepState::Running => moving("running"),
+            StepState::Done => badge("check", "done", Tone::Good),
+            StepState::Failed => badge("error", "failed", Tone::Bad),
+            StepState::Skipped => badge("dash", "skipped", Tone::Idle),
+        }
+    }
+}
+
+impl Badge {
+    /// The classes of the badge.
+    fn class(self) -> String {
+        let tone = match self.tone {
+            Tone::Good => "good",
+            Tone::Busy => "busy",
+            Tone::Warn => "warn",
+            Tone::Bad => "bad",
+            Tone::Idle => "idle",
+        };
+        format!("status {tone}{}", if self.moving { " moving" } else { "" })
+    }
+}
+
+/// `<Status badge=machine.state/>`, with `since=at` and `why=reason` where there are any.
+#[component]
+pub fn Status(
+    #[prop(into)] badge: Badge,
+    #[prop(optional, into)] since: Option<Timestamp>,
+    #[prop(optional, into)] why: Option<String>,
+) -> impl IntoView {
+    view! {
+        <span class="status-line">
+            <span class=badge.class()>
+                <Icon name=badge.icon/>
+                {badge.word}
+            </span>
+            {since.map(|at| view! { <span class="since"><Ago at/></span> })}
+            {why.map(|why| view! { <span class="why">{why}</span> })}
+        </span>
+    }
+}

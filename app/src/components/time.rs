@@ -1,0 +1,100 @@
+//! Times: always `<time datetime>`, in the viewer's zone.
+
+use jiff::{SignedDuration, Timestamp};
+use leptos::prelude::*;
+
+use crate::clock::use_now;
+use crate::preferences::{Zone, use_preferences};
+
+/// `2026-11-21 14:05`, with the zone in its title. `seconds` adds them.
+#[component]
+pub fn Time(at: Timestamp, #[prop(optional)] seconds: bool) -> impl IntoView {
+    let zone = use_preferences().zone;
+    view! { <time datetime=at.to_string() title=full(&zone, at)>{absolute(&zone, at, seconds)}</time> }
+}
+
+/// `4 min ago`, `in 2 h`; the absolute time until the page is alive, and in the title.
+#[component]
+pub fn Ago(at: Timestamp) -> impl IntoView {
+    let zone = use_preferences().zone;
+    let title = full(&zone, at);
+    let now = use_now();
+    let text = Memo::new(move |_| match now.get() {
+        Some(now) => relative(at.duration_since(now)),
+        None => absolute(&zone, at, false),
+    });
+    view! { <time datetime=at.to_string() title=title>{move || text.get()}</time> }
+}
+
+/// How long from `from`, counting while it goes on: `12 s`, `1 h 5 min`. Without `to`, until now.
+#[component]
+pub fn Elapsed(from: Timestamp, to: Option<Timestamp>) -> impl IntoView {
+    let now = use_now();
+    let text = Memo::new(move |_| match to.or_else(|| now.get()) {
+        Some(to) => length(to.duration_since(from)),
+        None => String::new(),
+    });
+    view! { <span class="num">{move || text.get()}</span> }
+}
+
+/// `2026-11-21 14:05`.
+pub fn absolute(zone: &Zone, at: Timestamp, seconds: bool) -> String {
+    zone.local(at).strftime(if seconds { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M" }).to_string()
+}
+
+fn full(zone: &Zone, at: Timestamp) -> String {
+    format!("{} {} ({})", zone.local(at).strftime("%a %Y-%m-%d %H:%M:%S"), zone.abbreviation(at), zone.name)
+}
+
+/// A length in at most two units: `850 ms` is `0 s`, then `12 s`, `5 min`, `1 h 5 min`, `3 d 4 h`.
+pub fn length(duration: SignedDuration) -> String {
+    let seconds = duration.as_secs().unsigned_abs();
+    let two = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{big} {big_unit}"),
+        small => format!("{big} {big_unit} {small} {small_unit}"),
+    };
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+        86_400.. => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+    }
+}
+
+/// `now`, `4 min ago`, `in 2 h`: from now to the time; in one unit.
+pub fn relative(to: SignedDuration) -> String {
+    let seconds = to.as_secs().unsigned_abs();
+    let text = match seconds {
+        0..5 => return "now".to_owned(),
+        5..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        172_800.. => format!("{} days", seconds / 86_400),
+    };
+    if to.is_negative() { format!("{text} ago") } else { format!("in {text}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_have_at_most_two_units() {
+        let check = |seconds, text: &str| assert_eq!(length(SignedDuration::from_secs(seconds)), text);
+        check(0, "0 s");
+        check(59, "59 s");
+        check(60, "1 min");
+        check(3_600, "1 h");
+        check(3_900, "1 h 5 min");
+        check(97_200, "1 d 3 h");
+    }
+
+    #[test]
+    fn relative_times_say_which_way() {
+        let check = |seconds, text: &str| assert_eq!(relative(SignedDuration::from_secs(seconds)), text);
+        check(-4, "now");
+        check(-240, "4 min ago");
+        check(7_200, "in 2 h");
+        check(-200_000, "2 days ago");
+    }
+}

@@ -1,0 +1,67 @@
+//! The error of every server function: a problem, as REST v1 tells it.
+
+use api::Problem;
+use leptos::server_fn::{codec::JsonEncoding, error::FromServerFnError, error::ServerFnErrorErr};
+use serde::{Deserialize, Serialize};
+
+/// What a server function or resource of a page fails with. Show it with
+/// [`ProblemPanel`](crate::components::problem::ProblemPanel), or beside the field that [`Problem::field`] names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Failure(pub Problem);
+
+impl Failure {
+    /// What to say beside the field `name`, if this is about it.
+    pub fn of_field(&self, name: &str) -> Option<String> {
+        (self.0.field.as_deref() == Some(name)).then(|| self.0.detail.clone())
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.detail)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl FromServerFnError for Failure {
+    type Encoder = JsonEncoding;
+
+    /// What went wrong on the way between browser and server; the causes are no secrets, they are the browser's own.
+    fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
+        let problem = |kind: &str, title: &str, status, detail: String| Problem {
+            kind: format!("urn:berth:problem:{kind}"),
+            title: title.to_owned(),
+            status,
+            detail,
+            request_id: None,
+            field: None,
+            held_by: None,
+            next_free: None,
+        };
+        Failure(match error {
+            ServerFnErrorErr::Request(_) => problem(
+                "unreachable",
+                "The server cannot be reached",
+                503,
+                "Nothing was changed as far as this page knows. Check your connection, then try again.".to_owned(),
+            ),
+            ServerFnErrorErr::Args(cause) | ServerFnErrorErr::MissingArg(cause) => {
+                problem("bad-input", "The form is not complete", 400, format!("Check what you entered: {cause}."))
+            }
+            ServerFnErrorErr::Registration(cause)
+            | ServerFnErrorErr::UnsupportedRequestMethod(cause)
+            | ServerFnErrorErr::ServerError(cause)
+            | ServerFnErrorErr::MiddlewareError(cause)
+            | ServerFnErrorErr::Deserialization(cause)
+            | ServerFnErrorErr::Serialization(cause)
+            | ServerFnErrorErr::Response(cause) => problem(
+                "protocol",
+                "The page and the server did not understand each other",
+                502,
+                format!("The server may just have been updated: reload the page. ({cause})"),
+            ),
+        })
+    }
+}
