@@ -96,9 +96,15 @@ create table machines (
     condition text not null,
     reason text,
     condition_since_ms bigint not null,
+    -- Checks of a quarantined machine: how many were done, when the next is due, and the instruction of the one under way.
+    verifications integer not null default 0,
+    verify_at_ms bigint,
+    verify_transaction_id :id,
     unique (tenant_id, name),
     unique (host_id, local_name)
 )
+--;
+create index machines_verify on machines (verify_at_ms) where condition = 'quarantined'
 ";
 
 const DOWN: &str = "

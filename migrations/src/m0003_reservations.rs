@@ -57,6 +57,8 @@ create table sessions (
     keep text not null,
     last_keepalive_ms bigint,
     taken_up boolean not null,
+    -- The last warning of its end that was given.
+    warned text,
     steps text not null,
     -- The instruction that prepares or reverts it now.
     transaction_id :id,

@@ -6,8 +6,11 @@
 pub mod audit;
 pub mod hosts;
 pub mod instructions;
+pub mod machines;
 pub mod people;
 mod problem;
+pub mod reservations;
+pub mod sessions;
 pub mod streams;
 pub mod tokens;
 pub mod zero_certificates;
