@@ -1,1 +1,3 @@
-fn main() {}
+fn main() {
+    agent::environments::sandbox::helper::run_if_asked();
+}

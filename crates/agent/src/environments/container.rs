@@ -2,7 +2,7 @@
 use std::io;
 
 use async_trait::async_trait;
-use domain::{ids::SessionId, machines::MachineKind};
+use domain::ids::SessionId;
 use tokio_util::sync::CancellationToken;
 
 use super::{

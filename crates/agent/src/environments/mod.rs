@@ -7,8 +7,10 @@
 
 pub mod baseline;
 pub mod cgroup;
+mod connect;
 pub mod container;
 pub mod sandbox;
+mod setup;
 pub mod streams;
 
 use std::{collections::BTreeMap, fmt, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};

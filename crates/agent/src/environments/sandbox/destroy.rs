@@ -1,0 +1,239 @@
+//! Reverting a sandbox: kill, unmount, remove, compare. Every wait has a limit; what hangs ends as a failed check.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use domain::ids::SessionId;
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, umount2},
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{
+    super::{
+        Check, RevertReport,
+        baseline::{Baseline, Identity, RECORD, leftovers, mounts},
+        cgroup::Cgroup,
+    },
+    Sandbox, blocking,
+    record::{Phase, Record, started_ticks},
+    root,
+};
+
+const KILL_LIMIT: Duration = Duration::from_secs(5);
+const GROUP_LIMIT: Duration = Duration::from_secs(2);
+const UNMOUNT_LIMIT: Duration = Duration::from_secs(5);
+const REMOVE_LIMIT: Duration = Duration::from_secs(20);
+const COMPARE_LIMIT: Duration = Duration::from_secs(15);
+const DISK_LIMIT: Duration = Duration::from_secs(3);
+/// A disk with less than this left makes the machine useless for the next session, bytes.
+const LEAST_FREE_BYTES: u64 = 64 * 1024 * 1024;
+
+pub(super) async fn revert(sandbox: &Sandbox, session: SessionId) -> RevertReport {
+    let began = Instant::now();
+    let scratch = sandbox.scratch(session);
+    let path = scratch.path().to_owned();
+    let record = scratch.read();
+    let identity = match &record {
+        Ok(record) => record.identity.clone(),
+        Err(_) => Identity {
+            session: session.to_string(),
+            uid: sandbox.is_root.then(|| root::host_uid(session.uuid().as_bytes())),
+            namespaces: BTreeSet::new(),
+            scratch: path.clone(),
+            cgroup: Some(sandbox.cgroup(session).name().to_owned()),
+        },
+    };
+    let cgroup = identity.cgroup.as_ref().map(|name| sandbox.layout.group(name));
+    let first = record.as_ref().ok().and_then(first_process);
+
+    let mut checks = vec![kill(cgroup, first, identity.clone()).await];
+    let at = path.clone();
+    checks.push(within("unmount", UNMOUNT_LIMIT, move || unmount(&at)).await);
+    if checks.iter().all(|check| check.ok) {
+        let at = path.clone();
+        checks.push(within("remove", REMOVE_LIMIT, move || remove(&at)).await);
+    } else {
+        checks.push(Check::new("remove", false, "not tried: the files may still be in use"));
+    }
+    match record {
+        Ok(record) => checks.extend(compare(Some(record.baseline), identity).await),
+        // Reverted before, or never begun.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => checks.extend(compare(None, identity).await),
+        Err(error) => {
+            checks.push(Check::new("baseline", false, format!("cannot be read, so nothing can be compared: {error}")));
+        }
+    }
+    let at = sandbox.sandboxes.clone();
+    checks.push(within("disk", DISK_LIMIT, move || disk(&at)).await);
+    // The record goes last, and only when all is well: a repeated revert needs its baseline.
+    if checks.iter().all(|check| check.ok)
+        && let Some(Err(error)) = blocking(REMOVE_LIMIT, move || forget(&path)).await
+    {
+        checks.push(Check::new("record", false, error.to_string()));
+    }
+    RevertReport { checks, took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// The check, or a failed one if it hangs.
+async fn within(name: &'static str, limit: Duration, work: impl FnOnce() -> Check + Send + 'static) -> Check {
+    let hung = || Check::new(name, false, format!("hangs: not done after {} s", limit.as_secs()));
+    blocking(limit, work).await.unwrap_or_else(hung)
+}
+
+fn first_process(record: &Record) -> Option<(i32, u64)> {
+    match &record.phase {
+        Phase::Preparing => None,
+        Phase::Ready { pid, started_ticks, .. } => Some((*pid, *started_ticks)),
+    }
+}
+
+async fn kill(cgroup: Option<Cgroup>, first: Option<(i32, u64)>, identity: Identity) -> Check {
+    let limit = KILL_LIMIT + GROUP_LIMIT + Duration::from_secs(1);
+    within("destroy", limit, move || {
+        // Everything else in its pid namespace goes with the first process.
+        if let Some((pid, ticks)) = first
+            && started_ticks(pid).is_ok_and(|now| now == ticks)
+            && let Some(pid) = Pid::from_raw(pid)
+        {
+            // It may end by itself at this moment.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        let Some(cgroup) = cgroup else { return kill_by_identity(&identity) };
+        if !cgroup.kill(KILL_LIMIT) {
+            let left: Vec<String> = cgroup.processes().iter().map(i32::to_string).collect();
+            return Check::new("destroy", false, format!("cannot be killed: {}", left.join(", ")));
+        }
+        match cgroup.remove(GROUP_LIMIT) {
+            Ok(()) => Check::new("destroy", true, "all processes killed, control group removed"),
+            Err(why) => Check::new("destroy", false, format!("the control group stays: {why}")),
+        }
+    })
+    .await
+}
+
+/// Without a control group: what is known to be the sandbox's, until none is left.
+fn kill_by_identity(identity: &Identity) -> Check {
+    let deadline = Instant::now() + KILL_LIMIT;
+    loop {
+        let left = match leftovers(identity) {
+            Ok(left) => left,
+            Err(error) => return Check::new("destroy", false, error.to_string()),
+        };
+        if left.is_empty() {
+            return Check::new("destroy", true, "all processes killed");
+        }
+        if Instant::now() >= deadline {
+            let left: Vec<String> = left.iter().map(|l| l.pid.to_string()).collect();
+            return Check::new("destroy", false, format!("cannot be killed: {}", left.join(", ")));
+        }
+        for pid in left.iter().filter_map(|leftover| Pid::from_raw(leftover.pid)) {
+            // Gone meanwhile, or not ours to kill: the next look tells.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The sandbox's own mounts go with its processes; this is for what somebody put into its directory on the host.
+fn unmount(scratch: &Path) -> Check {
+    let mut points: Vec<PathBuf> = match mounts() {
+        Ok(all) => all.into_iter().map(|mount| mount.point).filter(|point| point.starts_with(scratch)).collect(),
+        Err(error) => return Check::new("unmount", false, error.to_string()),
+    };
+    if points.is_empty() {
+        return Check::new("unmount", true, "nothing was mounted");
+    }
+    // The newest first: a mount may lie on another.
+    points.reverse();
+    let mut stuck = Vec::new();
+    for point in &points {
+        match umount2(point, MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => {}
+            Err(error) => {
+                // Out of the way at least, so that nothing new gets at it; but somebody still holds it.
+                let detached = umount2(point, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH);
+                let how = if detached.is_ok() { "detached" } else { "stays" };
+                let why = if error == Errno::EBUSY { "in use".to_owned() } else { error.to_string() };
+                stuck.push(format!("{} ({why}, {how})", point.display()));
+            }
+        }
+    }
+    if stuck.is_empty() {
+        Check::new("unmount", true, format!("{} unmounted", points.len()))
+    } else {
+        Check::new("unmount", false, format!("cannot unmount {}", stuck.join(", ")))
+    }
+}
+
+/// Removes the sandbox's files, all but its record. Never through a mount: that would be the host's files.
+fn remove(scratch: &Path) -> Check {
+    let mounted = match mounts() {
+        Ok(all) => all.into_iter().any(|mount| mount.point.starts_with(scratch)),
+        Err(error) => return Check::new("remove", false, error.to_string()),
+    };
+    if mounted {
+        return Check::new("remove", false, "something is still mounted there");
+    }
+    let emptied = entries(scratch).and_then(|entries| {
+        entries.iter().filter(|entry| !entry.ends_with(RECORD)).try_for_each(|entry| {
+            if fs::symlink_metadata(entry)?.is_dir() { fs::remove_dir_all(entry) } else { fs::remove_file(entry) }
+        })
+    });
+    match emptied {
+        Ok(()) => Check::new("remove", true, "the sandbox's files are removed"),
+        Err(error) => Check::new("remove", false, format!("cannot remove the sandbox's files: {error}")),
+    }
+}
+
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The record and its directory, which is all that is left.
+fn forget(scratch: &Path) -> io::Result<()> {
+    match fs::remove_file(scratch.join(RECORD)).and_then(|()| fs::remove_dir(scratch)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::remove_dir(scratch) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        },
+        other => other,
+    }
+}
+
+async fn compare(baseline: Option<Baseline>, identity: Identity) -> Vec<Check> {
+    let compared = blocking(COMPARE_LIMIT, move || match baseline {
+        Some(baseline) => Ok(baseline.compare(&identity)),
+        None => Baseline::take(&[]).map(|now| now.compare(&identity)),
+    })
+    .await;
+    match compared {
+        Some(Ok(checks)) => checks,
+        Some(Err(error)) => vec![Check::new("baseline", false, error.to_string())],
+        None => vec![Check::new(
+            "baseline",
+            false,
+            format!("comparing hangs: not done after {} s", COMPARE_LIMIT.as_secs()),
+        )],
+    }
+}
+
+fn disk(sandboxes: &Path) -> Check {
+    match rustix::fs::statvfs(sandboxes) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let detail = format!("{} MiB free", free >> 20);
+            Check::new("disk", free >= LEAST_FREE_BYTES, detail)
+        }
+        Err(error) => Check::new("disk", false, error.to_string()),
+    }
+}

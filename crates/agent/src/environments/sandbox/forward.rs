@@ -1,0 +1,82 @@
+//! Carries TCP connections from chosen ports of a sandbox's loopback to the same ports of the host's loopback.
+//!
+//! A process of its own in the sandbox's control group, so that it survives a restart of the agent as the sandbox does
+//! and goes when that is killed. It listens inside, connects outside, and runs as the session's user.
+
+use std::{
+    io,
+    net::{Ipv4Addr, TcpListener as StdListener},
+    os::unix::net::UnixStream,
+    sync::Arc,
+};
+
+use rustix::thread::set_no_new_privs;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+
+use super::helper::{Forward, Reply, become_user, in_network_of, join_cgroups, send_reply};
+
+/// The most connections at a time, over all ports; more wait in the listeners' queues.
+const MAX_CONNECTIONS: usize = 256;
+
+pub(super) fn serve(socket: &mut UnixStream, order: &Forward) -> Result<(), String> {
+    nix::unistd::setsid().map_err(|error| error.to_string())?;
+    join_cgroups(&order.procs_files)?;
+    // A socket stays in the namespace in which it was made, whoever uses it.
+    let listeners = in_network_of(order.pid, || {
+        order
+            .ports
+            .iter()
+            .map(|port| {
+                let listener = StdListener::bind((Ipv4Addr::LOCALHOST, *port))?;
+                listener.set_nonblocking(true)?;
+                Ok((*port, listener))
+            })
+            .collect::<io::Result<Vec<_>>>()
+    })
+    .map_err(|error| format!("cannot listen in the sandbox: {error}"))?;
+    if let Some(uid) = order.uid {
+        become_user(uid)?;
+    }
+    set_no_new_privs(true).map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut accepting = tokio::task::JoinSet::new();
+        for (port, listener) in listeners {
+            let listener = TcpListener::from_std(listener).map_err(|error| error.to_string())?;
+            accepting.spawn(accept(port, listener, slots.clone()));
+        }
+        send_reply(socket, &Reply::Started)?;
+        // It ends with the sandbox's control group; if all listeners fail there is nothing left to do.
+        while accepting.join_next().await.is_some() {}
+        Ok(())
+    })
+}
+
+async fn accept(port: u16, listener: TcpListener, slots: Arc<Semaphore>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok(slot) = slots.clone().acquire_owned().await {
+        while connections.try_join_next().is_some() {}
+        match listener.accept().await {
+            Ok((inner, _)) => {
+                connections.spawn(async move {
+                    carry(inner, port).await;
+                    drop(slot);
+                });
+            }
+            // Out of descriptors or the like: others may end and free some.
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn carry(mut inner: TcpStream, port: u16) {
+    // A refused or broken connection shows inside as a closed one, which is all that TCP can say.
+    if let Ok(mut outer) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await {
+        drop(tokio::io::copy_bidirectional(&mut inner, &mut outer).await);
+    }
+}

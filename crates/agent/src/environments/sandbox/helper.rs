@@ -1,0 +1,431 @@
+//! The helper: this program started again as `berth-agent sandbox-helper`, single-threaded, to do what a process can do
+//! only to itself: join control groups and namespaces, give up its user, become bubblewrap.
+//!
+//! Its standard input is a socket to the agent. The request comes over it (never on the command line, which every user
+//! of the host can read), file descriptors with its first byte; replies go back as lines of JSON.
+
+use std::{
+    fs,
+    io::{self, IoSlice, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt, process::ExitStatusExt},
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+    sys::signal::SigSet,
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid},
+};
+use rustix::{
+    cmsg_space,
+    event::{PollFd, PollFlags, poll},
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+        recvmsg, sendmsg,
+    },
+    process::{Pid, PidfdFlags, Resource, Rlimit, Signal, kill_process, pidfd_open, setrlimit},
+    thread::{
+        CapabilitySet, ThreadNameSpaceType, move_into_thread_name_spaces, remove_capability_from_bounding_set,
+        set_no_new_privs,
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use super::forward;
+
+/// The word after the program's name that asks for the helper.
+pub const COMMAND: &str = "sandbox-helper";
+/// The longest request, bytes.
+const MAX_REQUEST_BYTES: u32 = 4 * 1024 * 1024;
+/// Processes of environments are the first that the kernel kills when the whole host is out of memory.
+const OOM_SCORE: &str = "500";
+
+/// What the agent asks of a helper.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Mount the root and become bubblewrap. Descriptors: where bubblewrap and the first process report, the log.
+    Start(Start),
+    /// Run a program in the sandbox. Descriptors: its standard input, output and error.
+    Enter(Enter),
+    /// Carry connections from the sandbox's loopback to the host's.
+    Forward(Forward),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Start {
+    pub procs_files: Vec<PathBuf>,
+    /// None: not root, bubblewrap alone makes the root.
+    pub root: Option<Root>,
+    pub bwrap: PathBuf,
+    pub bwrap_arguments: Vec<String>,
+}
+
+/// The copy-on-write root and what lies on it, in the order of mounting.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Root {
+    pub lower: PathBuf,
+    pub upper: PathBuf,
+    pub work: PathBuf,
+    pub merged: PathBuf,
+    /// Where bubblewrap, which runs as the session's user, finds it.
+    pub exposed: PathBuf,
+    /// Host paths that must not be seen.
+    pub hidden: Vec<PathBuf>,
+    /// An empty file that takes the place of hidden files.
+    pub empty_file: PathBuf,
+    /// Source on the host, target in the root.
+    pub binds: Vec<Bind>,
+    pub uid: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Bind {
+    pub source: PathBuf,
+    pub target: PathBuf,
+    pub read_only: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Enter {
+    pub procs_files: Vec<PathBuf>,
+    /// The sandbox's first process, as the host sees it.
+    pub pid: i32,
+    pub uid: u32,
+    pub argv: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub cwd: String,
+    pub terminal: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Forward {
+    pub procs_files: Vec<PathBuf>,
+    pub pid: i32,
+    /// The user that it becomes once it listens.
+    pub uid: Option<u32>,
+    pub ports: Vec<u16>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Reply {
+    Started,
+    ExitedCode(i32),
+    ExitedSignal(i32),
+    /// The program could not be started: what the system said.
+    NoProgram {
+        errno: i32,
+    },
+    Failed {
+        message: String,
+    },
+}
+
+/// Call this first in `main`: if the program was started as a helper it does its work and never returns. It must run
+/// before any thread exists, because a process with threads cannot change its user namespace.
+pub fn run_if_asked() {
+    if std::env::args_os().nth(1).is_none_or(|word| word != COMMAND) {
+        return;
+    }
+    let status = match io::stdin().as_fd().try_clone_to_owned() {
+        Ok(socket) => serve(UnixStream::from(socket)),
+        Err(_) => 1,
+    };
+    std::process::exit(status)
+}
+
+fn serve(mut socket: UnixStream) -> i32 {
+    let done = receive(&mut socket).and_then(|(request, descriptors)| match request {
+        Request::Start(start) => become_bwrap(&start, descriptors),
+        Request::Enter(enter) => run(&mut socket, &enter, descriptors),
+        Request::Forward(order) => forward::serve(&mut socket, &order),
+    });
+    match done {
+        Ok(()) => 0,
+        Err(message) => {
+            // If the agent is gone there is nobody to tell.
+            drop(send_reply(&mut socket, &Reply::Failed { message }));
+            1
+        }
+    }
+}
+
+/// One line to the agent.
+pub(super) fn send_reply(socket: &mut UnixStream, reply: &Reply) -> Result<(), String> {
+    let mut line = serde_json::to_vec(reply).map_err(|error| error.to_string())?;
+    line.push(b'\n');
+    socket.write_all(&line).map_err(|error| error.to_string())
+}
+
+/// The agent's half of the greeting: one byte that carries the descriptors. The request follows with its length.
+pub(super) fn send_descriptors(socket: &UnixStream, descriptors: &[OwnedFd]) -> io::Result<()> {
+    let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(3))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    sendmsg(socket, &[IoSlice::new(b"B")], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// The request with its length before it.
+pub(super) fn encode(request: &Request) -> io::Result<Vec<u8>> {
+    let body = serde_json::to_vec(request)?;
+    let length =
+        u32::try_from(body.len()).ok().filter(|l| *l <= MAX_REQUEST_BYTES).ok_or(io::ErrorKind::InvalidInput)?;
+    let mut bytes = length.to_le_bytes().to_vec();
+    bytes.extend(body);
+    Ok(bytes)
+}
+
+fn receive(socket: &mut UnixStream) -> Result<(Request, Vec<OwnedFd>), String> {
+    let mut greeting = [0u8; 1];
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(3))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(&*socket, &mut [IoSliceMut::new(&mut greeting)], &mut control, RecvFlags::CMSG_CLOEXEC)
+        .map_err(|error| format!("the helper got no request: {error}"))?;
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            descriptors.extend(rights);
+        }
+    }
+    let read = |socket: &mut UnixStream, bytes: &mut [u8]| {
+        socket.read_exact(bytes).map_err(|error| format!("the helper's request is cut short: {error}"))
+    };
+    let mut length = [0u8; 4];
+    read(socket, &mut length)?;
+    let length = u32::from_le_bytes(length);
+    if length > MAX_REQUEST_BYTES {
+        return Err(format!("a request of {length} bytes"));
+    }
+    let mut body = vec![0u8; length as usize];
+    read(socket, &mut body)?;
+    Ok((serde_json::from_slice(&body).map_err(|error| error.to_string())?, descriptors))
+}
+
+pub(super) fn join_cgroups(procs_files: &[PathBuf]) -> Result<(), String> {
+    for file in procs_files {
+        fs::write(file, "0").map_err(|error| format!("cannot join {}: {error}", file.display()))?;
+    }
+    // Lowering would need rights; raising never does.
+    drop(fs::write("/proc/self/oom_score_adj", OOM_SCORE));
+    Ok(())
+}
+
+/// Gives up root for good.
+pub(super) fn become_user(uid: u32) -> Result<(), String> {
+    let failed = |what: &'static str| move |error: nix::Error| format!("cannot {what}: {error}");
+    setgroups(&[]).map_err(failed("drop groups"))?;
+    setresgid(Gid::from_raw(uid), Gid::from_raw(uid), Gid::from_raw(uid)).map_err(failed("change the group"))?;
+    setresuid(Uid::from_raw(uid), Uid::from_raw(uid), Uid::from_raw(uid)).map_err(failed("change the user"))
+}
+
+fn become_bwrap(start: &Start, descriptors: Vec<OwnedFd>) -> Result<(), String> {
+    let Ok([report, log]) = <[OwnedFd; 2]>::try_from(descriptors) else {
+        return Err("start needs two descriptors".to_owned());
+    };
+    // Its own session, so that nothing that happens to the agent's terminal or group reaches the sandbox.
+    setsid().map_err(|error| format!("cannot begin a session: {error}"))?;
+    join_cgroups(&start.procs_files)?;
+    let no_core = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, no_core).map_err(|error| format!("cannot forbid core files: {error}"))?;
+    if let Some(root) = &start.root {
+        mount_root(root)?;
+        become_user(root.uid)?;
+    }
+    // bubblewrap must inherit this one; this process has no other thread that could leak it.
+    let information = rustix::io::dup(&report).map_err(|error| error.to_string())?;
+    let error = Command::new(&start.bwrap)
+        .arg("--info-fd")
+        .arg(std::os::fd::AsRawFd::as_raw_fd(&information).to_string())
+        .args(&start.bwrap_arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::from(report))
+        .stderr(Stdio::from(log))
+        .exec();
+    Err(format!("cannot run {}: {error} (install bubblewrap)", start.bwrap.display()))
+}
+
+fn mount_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), String> {
+    mount(Some(source), target, None::<&str>, flags, None::<&str>)
+        .map_err(|error| format!("cannot mount {} on {}: {error}", source.display(), target.display()))
+}
+
+fn mount_tmpfs(target: &Path, options: &str) -> Result<(), String> {
+    mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options))
+        .map_err(|error| format!("cannot hide {}: {error}", target.display()))
+}
+
+/// Mounts in a mount namespace of its own: when its last process is gone, so are the mounts.
+fn mount_root(root: &Root) -> Result<(), String> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|error| format!("cannot make a mount namespace: {error}"))?;
+    // Unmounting on the host still reaches this namespace, so a sandbox never keeps a host's disk busy; nothing of
+    // this namespace reaches the host.
+    mount_with(Path::new("none"), Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SLAVE)?;
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", root.lower.display(), root.upper.display(), root.work.display());
+    mount(
+        Some("overlay"),
+        &root.merged,
+        Some("overlay"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(options.as_str()),
+    )
+    .map_err(|error| format!("cannot mount the copy-on-write root over {}: {error}", root.lower.display()))?;
+    for path in &root.hidden {
+        hide(root, path)?;
+    }
+    for bind in &root.binds {
+        let target = inside(&root.merged, &bind.target);
+        fs::create_dir_all(&target).map_err(|error| format!("cannot make {}: {error}", target.display()))?;
+        mount_with(&bind.source, &target, MsFlags::MS_BIND | MsFlags::MS_REC)?;
+        let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        flags.set(MsFlags::MS_RDONLY, bind.read_only);
+        mount_with(&bind.source, &target, flags)?;
+    }
+    // The session's user may not pass through the agent's state directory, so the root is shown at a place that it
+    // may pass: on a tmpfs over the parent of `exposed`. Opened before, because that may cover the state directory.
+    let merged = fs::File::open(&root.merged).map_err(|error| error.to_string())?;
+    let merged = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&merged)));
+    let parent = root.exposed.parent().unwrap_or(Path::new("/run"));
+    mount_tmpfs(parent, "mode=0755,size=64k")?;
+    fs::create_dir(&root.exposed).map_err(|error| error.to_string())?;
+    mount_with(&merged, &root.exposed, MsFlags::MS_BIND | MsFlags::MS_REC)
+}
+
+fn inside(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn hide(root: &Root, path: &Path) -> Result<(), String> {
+    let target = inside(&root.merged, path);
+    // Through a symbolic link the cover would land somewhere else; what it points to is covered under its own name.
+    let Ok(real) = fs::canonicalize(&target) else { return Ok(()) };
+    if real != target {
+        return Ok(());
+    }
+    if target.is_dir() {
+        mount_tmpfs(&target, "mode=0755,size=64k")
+    } else {
+        mount_with(&root.empty_file, &target, MsFlags::MS_BIND)
+    }
+}
+
+fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Result<(), String> {
+    let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(descriptors) else {
+        return Err("entering needs three descriptors".to_owned());
+    };
+    join_cgroups(&enter.procs_files)?;
+    setsid().map_err(|error| format!("cannot begin a session: {error}"))?;
+    if enter.terminal {
+        // This process leads the terminal's session and shares its foreground group with the program until that makes
+        // groups of its own, so what the keyboard sends must not end it. The program starts with nothing blocked.
+        rustix::process::ioctl_tiocsctty(&stdin).map_err(|error| format!("cannot take the terminal: {error}"))?;
+        SigSet::all().thread_block().map_err(|error| error.to_string())?;
+    }
+    enter_namespaces(enter.pid)?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(|error| error.to_string())?;
+    for capability in CapabilitySet::all().iter() {
+        // A kernel that does not know it has nothing to drop.
+        let _ = remove_capability_from_bounding_set(capability);
+    }
+    let user = |error: nix::Error| format!("cannot become the sandbox's user: {error}");
+    setresgid(Gid::from_raw(enter.uid), Gid::from_raw(enter.uid), Gid::from_raw(enter.uid)).map_err(user)?;
+    setresuid(Uid::from_raw(enter.uid), Uid::from_raw(enter.uid), Uid::from_raw(enter.uid)).map_err(user)?;
+    set_no_new_privs(true).map_err(|error| format!("cannot forbid new privileges: {error}"))?;
+    let (program, arguments) = enter.argv.split_first().ok_or("no program")?;
+    let spawned = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(enter.env.iter().map(|(key, value)| (key, value)))
+        .current_dir(&enter.cwd)
+        .stdin(Stdio::from(stdin))
+        .stdout(Stdio::from(stdout))
+        .stderr(Stdio::from(stderr))
+        .spawn();
+    let mut child = match spawned {
+        Ok(child) => child,
+        Err(error) => return send_reply(socket, &Reply::NoProgram { errno: error.raw_os_error().unwrap_or(0) }),
+    };
+    send_reply(socket, &Reply::Started)?;
+    // `child.id()` is the pid that this process's own pid namespace gives it.
+    let pid = Pid::from_child(&child);
+    let exited = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| error.to_string())?;
+    attend(socket, pid, &exited)?;
+    let status = child.wait().map_err(|error| error.to_string())?;
+    let reply = match (status.code(), status.signal()) {
+        (Some(code), _) => Reply::ExitedCode(code),
+        (None, Some(signal)) => Reply::ExitedSignal(signal),
+        (None, None) => Reply::Failed { message: "it ended without a status".to_owned() },
+    };
+    send_reply(socket, &reply)
+}
+
+fn enter_namespaces(pid: i32) -> Result<(), String> {
+    let gone = |error: rustix::io::Errno| format!("the sandbox's first process is gone: {error}");
+    let target = pidfd_open(Pid::from_raw(pid).ok_or("no pid")?, PidfdFlags::empty()).map_err(gone)?;
+    if nix::unistd::geteuid().is_root() {
+        // Here, because in the user namespace of the sandbox it is forbidden.
+        setgroups(&[]).map_err(|error| format!("cannot drop groups: {error}"))?;
+    }
+    let all = ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::PROCESS_ID
+        | ThreadNameSpaceType::NETWORK
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
+        | ThreadNameSpaceType::CONTROL_GROUP
+        | ThreadNameSpaceType::USER;
+    move_into_thread_name_spaces(target.as_fd(), all).map_err(|error| format!("cannot enter the sandbox: {error}"))
+}
+
+/// Passes signals on until the child has ended. When the agent hangs up, so does the child's terminal or pipe.
+fn attend(socket: &mut UnixStream, child: Pid, exited: &OwnedFd) -> Result<(), String> {
+    let mut connected = true;
+    loop {
+        let mut wanted = vec![PollFd::new(exited, PollFlags::IN)];
+        if connected {
+            wanted.push(PollFd::new(&*socket, PollFlags::IN));
+        }
+        match poll(&mut wanted, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        if !wanted[0].revents().is_empty() {
+            return Ok(());
+        }
+        if wanted.get(1).is_some_and(|entry| !entry.revents().is_empty()) {
+            let mut number = [0u8; 1];
+            let signal = match socket.read(&mut number) {
+                Ok(1) => Signal::from_named_raw(i32::from(number[0])),
+                Ok(_) | Err(_) => {
+                    connected = false;
+                    Some(Signal::HUP)
+                }
+            };
+            if let Some(signal) = signal {
+                // It may have ended meanwhile; then the next turn sees it.
+                let _ = kill_process(child, signal);
+            }
+        }
+    }
+}
+
+/// Runs `work` in the network namespace of a process, on a thread that ends with it.
+pub(super) fn in_network_of<T: Send>(pid: i32, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let namespace = fs::File::open(format!("/proc/{pid}/ns/net"))?;
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+            work()
+        });
+        thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread in the sandbox's network failed")))
+    })
+}

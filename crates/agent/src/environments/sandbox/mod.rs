@@ -1,0 +1,228 @@
+//! Environments in bubblewrap: namespaces of their own, a copy-on-write root from the host's files or a given tree,
+//! limits by control group. No image, no daemon.
+//!
+//! A sandbox is one long-lived first process and whatever is started into its namespaces. Its root is mounted in a
+//! mount namespace of its own, so killing its processes unmounts it, and nothing of it shows on the host.
+
+mod destroy;
+mod exec;
+mod forward;
+pub mod helper;
+mod record;
+mod root;
+mod start;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use domain::{ids::SessionId, machines::MachineKind};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use sha2::{Digest, Sha256};
+use tokio::{sync::oneshot, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    AdoptError, ConnectError, Connection, Environment, ExecError, ExecHandle, ExecSpec, Found, Inner, PrepareError,
+    PrepareSpec, RevertReport, Running, StepSink, Target, Usage, Variables,
+    baseline::Identity,
+    cgroup::{Cgroup, Layout},
+};
+use crate::config::AgentConfig;
+use record::{Phase, Scratch, started_ticks};
+
+/// A sandbox that is up.
+#[derive(Debug)]
+pub struct Instance {
+    machine: String,
+    /// Its first process, as the host sees it.
+    pid: i32,
+    started_ticks: u64,
+    identity: Identity,
+    variables: Variables,
+    /// None where the agent may not make groups.
+    cgroup: Option<Cgroup>,
+}
+
+impl Instance {
+    /// Whether its first process is still there and the same.
+    fn is_there(&self) -> bool {
+        started_ticks(self.pid).is_ok_and(|ticks| ticks == self.started_ticks)
+    }
+}
+
+/// Makes sandboxes.
+#[derive(Debug)]
+pub struct Sandbox {
+    state_dir: PathBuf,
+    /// The directory of all sandboxes of this agent.
+    sandboxes: PathBuf,
+    bwrap: PathBuf,
+    helper: PathBuf,
+    layout: Layout,
+    /// The group above all of this agent's groups.
+    group: String,
+    is_root: bool,
+}
+
+/// Runs blocking work on a thread of its own, which a hung file system may hold for ever without holding anything
+/// else. None if it takes longer than `limit`.
+async fn blocking<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("environment".to_owned())
+        .spawn(move || {
+            // Past the time limit nobody waits for it any more.
+            drop(sender.send(work()));
+        })
+        .ok()?;
+    timeout(limit, receiver).await.ok()?.ok()
+}
+
+impl Sandbox {
+    /// `helper` is the program that is started as [`helper`].
+    pub fn new(config: &AgentConfig, helper: PathBuf) -> io::Result<Self> {
+        let sandboxes = config.state_dir.join("sandboxes");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&sandboxes)?;
+        // The same directory has the same tag after each restart, and two agents on a host have two.
+        let state_dir = fs::canonicalize(&config.state_dir)?;
+        let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
+        Ok(Self {
+            sandboxes: state_dir.join("sandboxes"),
+            state_dir,
+            bwrap: config.bwrap.clone(),
+            helper,
+            layout: Layout::of_host()?,
+            group: format!("berth/{}", hex::encode(&digest[..6])),
+            is_root: rustix::process::geteuid().is_root(),
+        })
+    }
+
+    fn scratch(&self, session: SessionId) -> Scratch {
+        Scratch::new(&self.sandboxes, session)
+    }
+
+    fn cgroup(&self, session: SessionId) -> Cgroup {
+        self.layout.group(&format!("{}/{session}", self.group))
+    }
+
+    fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+}
+
+fn instance(running: &Running) -> Option<&Arc<Instance>> {
+    match &running.inner {
+        Inner::Sandbox(instance) => Some(instance),
+        Inner::Container(_) => None,
+    }
+}
+
+const NO_SANDBOX: &str = "it is no sandbox";
+const FIRST_GONE: &str = "its first process has ended";
+
+#[async_trait]
+impl Environment for Sandbox {
+    async fn prepare(
+        &self,
+        spec: PrepareSpec,
+        steps: &StepSink,
+        cancel: &CancellationToken,
+    ) -> Result<Running, PrepareError> {
+        start::prepare(self, spec, steps, cancel).await
+    }
+
+    async fn adopt(&self, session: SessionId) -> Result<Running, AdoptError> {
+        let record = self.scratch(session).read().map_err(|source| {
+            if source.kind() == io::ErrorKind::NotFound {
+                AdoptError::NotFound(session)
+            } else {
+                AdoptError::State { session, source }
+            }
+        })?;
+        let gone = |why: &str| AdoptError::Gone { session, why: why.to_owned() };
+        let Phase::Ready { pid, started_ticks, isolation } = record.phase else {
+            return Err(gone("it was never ready"));
+        };
+        let instance = Instance {
+            machine: record.machine.clone(),
+            pid,
+            started_ticks,
+            cgroup: record.identity.cgroup.as_ref().map(|name| self.layout.group(name)),
+            identity: record.identity,
+            variables: record.variables,
+        };
+        if !instance.is_there() {
+            return Err(gone(FIRST_GONE));
+        }
+        let inner = Inner::Sandbox(Arc::new(instance));
+        Ok(Running { session, machine: record.machine, kind: MachineKind::Sandbox, isolation, inner })
+    }
+
+    async fn exec(&self, running: &Running, spec: ExecSpec) -> Result<ExecHandle, ExecError> {
+        let instance = instance(running).ok_or_else(|| ExecError::NotRunning(NO_SANDBOX.to_owned()))?;
+        if !instance.is_there() {
+            return Err(ExecError::NotRunning(FIRST_GONE.to_owned()));
+        }
+        exec::exec(&self.helper, instance, spec).await
+    }
+
+    async fn connect(&self, running: &Running, to: &Target) -> Result<Box<dyn Connection>, ConnectError> {
+        let instance = instance(running).ok_or_else(|| ConnectError::NotRunning(NO_SANDBOX.to_owned()))?;
+        if !instance.is_there() {
+            return Err(ConnectError::NotRunning(FIRST_GONE.to_owned()));
+        }
+        super::connect::connect(instance.pid, to).await
+    }
+
+    async fn usage(&self, running: &Running) -> io::Result<Usage> {
+        let cgroup = instance(running).and_then(|instance| instance.cgroup.clone());
+        cgroup.ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?.usage()
+    }
+
+    async fn gone(&self, running: &Running) {
+        let Some(instance) = instance(running) else { return };
+        let Some(pid) = Pid::from_raw(instance.pid) else { return };
+        let watched = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(super::streams::register);
+        // Opened before it is looked at: if it is the same process now, the descriptor is of that one.
+        if let Ok(watched) = watched
+            && instance.is_there()
+        {
+            // An error of the reactor is its shutdown; there is nothing left to wait for either way.
+            drop(watched.readable().await);
+        }
+    }
+
+    async fn revert(&self, session: SessionId) -> RevertReport {
+        destroy::revert(self, session).await
+    }
+
+    async fn list(&self) -> io::Result<Vec<Found>> {
+        let mut found: BTreeMap<SessionId, Found> = BTreeMap::new();
+        for entry in fs::read_dir(&self.sandboxes)? {
+            let name = entry?.file_name();
+            let Some(session) = name.to_str().and_then(|text| text.parse::<SessionId>().ok()) else { continue };
+            let machine = self.scratch(session).read().ok().map(|record| record.machine);
+            let adoptable = self.adopt(session).await.is_ok();
+            found.insert(session, Found { session, machine, kind: MachineKind::Sandbox, adoptable });
+        }
+        // A group without a directory: the agent was killed in the middle of a revert.
+        for name in self.layout.children(&self.group) {
+            if let Ok(session) = name.parse::<SessionId>() {
+                found.entry(session).or_insert(Found {
+                    session,
+                    machine: None,
+                    kind: MachineKind::Sandbox,
+                    adoptable: false,
+                });
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+}

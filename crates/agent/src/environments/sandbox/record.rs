@@ -1,0 +1,89 @@
+//! What the agent keeps of a sandbox on disk, so that it finds it again after a restart: `environment.json` in the
+//! sandbox's directory.
+
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use domain::ids::SessionId;
+use serde::{Deserialize, Serialize};
+
+use super::super::{
+    Variables,
+    baseline::{Baseline, Identity, RECORD},
+};
+
+/// How far the preparing came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Whatever was made so far can only be reverted.
+    Preparing,
+    Ready {
+        pid: i32,
+        /// Clock ticks between the host's start and the process's: a pid that is used again has another.
+        started_ticks: u64,
+        isolation: String,
+    },
+}
+
+/// Readable by the agent alone: the variables may hold secrets, which an adopted sandbox goes on needing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub session: SessionId,
+    pub machine: String,
+    pub phase: Phase,
+    pub identity: Identity,
+    pub baseline: Baseline,
+    pub variables: Variables,
+}
+
+/// The directories and files of one sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new(sandboxes: &Path, session: SessionId) -> Self {
+        Self(sandboxes.join(session.to_string()))
+    }
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+    /// Makes the sandbox's own directory, for the agent alone; fails if it is there.
+    pub fn create(&self) -> io::Result<()> {
+        fs::DirBuilder::new().mode(0o700).create(&self.0)
+    }
+    fn record(&self) -> PathBuf {
+        self.0.join(RECORD)
+    }
+
+    pub fn read(&self) -> io::Result<Record> {
+        Ok(serde_json::from_slice(&fs::read(self.record())?)?)
+    }
+
+    /// Replaces the record whole or not at all, and is on disk when it returns.
+    pub fn write(&self, record: &Record) -> io::Result<()> {
+        let new = self.0.join("environment.json.new");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&serde_json::to_vec(record)?)?;
+        file.sync_data()?;
+        fs::rename(&new, self.record())
+    }
+}
+
+/// When the process was started, in clock ticks since the host's start.
+pub fn started_ticks(pid: i32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in brackets may hold blanks and brackets; the fields count from behind its last.
+    stat.rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}

@@ -1,0 +1,255 @@
+//! Preparing a sandbox, step by step.
+
+use std::{fs, future::Future, io, os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use domain::machines::MachineKind;
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::unix::pipe,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{
+        Inner, PrepareError, PrepareSpec, PrepareStep, Running, StepEvent, StepSink,
+        baseline::{Baseline, Identity, namespace},
+        setup,
+    },
+    Instance, Sandbox, blocking,
+    exec::{HELPER_LIMIT, Helper},
+    helper::{Forward, Reply, Request, Start},
+    record::{Phase, Record, Scratch, started_ticks},
+    root,
+};
+use crate::config::{MachineConfig, Network};
+
+const BASELINE_LIMIT: Duration = Duration::from_secs(60);
+const NAMESPACES: [&str; 7] = ["mnt", "pid", "net", "user", "ipc", "uts", "cgroup"];
+
+/// Runs one step: says that it began, and how it ended. The step's value comes with the line that says what was done.
+async fn step<T>(
+    steps: &StepSink,
+    cancel: &CancellationToken,
+    step: PrepareStep,
+    work: impl Future<Output = Result<(T, String), String>>,
+) -> Result<T, PrepareError> {
+    steps.send(StepEvent::Began(step)).await;
+    let outcome = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(PrepareError::cancelled(step)),
+        done = work => done.map_err(|message| PrepareError::new(step, message)),
+    };
+    match outcome {
+        Ok((value, detail)) => {
+            steps.send(StepEvent::Done(step, detail)).await;
+            Ok(value)
+        }
+        Err(error) => {
+            steps.send(StepEvent::Failed(step, error.message.clone())).await;
+            Err(error)
+        }
+    }
+}
+
+pub(super) async fn prepare(
+    sandbox: &Sandbox,
+    spec: PrepareSpec,
+    steps: &StepSink,
+    cancel: &CancellationToken,
+) -> Result<Running, PrepareError> {
+    let session = spec.session;
+    let scratch = sandbox.scratch(session);
+    let machine = spec.machine.clone();
+    let uid = sandbox.is_root.then(|| root::host_uid(session.uuid().as_bytes()));
+
+    let baseline = step(steps, cancel, PrepareStep::Baseline, async {
+        let writable = machine.writable.clone();
+        let taken = blocking(BASELINE_LIMIT, move || Baseline::take(&writable)).await;
+        let baseline = taken.ok_or("the host could not be read in time")?.map_err(|error| error.to_string())?;
+        let summary = baseline.summary();
+        Ok((baseline, summary))
+    })
+    .await?;
+
+    let cgroup = (sandbox.is_root && sandbox.layout.can_limit()).then(|| sandbox.cgroup(session));
+    let mut record = Record {
+        session,
+        machine: machine.name.clone(),
+        phase: Phase::Preparing,
+        identity: Identity {
+            session: session.to_string(),
+            uid,
+            namespaces: Default::default(),
+            scratch: scratch.path().to_owned(),
+            cgroup: cgroup.as_ref().map(|group| group.name().to_owned()),
+        },
+        baseline,
+        variables: spec.variables.clone(),
+    };
+
+    let root_mode = step(steps, cancel, PrepareStep::Root, async {
+        scratch.create().map_err(|error| format!("cannot make {}: {error}", scratch.path().display()))?;
+        // On disk before anything else exists, so that whatever comes next can be found and cleaned.
+        scratch.write(&record).map_err(|error| format!("cannot write the sandbox's record: {error}"))?;
+        root::create(&scratch, &machine, uid).map_err(|error| format!("cannot make the root: {error}"))?;
+        let mode = if sandbox.is_root {
+            format!("copy-on-write over {}", machine.root.display())
+        } else {
+            format!("{} read-only, with a home and /tmp of its own (the agent is not root)", machine.root.display())
+        };
+        Ok((mode.clone(), mode))
+    })
+    .await?;
+
+    let limits = step(steps, cancel, PrepareStep::Limits, async {
+        let limits = &machine.limits;
+        let Some(cgroup) = &cgroup else {
+            let why = if sandbox.is_root {
+                "this host has no memory, cpu and pids controllers"
+            } else {
+                "the agent is not root"
+            };
+            let text = format!("none enforced: {why}");
+            return Ok((text.clone(), text));
+        };
+        cgroup.create(limits).map_err(|error| error.to_string())?;
+        let text = format!(
+            "memory {} MiB, {} CPUs, {} processes",
+            limits.memory_bytes >> 20,
+            f64::from(limits.cpu_millis) / 1000.0,
+            limits.pids
+        );
+        Ok((text.clone(), text))
+    })
+    .await?;
+
+    let isolation = format!("root: {root_mode}; limits: {limits}; network: {}", network_words(&machine.network));
+    let instance = step(steps, cancel, PrepareStep::Start, async {
+        let pid = start(sandbox, &scratch, &machine, &record.identity.session, cgroup.as_ref(), uid).await?;
+        let failed = |error: io::Error| format!("the sandbox ended at once: {error}");
+        for kind in NAMESPACES {
+            record.identity.namespaces.insert(namespace(pid, kind).map_err(failed)?);
+        }
+        let host: Vec<u64> = NAMESPACES.iter().filter_map(|kind| namespace(1, kind).ok()).collect();
+        record.identity.namespaces.retain(|inode| !host.contains(inode));
+        let ticks = started_ticks(pid).map_err(failed)?;
+        if let Network::LoopbackPorts(ports) = &machine.network {
+            forward(sandbox, cgroup.as_ref(), pid, uid, ports).await?;
+        }
+        record.phase = Phase::Ready { pid, started_ticks: ticks, isolation: isolation.clone() };
+        let instance = Instance {
+            machine: machine.name.clone(),
+            pid,
+            started_ticks: ticks,
+            identity: record.identity.clone(),
+            variables: spec.variables.clone(),
+            cgroup: cgroup.clone(),
+        };
+        Ok((Arc::new(instance), format!("process {pid}; network: {}", network_words(&machine.network))))
+    })
+    .await?;
+
+    let running = Running {
+        session,
+        machine: machine.name.clone(),
+        kind: MachineKind::Sandbox,
+        isolation,
+        inner: Inner::Sandbox(instance),
+    };
+    setup::run(sandbox, &running, &spec, steps, cancel).await?;
+    // Only now: a sandbox that was not set up to the end is not to be adopted.
+    scratch.write(&record).map_err(|error| {
+        PrepareError::new(PrepareStep::SetUp, format!("cannot write the sandbox's record: {error}"))
+    })?;
+    Ok(running)
+}
+
+fn network_words(network: &Network) -> String {
+    match network {
+        Network::None | Network::Bridge => "none".to_owned(),
+        Network::LoopbackPorts(ports) => {
+            let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+            format!("the host's loopback ports {}", ports.join(", "))
+        }
+    }
+}
+
+async fn start(
+    sandbox: &Sandbox,
+    scratch: &Scratch,
+    machine: &MachineConfig,
+    session: &str,
+    cgroup: Option<&super::Cgroup>,
+    uid: Option<u32>,
+) -> Result<i32, String> {
+    let text = |error: io::Error| error.to_string();
+    let overlay = match uid {
+        Some(uid) => Some(root::overlay(scratch, sandbox.state_dir(), machine, uid).map_err(text)?),
+        None => None,
+    };
+    let bwrap_arguments = root::bwrap_arguments(scratch, sandbox.state_dir(), machine, session, overlay.is_some());
+    let request = Request::Start(Start {
+        procs_files: cgroup.map(|group| group.procs_files()).unwrap_or_default(),
+        root: overlay,
+        bwrap: sandbox.bwrap.clone(),
+        bwrap_arguments,
+    });
+    let log = fs::File::create(scratch.log()).map_err(text)?;
+    let (report, reporting) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| error.to_string())?;
+    rustix::fs::fcntl_setfl(&report, rustix::fs::OFlags::NONBLOCK).map_err(|error| error.to_string())?;
+    let mut helper =
+        Helper::start(&sandbox.helper, &request, vec![reporting, OwnedFd::from(log)]).await.map_err(text)?;
+    let mut lines = BufReader::new(pipe::Receiver::from_owned_fd(report).map_err(text)?).lines();
+    let mut pid = None;
+    let reading = async {
+        while let Some(line) = lines.next_line().await.map_err(text)? {
+            // bubblewrap's own words: `"child-pid": 4711,`
+            if let Some(number) = line.trim().strip_prefix("\"child-pid\":") {
+                pid = number.trim().trim_end_matches(',').parse::<i32>().ok();
+            }
+            if line == root::READY {
+                return pid.ok_or_else(|| "bubblewrap did not say which process it started".to_owned());
+            }
+        }
+        Err(why_not(&mut helper, scratch).await)
+    };
+    let started = timeout(HELPER_LIMIT, reading).await;
+    started.unwrap_or_else(|_| Err(format!("the sandbox did not start within {} s", HELPER_LIMIT.as_secs())))
+}
+
+/// What the helper or bubblewrap said before it ended.
+async fn why_not(helper: &mut Helper, scratch: &Scratch) -> String {
+    if let Ok(Ok(Reply::Failed { message })) = timeout(Duration::from_secs(2), helper.reply()).await {
+        return message;
+    }
+    let log = fs::read(scratch.log()).unwrap_or_default();
+    let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).trim().to_owned();
+    if tail.is_empty() { "the sandbox ended before it was ready".to_owned() } else { tail }
+}
+
+async fn forward(
+    sandbox: &Sandbox,
+    cgroup: Option<&super::Cgroup>,
+    pid: i32,
+    uid: Option<u32>,
+    ports: &[u16],
+) -> Result<(), String> {
+    let request = Request::Forward(Forward {
+        procs_files: cgroup.map(|group| group.procs_files()).unwrap_or_default(),
+        pid,
+        uid,
+        ports: ports.to_vec(),
+    });
+    let mut helper = Helper::start(&sandbox.helper, &request, Vec::new()).await.map_err(|error| error.to_string())?;
+    match timeout(HELPER_LIMIT, helper.reply()).await {
+        Ok(Ok(Reply::Started)) => Ok(()),
+        Ok(Ok(Reply::Failed { message })) => Err(message),
+        Ok(Ok(Reply::ExitedCode(_) | Reply::ExitedSignal(_) | Reply::NoProgram { .. })) => {
+            Err("the port forwarder gave an answer that makes no sense".to_owned())
+        }
+        Ok(Err(error)) => Err(format!("the port forwarder did not start: {error}")),
+        Err(_elapsed) => Err("the port forwarder did not start in time".to_owned()),
+    }
+}

@@ -1,0 +1,4 @@
+//! The agent against the real system: sandboxes, control groups, containers. Needs root, bubblewrap and podman.
+
+mod sandbox;
+mod support;
