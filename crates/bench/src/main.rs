@@ -1,0 +1,59 @@
+//! `cargo xtask bench NAME`: each benchmark prints its table, with the peer or the physical limit measured in the same run.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod agents;
+mod dispatch;
+mod report;
+mod rest;
+mod server;
+
+use report::Report;
+
+#[derive(Debug, Parser)]
+struct Options {
+    /// Write the rows as JSON into this file too.
+    #[arg(long, global = true)]
+    json: Option<PathBuf>,
+    /// The long form: as many attempts as the promise names.
+    #[arg(long, global = true)]
+    full: bool,
+    #[command(subcommand)]
+    name: Name,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum Name {
+    /// Many links on one server; all back after its restart; memory of each.
+    Agents,
+    /// Instructions at 1,000 a second: request to start on the host.
+    Dispatch,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let options = Options::parse();
+    let mut report = Report::default();
+    match options.name {
+        Name::Agents => agents::run(&mut report, options.full)?,
+        Name::Dispatch => runtime()?.block_on(dispatch::run(&mut report, options.full))?,
+    }
+    report.print();
+    options.json.map_or(Ok(()), |file| report.write(&file))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

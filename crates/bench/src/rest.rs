@@ -1,0 +1,53 @@
+//! A client of the REST API, as a script would be one.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::server::Server;
+
+#[derive(Debug, Clone)]
+pub struct Rest {
+    client: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Rest {
+    pub fn new(server: &Server) -> Result<Self> {
+        let client = reqwest::Client::builder().pool_max_idle_per_host(256).no_proxy().build()?;
+        Ok(Self { client, base: format!("{}/api/v1", server.url), token: server.token.clone() })
+    }
+
+    pub async fn get(&self, path: &str) -> Result<Value> {
+        let response = self.client.get(format!("{}{path}", self.base)).bearer_auth(&self.token).send().await?;
+        body(path, response).await
+    }
+
+    pub async fn post(&self, path: &str, ask: &Value) -> Result<Value> {
+        let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(ask);
+        body(path, request.send().await?).await
+    }
+
+    /// The whole list, page by page.
+    pub async fn all(&self, path: &str) -> Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let mut page = self.get(&format!("{path}?limit=500{cursor}")).await?;
+            items.extend(page["items"].as_array_mut().context("no items in a list")?.drain(..));
+            match page["next_cursor"].as_str() {
+                None => return Ok(items),
+                Some(next) => cursor = format!("&cursor={next}"),
+            }
+        }
+    }
+}
+
+async fn body(path: &str, response: reqwest::Response) -> Result<Value> {
+    let status = response.status();
+    let text = response.text().await?;
+    if !status.is_success() {
+        bail!("{path}: {status}: {text}");
+    }
+    serde_json::from_str(&text).with_context(|| format!("{path} answered no JSON"))
+}
