@@ -34,7 +34,7 @@ impl Rest {
         let mut cursor = String::new();
         loop {
             let mut page = self.get(&format!("{path}?limit=500{cursor}")).await?;
-            items.extend(page["items"].as_array_mut().context("no items in a list")?.drain(..));
+            items.append(page["items"].as_array_mut().context("no items in a list")?);
             match page["next_cursor"].as_str() {
                 None => return Ok(items),
                 Some(next) => cursor = format!("&cursor={next}"),
