@@ -1,9 +1,13 @@
 //! `cargo xtask COMMAND`: the only build and set-up tool of this repository.
 
 mod cargo;
+mod dev;
 mod paths;
+mod processes;
 mod setup;
 mod style;
+mod test;
+mod tidy;
 mod web;
 
 use std::process::ExitCode;
@@ -14,6 +18,8 @@ const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
 Commands:
+  dev               server, agents and page on this machine; dev --help lists its options
+  test [PART...]    lint, rust, browser; all without a word
   web [--release]   build the page: WebAssembly, style sheet, public files
 ";
 
@@ -34,6 +40,8 @@ fn run(args: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     match command.as_str() {
+        "dev" => dev::command(rest),
+        "test" => test::command(rest),
         "web" => web::command(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -1,6 +1,7 @@
 //! What the build and the tests need from the operating system.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,9 +9,10 @@ use anyhow::{Result, bail};
 
 use crate::cargo;
 
-/// A program and the Debian package that brings it.
+/// A program and the Debian packages that bring it.
 #[derive(Clone, Copy)]
 pub struct Tool {
+    /// A name on `PATH`, or an absolute path with at most one `*` for a folder.
     pub program: &'static str,
     pub packages: &'static [&'static str],
     pub purpose: &'static str,
@@ -20,8 +22,19 @@ pub const BUBBLEWRAP: Tool =
     Tool { program: "bwrap", packages: &["bubblewrap"], purpose: "run sandboxed environments" };
 pub const WASM_OPT: Tool =
     Tool { program: "wasm-opt", packages: &["binaryen"], purpose: "shrink the page for a release" };
-pub const CHROMIUM: Tool = Tool { program: "chromium", packages: &["chromium"], purpose: "run the browser tests" };
+pub const CHROMIUM: Tool =
+    Tool { program: "/usr/bin/chromium", packages: &["chromium"], purpose: "run the browser tests" };
 pub const NODE: Tool = Tool { program: "npm", packages: &["nodejs", "npm"], purpose: "run the browser tests" };
+pub const POSTGRES: Tool = Tool {
+    program: "/usr/lib/postgresql/*/bin/initdb",
+    packages: &["postgresql"],
+    purpose: "run the store's tests on PostgreSQL",
+};
+pub const PODMAN: Tool = Tool {
+    program: "podman",
+    packages: &["podman", "crun", "runc", "buildah", "netavark", "aardvark-dns", "iptables", "busybox-static"],
+    purpose: "run the tests of containers",
+};
 /// Debian's own toolchain with the WebAssembly target, used when rustup's has none.
 pub const DEBIAN_WASM: Tool = Tool {
     program: "/usr/lib/rustlib/src/rust/library/std/Cargo.toml",
@@ -29,8 +42,12 @@ pub const DEBIAN_WASM: Tool = Tool {
     purpose: "build the page for WebAssembly",
 };
 
-/// The path of a program: as given when absolute, else searched for on `PATH`.
+/// Where a program is, if it is there.
 pub fn find(program: &str) -> Option<PathBuf> {
+    if let Some((before, after)) = program.split_once("/*/") {
+        let folders = fs::read_dir(before).ok()?;
+        return folders.flatten().map(|folder| folder.path().join(after)).find(|path| path.exists());
+    }
     if program.starts_with('/') {
         return Some(PathBuf::from(program)).filter(|path| path.exists());
     }
@@ -45,7 +62,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
     }
     let packages: Vec<&str> = missing.iter().flat_map(|tool| tool.packages.iter().copied()).collect();
     let purposes: Vec<&str> = missing.iter().map(|tool| tool.purpose).collect();
-    if !is_root() || !Path::new("/usr/bin/apt-get").exists() {
+    if !nix::unistd::geteuid().is_root() || !Path::new("/usr/bin/apt-get").exists() {
         bail!(
             "to {}, first install: {}\n  sudo apt-get install --no-install-recommends {}",
             purposes.join(" and "),
@@ -69,9 +86,4 @@ fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null());
     command
-}
-
-/// Whether this process may install packages.
-pub fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
 }

@@ -1,0 +1,108 @@
+// Chromium, pages whose console must stay clean, accessibility in both themes, screenshots.
+
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+
+import { AxeBuilder } from "@axe-core/playwright";
+import { chromium } from "playwright-core";
+
+const RESULTS = new URL("../results/", import.meta.url).pathname;
+const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const ARGUMENTS = [
+  "--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+];
+export const THEMES = ["light", "dark"];
+export const WIDTHS = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
+const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+
+export function launchBrowser() {
+  return chromium.launch({ executablePath: EXECUTABLE, args: ARGUMENTS });
+}
+
+/**
+ * A page in a context of its own. What its console says and what it fails to load is kept in `page.trouble`; call
+ * `assertQuiet(page)` at the end. `expected` are patterns of trouble that the test causes on purpose.
+ */
+export async function newPage(browser, { javaScript = true, expected = [], viewport = WIDTHS.wide, storageState } = {}) {
+  const context = await browser.newContext({
+    javaScriptEnabled: javaScript, viewport, storageState, reducedMotion: "reduce", timezoneId: "Europe/Berlin", locale: "en-GB",
+  });
+  const page = await context.newPage();
+  page.trouble = [];
+  const note = (text) => {
+    if (!expected.some((pattern) => pattern.test(text))) page.trouble.push(text);
+  };
+  page.on("console", (message) => note(`console ${message.type()}: ${message.text()}`));
+  page.on("pageerror", (error) => note(`error: ${error.message}`));
+  page.on("requestfailed", (request) => {
+    // A page that is left ends its own requests.
+    const failure = request.failure()?.errorText ?? "";
+    if (failure !== "net::ERR_ABORTED") note(`request failed: ${request.method()} ${request.url()} ${failure}`);
+  });
+  return page;
+}
+
+/** Nothing may have been said on the console. */
+export function assertQuiet(page) {
+  assert.deepEqual(page.trouble, [], `trouble on ${page.url()}`);
+}
+
+/** Opens an address and waits until the page is alive. */
+export async function open(page, address) {
+  await page.goto(address);
+  await alive(page);
+}
+
+/** Waits until the page is alive. */
+export async function alive(page) {
+  await page.locator("html[data-hydrated]").waitFor({ state: "attached" });
+}
+
+async function withTheme(page, theme, work) {
+  const before = await page.evaluate(() => document.documentElement.dataset.theme);
+  const set = (value) => page.evaluate((value) => { document.documentElement.dataset.theme = value; }, value);
+  await set(theme);
+  try { return await work(); } finally { await set(before); }
+}
+
+/** No finding of axe in either theme. */
+export async function assertAccessible(page) {
+  for (const theme of THEMES) {
+    await withTheme(page, theme, async () => {
+      const { violations } = await new AxeBuilder({ page }).withTags(RULES).analyze();
+      const found = violations.flatMap(({ id, help, nodes }) => nodes.map((node) => `${id}: ${help}: ${node.target} ${node.failureSummary}`));
+      assert.deepEqual(found, [], `axe on ${page.url()} in ${theme}`);
+    });
+  }
+}
+
+/** The page never scrolls sideways, down to 320 px. */
+export async function assertReflows(page) {
+  const before = page.viewportSize();
+  await page.setViewportSize({ width: 320, height: 640 });
+  const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  await page.setViewportSize(before);
+  assert.ok(content <= window, `${page.url()} is ${content} px wide in a window of ${window} px`);
+}
+
+/** Screenshots in both themes and widths, in end2end/results. */
+export async function screenshots(page, name) {
+  await mkdir(RESULTS, { recursive: true });
+  const before = page.viewportSize();
+  for (const [width, size] of Object.entries(WIDTHS)) {
+    await page.setViewportSize(size);
+    for (const theme of THEMES) {
+      await withTheme(page, theme, () => page.screenshot({ path: join(RESULTS, `${name}-${theme}-${width}.png`) }));
+    }
+  }
+  await page.setViewportSize(before);
+}
+
+/** Everything that each page must pass, and its screenshots. */
+export async function assertGoodPage(page, name) {
+  await assertAccessible(page);
+  await assertReflows(page);
+  await screenshots(page, name);
+  assertQuiet(page);
+}
