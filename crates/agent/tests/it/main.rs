@@ -1,4 +1,6 @@
 //! The agent against the real system: sandboxes, control groups, containers. Needs root, bubblewrap and podman.
 
+mod adoption;
+mod faults;
 mod sandbox;
 mod support;
