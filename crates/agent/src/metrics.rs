@@ -137,10 +137,7 @@ impl Sampler {
         let psi = |before: u64, now: u64| share(now.saturating_sub(before), elapsed_us);
         Ok(HostMetrics {
             at_ms: i64::try_from(at_ms).unwrap_or(i64::MAX),
-            cpu_used: share(
-                now.cpu_busy.saturating_sub(before.cpu_busy),
-                now.cpu_all.saturating_sub(before.cpu_all),
-            ),
+            cpu_used: share(now.cpu_busy.saturating_sub(before.cpu_busy), now.cpu_all.saturating_sub(before.cpu_all)),
             load_1m: load.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
             cores: self.cores,
             memory_used_bytes,
@@ -162,10 +159,7 @@ mod tests {
 
     #[test]
     fn ticks_without_guests() {
-        assert_eq!(
-            cpu_ticks("cpu  10 5 20 100 7 1 2 3 999 999\ncpu0 1 1 1 1 1 1 1 1 0 0\ncpu1 1\n"),
-            Some((41, 148))
-        );
+        assert_eq!(cpu_ticks("cpu  10 5 20 100 7 1 2 3 999 999\ncpu0 1 1 1 1 1 1 1 1 0 0\ncpu1 1\n"), Some((41, 148)));
         assert_eq!(cores("cpu  1\ncpu0 1\ncpu1 1\nintr 5\n"), 2);
         assert_eq!(cpu_ticks("nothing"), None);
     }
@@ -178,7 +172,10 @@ mod tests {
 
     #[test]
     fn pressure_is_the_total() {
-        assert_eq!(pressure("some avg10=13.70 avg60=6.49 avg300=2.64 total=45491050\nfull avg10=0 total=3\n"), Some(45491050));
+        assert_eq!(
+            pressure("some avg10=13.70 avg60=6.49 avg300=2.64 total=45491050\nfull avg10=0 total=3\n"),
+            Some(45491050)
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ use super::Check;
 
 /// The most files below the writable paths of one environment: more cannot be compared in good time.
 pub const MAX_WRITABLE_FILES: usize = 100_000;
+/// How long a killed process may take to end.
+const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 /// How many findings a check names; it counts the rest.
 const MAX_NAMED: usize = 5;
 /// The most files looked at in the host's shared temporary directories.
@@ -222,7 +225,7 @@ impl Baseline {
 
     /// Compares the host with the baseline: `processes`, `mounts`, `files`, `users`, `ports`. Blocks.
     pub fn compare(&self, identity: &Identity) -> Vec<Check> {
-        let leftovers = leftovers(identity);
+        let leftovers = settled_leftovers(identity);
         let (processes, pids) = match leftovers {
             Ok(left) => {
                 let pids: Vec<i32> = left.iter().map(|l| l.pid).collect();
@@ -393,6 +396,19 @@ pub fn namespace(pid: i32, kind: &str) -> io::Result<u64> {
     link.to_str()
         .and_then(|text| text.split_once('[')?.1.strip_suffix(']')?.parse().ok())
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// What is left when processes that were killed have had the time to end: one that is ending has left its control
+/// group already, but not its user and its namespaces.
+fn settled_leftovers(identity: &Identity) -> io::Result<Vec<Leftover>> {
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    loop {
+        let left = leftovers(identity)?;
+        if left.is_empty() || Instant::now() >= deadline {
+            return Ok(left);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Every process on the host that is the environment's. The calling process is not looked at: the agent itself may

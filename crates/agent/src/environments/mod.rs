@@ -9,8 +9,10 @@ pub mod baseline;
 pub mod cgroup;
 mod connect;
 pub mod container;
+mod process;
 pub mod sandbox;
 mod setup;
+mod steps;
 pub mod streams;
 
 use std::{collections::BTreeMap, fmt, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};

@@ -16,6 +16,8 @@ use super::{
 /// The most output of one set-up that is passed on, bytes; the script runs on, the rest is dropped.
 const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 const CHUNK_BYTES: usize = 16 * 1024;
+/// How long after a script's end its output is still read, if something else holds the pipes open.
+const LAST_OUTPUT_LIMIT: Duration = Duration::from_millis(100);
 
 /// Runs the scripts one after the other; the first that fails ends the preparing.
 pub(super) async fn run(
@@ -75,16 +77,17 @@ async fn one(environment: &dyn Environment, running: &Running, script: &str, ste
     let output = async { tokio::try_join!(pass_on(&mut stdout, steps), errors) };
     tokio::pin!(output);
     let exit = tokio::select! {
-        exit = handle.control.wait() => exit,
+        exit = handle.control.wait() => {
+            // What the script wrote last is already in the pipes.
+            let _ = tokio::time::timeout(LAST_OUTPUT_LIMIT, &mut output).await;
+            exit
+        }
         read = &mut output => match read {
             Ok(_) => handle.control.wait().await,
             Err(error) => Err(error),
         },
     };
-    let exit = exit.map_err(|error| error.to_string())?;
-    // What the script wrote last is already in the pipes.
-    drop(tokio::time::timeout(Duration::from_millis(100), output).await);
-    Ok(exit)
+    exit.map_err(|error| error.to_string())
 }
 
 async fn pass_on(reader: &mut (dyn AsyncRead + Send + Sync + Unpin), steps: &StepSink) -> std::io::Result<()> {

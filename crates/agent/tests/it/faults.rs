@@ -113,7 +113,14 @@ async fn a_listening_port() {
     let user = session_user(&bench, &running);
     let listen = "import socket,time; s=socket.socket(); s.bind(('127.0.0.1',0)); s.listen(); print(s.getsockname()[1],flush=True); time.sleep(1000)";
     let mut stray = Stray(
-        Command::new("python3").args(["-c", listen]).uid(user).gid(user).current_dir("/").stdout(Stdio::piped()).spawn().expect("starts"),
+        Command::new("python3")
+            .args(["-c", listen])
+            .uid(user)
+            .gid(user)
+            .current_dir("/")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts"),
     );
     let mut port = String::new();
     let mut output = std::io::BufReader::new(stray.0.stdout.take().expect("a pipe"));
@@ -203,10 +210,12 @@ async fn a_process_that_cannot_be_killed() {
     fs::create_dir(&stuck).expect("made");
     let mut frozen = None;
     until("the process runs", || {
-        frozen = fs::read_dir("/proc").expect("is there").filter_map(Result::ok).map(|entry| entry.path()).find(|path| {
-            fs::read(path.join("cmdline")).is_ok_and(|line| line == b"sleep\x001002\x00")
-                && fs::read_to_string(path.join("cgroup")).is_ok_and(|text| text.contains(&running.session.to_string()))
-        });
+        frozen =
+            fs::read_dir("/proc").expect("is there").filter_map(Result::ok).map(|entry| entry.path()).find(|path| {
+                fs::read(path.join("cmdline")).is_ok_and(|line| line == b"sleep\x001002\x00")
+                    && fs::read_to_string(path.join("cgroup"))
+                        .is_ok_and(|text| text.contains(&running.session.to_string()))
+            });
         frozen.is_some()
     })
     .await;

@@ -19,9 +19,11 @@ use super::{
         Check, RevertReport,
         baseline::{Baseline, Identity, RECORD, leftovers, mounts},
         cgroup::Cgroup,
+        process,
+        steps::{blocking, within},
     },
-    Sandbox, blocking,
-    record::{Phase, Record, started_ticks},
+    Sandbox,
+    record::{Phase, Record},
     root,
 };
 
@@ -80,12 +82,6 @@ pub(super) async fn revert(sandbox: &Sandbox, session: SessionId) -> RevertRepor
     RevertReport { checks, took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) }
 }
 
-/// The check, or a failed one if it hangs.
-async fn within(name: &'static str, limit: Duration, work: impl FnOnce() -> Check + Send + 'static) -> Check {
-    let hung = || Check::new(name, false, format!("hangs: not done after {} s", limit.as_secs()));
-    blocking(limit, work).await.unwrap_or_else(hung)
-}
-
 fn first_process(record: &Record) -> Option<(i32, u64)> {
     match &record.phase {
         Phase::Preparing => None,
@@ -98,7 +94,7 @@ async fn kill(cgroup: Option<Cgroup>, first: Option<(i32, u64)>, identity: Ident
     within("destroy", limit, move || {
         // Everything else in its pid namespace goes with the first process.
         if let Some((pid, ticks)) = first
-            && started_ticks(pid).is_ok_and(|now| now == ticks)
+            && process::is_there(pid, ticks)
             && let Some(pid) = Pid::from_raw(pid)
         {
             // It may end by itself at this moment.

@@ -326,10 +326,7 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
     join_cgroups(&enter.procs_files)?;
     setsid().map_err(|error| format!("cannot begin a session: {error}"))?;
     if enter.terminal {
-        // This process leads the terminal's session and shares its foreground group with the program until that makes
-        // groups of its own, so what the keyboard sends must not end it. The program starts with nothing blocked.
         rustix::process::ioctl_tiocsctty(&stdin).map_err(|error| format!("cannot take the terminal: {error}"))?;
-        SigSet::all().thread_block().map_err(|error| error.to_string())?;
     }
     enter_namespaces(enter.pid)?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(|error| error.to_string())?;
@@ -355,6 +352,9 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
         Ok(child) => child,
         Err(error) => return send_reply(socket, &Reply::NoProgram { errno: error.raw_os_error().unwrap_or(0) }),
     };
+    // This process leads the terminal's session and shares its foreground group with the program until that makes
+    // groups of its own, so what the keyboard sends must not end it. Not before: the program inherits what is blocked.
+    SigSet::all().thread_block().map_err(|error| error.to_string())?;
     send_reply(socket, &Reply::Started)?;
     // `child.id()` is the pid that this process's own pid namespace gives it.
     let pid = Pid::from_child(&child);

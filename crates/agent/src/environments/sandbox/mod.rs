@@ -18,14 +18,11 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use domain::{ids::SessionId, machines::MachineKind};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use sha2::{Digest, Sha256};
-use tokio::{sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,9 +30,10 @@ use super::{
     PrepareSpec, RevertReport, Running, StepSink, Target, Usage, Variables,
     baseline::Identity,
     cgroup::{Cgroup, Layout},
+    process,
 };
 use crate::config::AgentConfig;
-use record::{Phase, Scratch, started_ticks};
+use record::{Phase, Scratch};
 
 /// A sandbox that is up.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ pub struct Instance {
 impl Instance {
     /// Whether its first process is still there and the same.
     fn is_there(&self) -> bool {
-        started_ticks(self.pid).is_ok_and(|ticks| ticks == self.started_ticks)
+        process::is_there(self.pid, self.started_ticks)
     }
 }
 
@@ -69,20 +67,6 @@ pub struct Sandbox {
     /// The group above all of this agent's groups.
     group: String,
     is_root: bool,
-}
-
-/// Runs blocking work on a thread of its own, which a hung file system may hold for ever without holding anything
-/// else. None if it takes longer than `limit`.
-async fn blocking<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    let (sender, receiver) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("environment".to_owned())
-        .spawn(move || {
-            // Past the time limit nobody waits for it any more.
-            drop(sender.send(work()));
-        })
-        .ok()?;
-    timeout(limit, receiver).await.ok()?.ok()
 }
 
 impl Sandbox {
@@ -187,15 +171,8 @@ impl Environment for Sandbox {
     }
 
     async fn gone(&self, running: &Running) {
-        let Some(instance) = instance(running) else { return };
-        let Some(pid) = Pid::from_raw(instance.pid) else { return };
-        let watched = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(super::streams::register);
-        // Opened before it is looked at: if it is the same process now, the descriptor is of that one.
-        if let Ok(watched) = watched
-            && instance.is_there()
-        {
-            // An error of the reactor is its shutdown; there is nothing left to wait for either way.
-            drop(watched.readable().await);
+        if let Some(instance) = instance(running) {
+            process::gone(instance.pid, instance.started_ticks).await;
         }
     }
 

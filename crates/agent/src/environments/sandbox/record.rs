@@ -78,12 +78,3 @@ impl Scratch {
         fs::rename(&new, self.record())
     }
 }
-
-/// When the process was started, in clock ticks since the host's start.
-pub fn started_ticks(pid: i32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name in brackets may hold blanks and brackets; the fields count from behind its last.
-    stat.rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok())
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
-}

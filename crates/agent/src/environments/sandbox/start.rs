@@ -1,6 +1,6 @@
 //! Preparing a sandbox, step by step.
 
-use std::{fs, future::Future, io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{fs, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use domain::machines::MachineKind;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -13,45 +13,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        Inner, PrepareError, PrepareSpec, PrepareStep, Running, StepEvent, StepSink,
+        Inner, PrepareError, PrepareSpec, PrepareStep, Running, StepSink,
         baseline::{Baseline, Identity, namespace},
+        process::started_ticks,
         setup,
+        steps::{blocking, step},
     },
-    Instance, Sandbox, blocking,
+    Instance, Sandbox,
     exec::{HELPER_LIMIT, Helper},
     helper::{Forward, Reply, Request, Start},
-    record::{Phase, Record, Scratch, started_ticks},
+    record::{Phase, Record, Scratch},
     root,
 };
 use crate::config::{MachineConfig, Network};
 
 const BASELINE_LIMIT: Duration = Duration::from_secs(60);
 const NAMESPACES: [&str; 7] = ["mnt", "pid", "net", "user", "ipc", "uts", "cgroup"];
-
-/// Runs one step: says that it began, and how it ended. The step's value comes with the line that says what was done.
-async fn step<T>(
-    steps: &StepSink,
-    cancel: &CancellationToken,
-    step: PrepareStep,
-    work: impl Future<Output = Result<(T, String), String>>,
-) -> Result<T, PrepareError> {
-    steps.send(StepEvent::Began(step)).await;
-    let outcome = tokio::select! {
-        biased;
-        () = cancel.cancelled() => Err(PrepareError::cancelled(step)),
-        done = work => done.map_err(|message| PrepareError::new(step, message)),
-    };
-    match outcome {
-        Ok((value, detail)) => {
-            steps.send(StepEvent::Done(step, detail)).await;
-            Ok(value)
-        }
-        Err(error) => {
-            steps.send(StepEvent::Failed(step, error.message.clone())).await;
-            Err(error)
-        }
-    }
-}
 
 pub(super) async fn prepare(
     sandbox: &Sandbox,

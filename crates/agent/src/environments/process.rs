@@ -1,0 +1,63 @@
+//! Processes that were started by an earlier agent too: no children, so they are known by pid and start time.
+
+use std::{fs, io};
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::streams::register;
+
+/// When the process was started, in clock ticks since the host's start: a pid that is used again has another. An error
+/// of kind `NotFound` if it has ended, reaped or not.
+pub fn started_ticks(pid: i32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    parse(&stat)
+}
+
+fn parse(stat: &str) -> io::Result<u64> {
+    // The name in brackets may hold blanks and brackets; the fields count from behind its last.
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+    match (fields.first(), fields.get(19)) {
+        (Some(&("Z" | "X")), _) => Err(io::ErrorKind::NotFound.into()),
+        (_, Some(ticks)) => ticks.parse().map_err(|_| io::ErrorKind::InvalidData.into()),
+        (_, None) => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Whether the process that was started then still runs.
+pub fn is_there(pid: i32, ticks: u64) -> bool {
+    started_ticks(pid).is_ok_and(|now| now == ticks)
+}
+
+/// Waits until the process that was started then has ended.
+pub async fn gone(pid: i32, ticks: u64) {
+    let Some(named) = Pid::from_raw(pid) else { return };
+    let watched = pidfd_open(named, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(register);
+    // Opened before it is looked at: if it is the same process now, the descriptor is of that one.
+    if let Ok(watched) = watched
+        && is_there(pid, ticks)
+    {
+        // An error of the reactor is its shutdown; there is nothing left to wait for either way.
+        drop(watched.readable().await);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_blanks_and_brackets() {
+        let fields = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(parse(&format!("7 (a ) b) S {fields}")).expect("is read"), 4711);
+        assert_eq!(parse(&format!("7 (x) Z {fields}")).expect_err("has ended").kind(), io::ErrorKind::NotFound);
+        assert!(parse("7 (x) S 1").is_err());
+    }
+
+    #[test]
+    fn this_process_is_there() {
+        let pid = i32::try_from(std::process::id()).expect("a pid");
+        let ticks = started_ticks(pid).expect("runs");
+        assert!(is_there(pid, ticks) && !is_there(pid, ticks + 1));
+    }
+}
