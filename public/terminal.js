@@ -20,23 +20,15 @@ const THEME = {
   brightBlue: "#a9d0ff", brightMagenta: "#e6c1fb", brightCyan: "#8edcf0", brightWhite: "#ffffff",
 };
 
-// xterm makes <style> elements of its own, which the page's policy allows only with this document's nonce.
-function documentWithNonce() {
-  const nonce = document.querySelector("script[nonce]")?.nonce ?? "";
-  return new Proxy(document, {
-    get(target, property) {
-      if (property === "createElement") {
-        return (name, options) => {
-          const element = target.createElement(name, options);
-          if (name === "style") element.nonce = nonce;
-          return element;
-        };
-      }
-      const value = Reflect.get(target, property);
-      return typeof value === "function" ? value.bind(target) : value;
-    },
-  });
-}
+// xterm makes <style> elements of its own, which the page's policy allows only with this document's nonce. It takes no
+// nonce, and makes some of them on the global document whatever its documentOverride says.
+const nonce = document.querySelector("script[nonce]")?.nonce ?? "";
+const createElement = document.createElement.bind(document);
+document.createElement = (name, options) => {
+  const element = createElement(name, options);
+  if (String(name).toLowerCase() === "style") element.nonce = nonce;
+  return element;
+};
 
 class BerthTerminal extends HTMLElement {
   connectedCallback() {
@@ -45,7 +37,6 @@ class BerthTerminal extends HTMLElement {
     this.parentElement?.querySelector("[data-close]")?.addEventListener("click", () => { this.closing = true; });
     this.retryMs = FIRST_RETRY_MS;
     this.terminal = new Terminal({
-      documentOverride: documentWithNonce(),
       theme: THEME,
       fontFamily: getComputedStyle(this).getPropertyValue("--mono") || "monospace",
       fontSize: 13,
@@ -70,7 +61,8 @@ class BerthTerminal extends HTMLElement {
       this.observer = new ResizeObserver(() => this.fit.fit());
       this.observer.observe(this);
       this.connect();
-      this.terminal.focus();
+      // The first opens with the page, whose heading has the focus; the others open because somebody asked.
+      if (this.dataset.number !== "1") this.terminal.focus();
     });
   }
 

@@ -38,30 +38,37 @@ pub fn ConfirmButton(
             dialog.close();
         }
     };
-    let submit = move |event: leptos::ev::SubmitEvent| {
-        event.prevent_default();
+    // No form of its own: the button may stand in one.
+    let confirm = move || {
         if matches.get_untracked() {
             close();
             on_confirm.run(());
         }
     };
+    let keydown = move |event: leptos::ev::KeyboardEvent| {
+        if event.key() == "Enter" {
+            event.prevent_default();
+            confirm();
+        }
+    };
     view! {
-        <button type="button" class="button danger" aria-haspopup="dialog" on:click=open>{opener}</button>
-        <dialog class="dialog" node_ref=dialog aria-label=name>
-            <form on:submit=submit>
-                <h2>{heading}</h2>
-                {children()}
-                <div class="field">
-                    <label>
-                        "Type "<code>{prompt}</code>" to confirm"
-                        <input class="input mono" type="text" autocomplete="off" prop:value=typed on:input:target=move |event| typed.set(event.target().value())/>
-                    </label>
+            <button type="button" class="button danger" aria-haspopup="dialog" on:click=open>{opener}</button>
+            <dialog class="dialog" node_ref=dialog aria-label=name>
+                <div class="dialog-body">
+                    <h2>{heading}</h2>
+                    {children()}
+                    <div class="field">
+                        <label>
+                            "Type "<code>{prompt}</code>" to confirm"
+                            <input class="input mono" type="text" autocomplete="off" on:keydown=keydown
+    prop:value=typed on:input:target=move |event| typed.set(event.target().value())/>
+                        </label>
+                    </div>
+                    <div class="dialog-actions">
+                        <button type="button" class="button" on:click=move |_| close()>"Cancel"</button>
+                        <button type="button" class="button danger primary" disabled=move || !matches.get() on:click=move |_| confirm()>{label}</button>
+                    </div>
                 </div>
-                <div class="dialog-actions">
-                    <button type="button" class="button" on:click=move |_| close()>"Cancel"</button>
-                    <button type="submit" class="button danger primary" disabled=move || !matches.get()>{label}</button>
-                </div>
-            </form>
-        </dialog>
-    }
+            </dialog>
+        }
 }

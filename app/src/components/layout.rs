@@ -138,8 +138,13 @@ pub fn Page(
 /// Puts the focus where the new page begins, and closes what lay over the old one.
 fn focus_heading_after_navigation() {
     let path = use_location().pathname;
+    // The heading that was last there: by the time the effect runs, the new one may have replaced it.
+    let known = StoredValue::new_local(None::<HtmlElement>);
     Effect::new(move |before: Option<String>| {
         let now = path.get();
+        if before.is_none() {
+            known.set_value(heading());
+        }
         if before.is_some_and(|before| before != now) {
             if let Some(navigation) = document().get_element_by_id(NAVIGATION)
                 && navigation.matches(":popover-open").unwrap_or(false)
@@ -147,8 +152,7 @@ fn focus_heading_after_navigation() {
             {
                 leptos::logging::warn!("the navigation did not close");
             }
-            let old = heading();
-            request_animation_frame(move || focus_heading(old, HEADING_FRAMES));
+            request_animation_frame(move || focus_heading(known, HEADING_FRAMES));
         }
         now
     });
@@ -158,14 +162,15 @@ fn heading() -> Option<HtmlElement> {
     document().query_selector("h1").ok().flatten()?.dyn_into().ok()
 }
 
-fn focus_heading(old: Option<HtmlElement>, frames: u16) {
-    match heading() {
-        Some(heading) if frames == 0 || Some(&heading) != old.as_ref() => {
+fn focus_heading(known: StoredValue<Option<HtmlElement>, LocalStorage>, frames: u16) {
+    match (heading(), known.get_value()) {
+        (Some(heading), old) if frames == 0 || Some(&heading) != old.as_ref() => {
             if heading.focus().is_err() {
                 leptos::logging::warn!("the heading takes no focus");
             }
+            known.set_value(Some(heading));
         }
-        Some(_) | None if frames == 0 => {}
-        Some(_) | None => request_animation_frame(move || focus_heading(old, frames - 1)),
+        (None, _) if frames == 0 => {}
+        (Some(_) | None, _) => request_animation_frame(move || focus_heading(known, frames - 1)),
     }
 }

@@ -47,7 +47,7 @@ pub fn Terminals(#[prop(into)] session: String) -> impl IntoView {
                 </div>
             </For>
             <div>
-                <button type="button" class="button" on:click=add disabled=move || open.get().len() >= MOST>
+                <button type="button" class="button" on:click=add disabled=move || { open.get().len() == MOST }>
                     <Icon name="plus"/>
                     "New terminal"
                 </button>
