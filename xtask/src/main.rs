@@ -1,5 +1,6 @@
 //! `cargo xtask COMMAND`: the only build and set-up tool of this repository.
 
+mod bench;
 mod cargo;
 mod dev;
 mod paths;
@@ -20,6 +21,7 @@ Usage: cargo xtask COMMAND
 Commands:
   dev               server, agents and page on this machine; dev --help lists its options
   test [PART...]    lint, rust, browser; all without a word
+  bench NAME        figures beside their peers; bench help lists the names
   web [--release]   build the page: WebAssembly, style sheet, public files
 ";
 
@@ -40,6 +42,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     match command.as_str() {
+        "bench" => bench::command(rest),
         "dev" => dev::command(rest),
         "test" => test::command(rest),
         "web" => web::command(rest),

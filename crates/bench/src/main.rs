@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod agents;
 mod dispatch;
+mod pages;
 mod report;
 mod rest;
 mod server;
@@ -31,6 +32,8 @@ enum Name {
     Agents,
     /// Instructions at 1,000 a second: request to start on the host.
     Dispatch,
+    /// The machines page, the way of an event to a browser, the size of the page's code.
+    Pages,
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn run() -> Result<()> {
     let mut report = Report::default();
     match options.name {
         Name::Agents => agents::run(&mut report, options.full)?,
+        Name::Pages => runtime()?.block_on(pages::run(&mut report, options.full))?,
         Name::Dispatch => runtime()?.block_on(dispatch::run(&mut report, options.full))?,
     }
     report.print();

@@ -1,6 +1,7 @@
 //! A client of the REST API, as a script would be one.
 
 use anyhow::{Context, Result, bail};
+use futures_util::Stream;
 use serde_json::Value;
 
 use crate::server::Server;
@@ -8,6 +9,7 @@ use crate::server::Server;
 #[derive(Debug, Clone)]
 pub struct Rest {
     client: reqwest::Client,
+    site: String,
     base: String,
     token: String,
 }
@@ -15,7 +17,12 @@ pub struct Rest {
 impl Rest {
     pub fn new(server: &Server) -> Result<Self> {
         let client = reqwest::Client::builder().pool_max_idle_per_host(256).no_proxy().build()?;
-        Ok(Self { client, base: format!("{}/api/v1", server.url), token: server.token.clone() })
+        Ok(Self {
+            client,
+            site: server.url.clone(),
+            base: format!("{}/api/v1", server.url),
+            token: server.token.clone(),
+        })
     }
 
     pub async fn get(&self, path: &str) -> Result<Value> {
@@ -26,6 +33,18 @@ impl Rest {
     pub async fn post(&self, path: &str, ask: &Value) -> Result<Value> {
         let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(ask);
         body(path, request.send().await?).await
+    }
+
+    /// A page of the portal, as a browser would ask for it.
+    pub async fn page(&self, path: &str) -> Result<String> {
+        let request = self.client.get(format!("{}{path}", self.site)).bearer_auth(&self.token);
+        Ok(request.send().await?.error_for_status()?.text().await?)
+    }
+
+    /// A stream that does not end.
+    pub async fn stream(&self, path: &str) -> Result<impl Stream<Item = reqwest::Result<impl AsRef<[u8]>>>> {
+        let request = self.client.get(format!("{}{path}", self.base)).bearer_auth(&self.token);
+        Ok(request.send().await?.error_for_status()?.bytes_stream())
     }
 
     /// The whole list, page by page.
