@@ -224,6 +224,7 @@ impl Config {
             reservation_max_length: SignedDuration::from_hours(self.reservations.max_length_hours.into()),
             reservation_max_ahead: SignedDuration::from_hours(i64::from(self.reservations.max_ahead_days) * 24),
             no_show_after: SignedDuration::from_mins(self.reservations.no_show_minutes.into()),
+            public_url: self.public_url.trim_end_matches('/').to_owned(),
             ..services::Settings::default()
         }
     }

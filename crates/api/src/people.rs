@@ -98,24 +98,6 @@ pub struct RemovedPerson {
     pub removal: Removal,
 }
 
-/// `PUT /account/password`. Every other sign-in of the person ends; tokens stay.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct ChangePassword {
-    /// Not needed within 15 minutes of coming in by a one-time link, nor where there is no password yet.
-    #[serde(default)]
-    pub current: Option<String>,
-    /// 12 to 256 characters.
-    pub new: String,
-}
-
-impl std::fmt::Debug for ChangePassword {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ChangePassword(…)")
-    }
-}
-
 impl From<domain::people::Person> for Person {
     fn from(person: domain::people::Person) -> Self {
         Person {

@@ -12,8 +12,13 @@ use store::Store;
 pub mod audit;
 pub mod clock;
 mod error;
+pub mod idempotency;
 pub mod live;
 pub mod page;
+pub mod people;
+mod secrets;
+pub mod sign_in;
+pub mod tokens;
 
 pub use clock::Clock;
 pub use error::{Error, Result};
@@ -25,6 +30,10 @@ pub struct Settings {
     pub reservation_max_ahead: jiff::SignedDuration,
     /// A booking that nobody takes up is released this long after its session became active.
     pub no_show_after: jiff::SignedDuration,
+    /// What people type, without a path: one-time links are made from it.
+    pub public_url: String,
+    /// The name of the tenant that the first start makes.
+    pub tenant_name: String,
     /// Names this replica among several.
     pub replica: uuid::Uuid,
 }
@@ -35,6 +44,8 @@ impl Default for Settings {
             reservation_max_length: domain::reservations::DEFAULT_MAX_LENGTH,
             reservation_max_ahead: domain::reservations::DEFAULT_MAX_AHEAD,
             no_show_after: jiff::SignedDuration::from_mins(30),
+            public_url: "http://localhost:8080".to_owned(),
+            tenant_name: "berth".to_owned(),
             replica: uuid::Uuid::now_v7(),
         }
     }
@@ -51,6 +62,7 @@ struct Inner {
     clock: Clock,
     settings: Settings,
     live: live::Hub,
+    passwords: secrets::Passwords,
 }
 
 impl std::fmt::Debug for Services {
@@ -62,7 +74,7 @@ impl std::fmt::Debug for Services {
 impl Services {
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Self {
         let live = live::Hub::default();
-        Self { inner: Arc::new(Inner { store, clock, settings, live }) }
+        Self { inner: Arc::new(Inner { store, clock, settings, live, passwords: secrets::Passwords::default() }) }
     }
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
@@ -72,6 +84,9 @@ impl Services {
     }
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+    pub(crate) fn passwords(&self) -> &secrets::Passwords {
+        &self.inner.passwords
     }
     pub fn live(&self) -> &live::Hub {
         &self.inner.live
@@ -94,6 +109,17 @@ pub struct Call {
     /// As the audit log keeps it.
     pub person_name: String,
     pub request_id: Option<String>,
+    pub via: Via,
+}
+
+/// By what a caller came in; a stream that they open lives no longer than that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Via {
+    /// A browser: the hash of its sign-in's id.
+    SignIn(Arc<str>),
+    Token(domain::ids::TokenId),
+    /// Nothing but the person's own record: tasks of the server that act for a person.
+    Person,
 }
 
 impl Call {

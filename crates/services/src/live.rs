@@ -136,7 +136,13 @@ async fn tail(services: &Services, seen: Option<i64>) -> std::result::Result<i64
     }
 }
 
-/// Whether a caller that opened a stream may still read it.
-pub async fn may_still(_services: &Services, call: &Call) -> bool {
-    call.permit(Action::EventsRead).is_ok()
+/// Whether a caller that opened a stream may still use it. A database that does not answer now ends no stream.
+pub async fn may_still(services: &Services, call: &Call) -> bool {
+    match crate::sign_in::holds(services, call).await {
+        Ok(holds) => holds,
+        Err(error) => {
+            tracing::warn!(%error, "cannot check an open stream's caller; trying again");
+            true
+        }
+    }
 }

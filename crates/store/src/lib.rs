@@ -15,7 +15,12 @@ use sea_orm_migration::MigratorTrait;
 pub mod audit;
 mod convert;
 pub mod events;
+pub mod idempotency;
+pub mod one_time_links;
+pub mod people;
+pub mod sign_ins;
 pub mod tenants;
+pub mod tokens;
 
 pub use convert::Corrupt;
 pub use migrations::Migrator;

@@ -32,3 +32,9 @@ pub async fn list(store: &Store) -> Result<Vec<(TenantId, String)>, StoreError> 
     let rows = Entity::find().order_by_asc(Column::CreatedMs).all(store.read()).await?;
     Ok(rows.into_iter().map(|row| (TenantId::from_uuid(row.id), row.name)).collect())
 }
+
+/// As [`list`], within a change.
+pub async fn list_in(tx: &Tx) -> Result<Vec<(TenantId, String)>, StoreError> {
+    let rows = Entity::find().order_by_asc(Column::CreatedMs).all(tx.conn()).await?;
+    Ok(rows.into_iter().map(|row| (TenantId::from_uuid(row.id), row.name)).collect())
+}
