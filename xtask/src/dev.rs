@@ -240,14 +240,14 @@ fn start_agent(programs: &mut Programs, admin: &Admin<'_>, bin: &Path, data: &Da
         remove_if_there(&zero)?;
         admin.zero_certificate(&zero)?;
         let mut enroll = cargo::clean(&agent);
-        processes::ask(enroll.arg("--config").arg(&config).arg("enroll").arg(&zero).args(["--name", &name]))?;
+        processes::ask(enroll.arg("enroll").arg(&zero).arg("--config").arg(&config).args(["--name", &name]))?;
         remove_if_there(&zero)?;
         fs::write(&enrolled, &name)?;
     }
     programs.start(
         &name,
         &agent,
-        &[OsStr::new("--config"), config.as_os_str(), OsStr::new("run")],
+        &[OsStr::new("run"), OsStr::new("--config"), config.as_os_str()],
         data.dir.join(format!("{name}.log")),
     )
 }
