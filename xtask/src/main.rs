@@ -1,7 +1,6 @@
 //! `cargo xtask COMMAND`: the only build and set-up tool of this repository.
 
 mod bench;
-mod bench;
 mod cargo;
 mod dev;
 mod paths;
@@ -23,7 +22,6 @@ Commands:
   dev               server, agents and page on this machine; dev --help lists its options
   test [PART...]    lint, rust, browser; all without a word
   bench NAME        figures beside their peers; bench help lists the names
-  bench NAME        release build of all parts, then one benchmark; bench help lists them
   web [--release]   build the page: WebAssembly, style sheet, public files
 ";
 
@@ -46,7 +44,6 @@ fn run(args: &[String]) -> Result<ExitCode> {
     match command.as_str() {
         "bench" => bench::command(rest),
         "dev" => dev::command(rest),
-        "bench" => bench::command(rest),
         "test" => test::command(rest),
         "web" => web::command(rest),
         "help" | "--help" | "-h" => {
