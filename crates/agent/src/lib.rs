@@ -1,5 +1,16 @@
 //! berth-agent: runs on each host, offers its machines, and keeps their environments.
 
+pub mod clock;
+mod command;
 pub mod config;
+pub mod dial;
+pub mod enroll;
 pub mod environments;
+pub mod identity;
+pub mod journal;
+pub mod link;
 pub mod metrics;
+pub mod run;
+pub mod sessions;
+pub mod transactions;
+pub mod tunnel;

@@ -98,7 +98,9 @@ pub enum ToServer {
     Claim {
         transaction: TransactionId,
     },
-    /// What a running transaction does. `seq` counts from 0 within the transaction; the server drops repeats.
+    /// What a running transaction does. `seq` counts from 0 within the transaction; after a restart of the agent it
+    /// goes on from a higher number. All is told again on each link until the result is acknowledged, and the server
+    /// drops what is not above the last that it has.
     Progress {
         transaction: TransactionId,
         seq: u32,

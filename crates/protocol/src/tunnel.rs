@@ -62,7 +62,8 @@ pub enum Control {
     Signal(i32),
     /// Server: no more input.
     EndOfInput,
-    /// Agent: the process ended, with its exit code or the signal that ended it. Last on its stream.
+    /// Agent: the process ended, with its exit code or the signal that ended it; a socket was closed, with neither.
+    /// Last on its stream.
     Exited {
         code: Option<i32>,
         signal: Option<i32>,
@@ -145,13 +146,15 @@ impl Frame {
         }
     }
 
-    pub fn decode(frame: Bytes) -> Result<Frame, TunnelError> {
+    pub fn decode(mut frame: Bytes) -> Result<Frame, TunnelError> {
         let length = frame.len();
-        let (Some(&kind), Some(id)) = (frame.first(), frame.get(1..HEAD_BYTES)) else {
+        if length < HEAD_BYTES {
             return Err(TunnelError::Length(length));
-        };
-        let stream = StreamId::from_uuid(Uuid::from_slice(id).map_err(|_| TunnelError::Length(length))?);
-        let payload = frame.slice(HEAD_BYTES..);
+        }
+        let head = frame.split_to(HEAD_BYTES);
+        let payload = frame;
+        let kind = head[0];
+        let stream = StreamId::from_uuid(Uuid::from_slice(&head[1..]).map_err(|_| TunnelError::Length(length))?);
         let limit = if kind == 3 || kind == 4 { MAX_DATA_BYTES } else { MAX_CONTROL_BYTES };
         if payload.len() > limit {
             return Err(TunnelError::Length(length));

@@ -1,0 +1,307 @@
+//! Terminals outlive their streams: a page that was reloaded, or a tunnel that was lost, comes back to the same shell
+//! and sees the last of what it wrote.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use domain::ids::SessionId;
+use protocol::tunnel::{MAX_DATA_BYTES, Size};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::{Notify, watch},
+    time::timeout,
+};
+use uuid::Uuid;
+
+use super::{
+    mux::{Channel, Gone, Input, Order, Stream},
+    streams::exited,
+};
+use crate::environments::{Environment, ExecControl, ExecError, ExecHandle, ExecSpec, Exit, Reader, Running, Writer};
+
+/// What a terminal remembers, bytes: replayed to whoever attaches.
+const REMEMBERED_BYTES: usize = 256 * 1024;
+/// A shell whose output nobody keeps up with waits once a viewer is this far behind, bytes.
+const BEHIND_BYTES: u64 = 128 * 1024;
+/// But not longer than this: then the viewer misses some.
+const WAIT_FOR_VIEWER: Duration = Duration::from_secs(5);
+/// The most terminals of one session.
+const MAX_TERMINALS: usize = 16;
+
+#[derive(Debug, thiserror::Error)]
+pub enum TerminalError {
+    #[error("the session has {MAX_TERMINALS} terminals open already; close one")]
+    TooMany,
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+}
+
+#[derive(Default)]
+pub struct Terminals(Mutex<HashMap<Uuid, Arc<Terminal>>>);
+
+struct Screen {
+    bytes: VecDeque<u8>,
+    /// Position of the first remembered byte in all that was ever written.
+    start: u64,
+    /// Position up to which each viewer has read.
+    viewers: HashMap<Uuid, u64>,
+    exit: Option<std::io::Result<Exit>>,
+}
+
+impl Screen {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+    fn lag(&self) -> u64 {
+        self.viewers.values().map(|position| self.end().saturating_sub(*position)).max().unwrap_or(0)
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.bytes.extend(bytes);
+        let over = self.bytes.len().saturating_sub(REMEMBERED_BYTES);
+        self.bytes.drain(..over);
+        self.start += over as u64;
+    }
+    /// Up to one frame from the position on; what was forgotten is skipped.
+    fn read(&self, position: u64) -> (Bytes, u64) {
+        let from = position.max(self.start);
+        let skip = usize::try_from(from - self.start).unwrap_or(usize::MAX).min(self.bytes.len());
+        let mut piece = BytesMut::with_capacity(MAX_DATA_BYTES.min(self.bytes.len() - skip));
+        let (first, second) = self.bytes.as_slices();
+        for half in
+            [first.get(skip..).unwrap_or_default(), second.get(skip.saturating_sub(first.len())..).unwrap_or_default()]
+        {
+            let room = MAX_DATA_BYTES - piece.len();
+            piece.extend_from_slice(&half[..half.len().min(room)]);
+        }
+        let next = from + piece.len() as u64;
+        (piece.freeze(), next)
+    }
+}
+
+pub struct Terminal {
+    id: Uuid,
+    session: SessionId,
+    screen: Mutex<Screen>,
+    /// Told with each write and at the end.
+    written: watch::Sender<()>,
+    /// A viewer has read on or left.
+    read: Notify,
+    input: tokio::sync::Mutex<Option<Writer>>,
+    control: Arc<dyn ExecControl>,
+}
+
+impl Terminals {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Terminal>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn find(&self, id: Uuid, session: SessionId) -> Option<Arc<Terminal>> {
+        self.all().get(&id).filter(|terminal| terminal.session == session).cloned()
+    }
+
+    /// A login shell in a new terminal.
+    pub async fn open(
+        self: &Arc<Self>,
+        session: SessionId,
+        size: Size,
+        environment: &dyn Environment,
+        running: &Running,
+    ) -> Result<Arc<Terminal>, TerminalError> {
+        if self.all().values().filter(|terminal| terminal.session == session).count() >= MAX_TERMINALS {
+            return Err(TerminalError::TooMany);
+        }
+        let mut spec =
+            ExecSpec::new(["/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash -l; exec /bin/sh -l"]);
+        spec.env = vec![("TERM".to_owned(), "xterm-256color".to_owned())];
+        spec.terminal = Some(size);
+        let ExecHandle { stdin, stdout, stderr: _, control } = environment.exec(running, spec).await?;
+        let terminal = Arc::new(Terminal {
+            id: Uuid::new_v4(),
+            session,
+            screen: Mutex::new(Screen { bytes: VecDeque::new(), start: 0, viewers: HashMap::new(), exit: None }),
+            written: watch::Sender::new(()),
+            read: Notify::new(),
+            input: tokio::sync::Mutex::new(stdin),
+            control,
+        });
+        self.all().insert(terminal.id, terminal.clone());
+        // Ends with the shell, which ends at the latest with its environment.
+        tokio::spawn({
+            let (terminals, terminal) = (self.clone(), terminal.clone());
+            async move {
+                terminal.remember(stdout).await;
+                terminals.all().remove(&terminal.id);
+            }
+        });
+        Ok(terminal)
+    }
+}
+
+impl Terminal {
+    fn screen(&self) -> MutexGuard<'_, Screen> {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what the shell writes, until it ends.
+    async fn remember(&self, mut output: Reader) {
+        let mut buffer = BytesMut::new();
+        loop {
+            buffer.clear();
+            buffer.reserve(MAX_DATA_BYTES);
+            match output.read_buf(&mut buffer).await {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::trace!(%error, "the end of a terminal");
+                    break;
+                }
+            }
+            let keep_up = async {
+                while self.screen().lag() > BEHIND_BYTES {
+                    self.read.notified().await;
+                }
+            };
+            if timeout(WAIT_FOR_VIEWER, keep_up).await.is_err() {
+                tracing::debug!(terminal = %self.id, "a viewer does not keep up and misses output");
+            }
+            self.screen().write(&buffer);
+            self.written.send_replace(());
+        }
+        let exit = self.control.wait().await;
+        self.screen().exit = Some(exit);
+        self.written.send_replace(());
+    }
+
+    /// Shows the terminal on a stream, from what is remembered on, until the stream or the shell ends.
+    pub async fn show(self: Arc<Self>, stream: &Stream, size: Size) {
+        if let Err(error) = self.control.resize(size).await {
+            tracing::debug!(%error, "resizing a terminal");
+        }
+        if stream.opened(Some(self.id)).is_err() {
+            return;
+        }
+        let viewer = Viewer { id: Uuid::new_v4(), terminal: &self };
+        tokio::select! {
+            // Both end only with the stream; what was written last is sent before the end.
+            _ = self.type_in(stream) => {}
+            _ = self.obey(stream) => {}
+            ended = viewer.watch(stream) => if let Ok(exit) = ended {
+                stream.finish(exited(exit));
+            }
+        }
+    }
+
+    async fn type_in(&self, stream: &Stream) -> Gone {
+        loop {
+            match stream.input().await {
+                Ok(Input::Data(data)) => {
+                    if let Some(writer) = &mut *self.input.lock().await {
+                        let typed = async {
+                            writer.write_all(&data).await?;
+                            writer.flush().await
+                        };
+                        if let Err(error) = typed.await {
+                            tracing::debug!(%error, "a terminal takes no more input");
+                        }
+                    }
+                    stream.taken(data.len());
+                }
+                // The next viewer may type again.
+                Ok(Input::End) => {}
+                Err(gone) => return gone,
+            }
+        }
+    }
+
+    async fn obey(&self, stream: &Stream) -> Gone {
+        loop {
+            let done = match stream.order().await {
+                Ok(Order::Resize(size)) => self.control.resize(size).await,
+                Ok(Order::Signal(number)) => self.control.signal(number).await,
+                Err(gone) => return gone,
+            };
+            if let Err(error) = done {
+                tracing::debug!(%error, "an order for a terminal");
+            }
+        }
+    }
+}
+
+/// One who looks at a terminal.
+struct Viewer<'a> {
+    id: Uuid,
+    terminal: &'a Terminal,
+}
+
+impl Viewer<'_> {
+    async fn watch(&self, stream: &Stream) -> Result<std::io::Result<Exit>, Gone> {
+        let mut written = self.terminal.written.subscribe();
+        let mut position = self.terminal.screen().start;
+        loop {
+            written.borrow_and_update();
+            loop {
+                let (piece, next) = {
+                    let mut screen = self.terminal.screen();
+                    screen.viewers.insert(self.id, position);
+                    screen.read(position)
+                };
+                self.terminal.read.notify_one();
+                if piece.is_empty() {
+                    break;
+                }
+                stream.send(Channel::Output, piece).await?;
+                position = next;
+            }
+            if let Some(exit) = &self.terminal.screen().exit {
+                return Ok(match exit {
+                    Ok(exit) => Ok(*exit),
+                    Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
+                });
+            }
+            if written.changed().await.is_err() {
+                return Err(Gone);
+            }
+        }
+    }
+}
+
+impl Drop for Viewer<'_> {
+    fn drop(&mut self) {
+        self.terminal.screen().viewers.remove(&self.id);
+        self.terminal.read.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_of_the_output_is_remembered() {
+        let mut screen = Screen { bytes: VecDeque::new(), start: 0, viewers: HashMap::new(), exit: None };
+        for number in 0..100_000u32 {
+            screen.write(format!("{number:06}\n").as_bytes());
+        }
+        assert_eq!(screen.bytes.len(), REMEMBERED_BYTES);
+        let (mut position, mut all) = (0, Vec::new());
+        loop {
+            let (piece, next) = screen.read(position);
+            if piece.is_empty() {
+                break;
+            }
+            all.extend_from_slice(&piece);
+            position = next;
+        }
+        assert_eq!(position, 700_000);
+        assert_eq!(all.len(), REMEMBERED_BYTES);
+        assert!(all.ends_with(b"099999\n"));
+    }
+}
