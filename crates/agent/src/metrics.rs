@@ -7,10 +7,11 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::Instant,
 };
 
 use domain::hosts::HostMetrics;
+use jiff::Timestamp;
 
 /// How often a host is read.
 pub const PERIOD_MS: u64 = 1_000;
@@ -122,8 +123,8 @@ impl Sampler {
         Ok(Self { disk: disk.to_owned(), cores: cores(&stat), before: Counters::read(&stat)?, at: Instant::now() })
     }
 
-    /// One reading. Blocks for well under a millisecond.
-    pub fn sample(&mut self) -> io::Result<HostMetrics> {
+    /// One reading, which is said to be of the time `at`. Blocks for well under a millisecond.
+    pub fn sample(&mut self, at: Timestamp) -> io::Result<HostMetrics> {
         let now = Counters::read(&fs::read_to_string("/proc/stat")?)?;
         let elapsed_us = u64::try_from(self.at.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.at = Instant::now();
@@ -133,10 +134,9 @@ impl Sampler {
         let load = fs::read_to_string("/proc/loadavg")?;
         let disk = rustix::fs::statvfs(&self.disk)?;
         let disk_total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
-        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let psi = |before: u64, now: u64| share(now.saturating_sub(before), elapsed_us);
         Ok(HostMetrics {
-            at_ms: i64::try_from(at_ms).unwrap_or(i64::MAX),
+            at_ms: at.as_millisecond(),
             cpu_used: share(now.cpu_busy.saturating_sub(before.cpu_busy), now.cpu_all.saturating_sub(before.cpu_all)),
             load_1m: load.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or(0.0),
             cores: self.cores,
@@ -194,9 +194,9 @@ mod tests {
     fn this_host_can_be_read() {
         let mut sampler = Sampler::new(Path::new("/")).expect("the host's counters");
         let began = Instant::now();
-        let sample = sampler.sample().expect("a reading");
+        let sample = sampler.sample(Timestamp::UNIX_EPOCH).expect("a reading");
         assert!(sample.cores > 0 && sample.memory_total_bytes > sample.memory_used_bytes, "{sample:?}");
-        assert!(sample.disk_total_bytes >= sample.disk_used_bytes && sample.at_ms > 0, "{sample:?}");
+        assert!(sample.disk_total_bytes >= sample.disk_used_bytes, "{sample:?}");
         assert!((0.0..=1.0).contains(&sample.cpu_used), "{sample:?}");
         assert!(began.elapsed() < std::time::Duration::from_millis(100), "{:?}", began.elapsed());
     }

@@ -14,10 +14,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Check;
+use super::{Check, process::started_ticks};
 
 /// The most files below the writable paths of one environment: more cannot be compared in good time.
 pub const MAX_WRITABLE_FILES: usize = 100_000;
+/// Users of the host that sessions run as, each its own: far above those that systems give out.
+pub const SESSION_UIDS: std::ops::Range<u32> = 0x4000_0000..0x6000_0000;
 /// How long a killed process may take to end.
 const SETTLE_LIMIT: Duration = Duration::from_secs(2);
 /// How many findings a check names; it counts the rest.
@@ -86,8 +88,11 @@ pub struct Identity {
     pub session: String,
     /// The host user that it alone has; none where it shares one.
     pub uid: Option<u32>,
-    /// Inode numbers of its namespaces.
+    /// Inode numbers of its namespaces. The kernel gives them out again once the namespaces are gone.
     pub namespaces: BTreeSet<u64>,
+    /// When all that was known of it had been killed, clock ticks since the host's start: what was started later and
+    /// has one of its namespace numbers has got the number anew.
+    pub ended_ticks: Option<u64>,
     /// Its directory on the host; empty if it has none.
     pub scratch: PathBuf,
     /// The name of its control group.
@@ -436,10 +441,15 @@ pub fn leftovers(identity: &Identity) -> io::Result<Vec<Leftover>> {
 }
 
 fn belongs(pid: i32, uids: &str, identity: &Identity) -> Option<&'static str> {
-    if let Some(uid) = identity.uid
-        && uids.split_whitespace().any(|text| text.parse() == Ok(uid))
-    {
-        return Some("runs as the session's user");
+    if let Some(uid) = identity.uid {
+        let mut uids = uids.split_whitespace().filter_map(|text| text.parse::<u32>().ok()).peekable();
+        let another = uids.peek().is_some_and(|real| SESSION_UIDS.contains(real) && *real != uid);
+        if uids.any(|other| other == uid) {
+            return Some("runs as the session's user");
+        }
+        if another {
+            return None;
+        }
     }
     if let Some(cgroup) = &identity.cgroup {
         let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
@@ -449,9 +459,11 @@ fn belongs(pid: i32, uids: &str, identity: &Identity) -> Option<&'static str> {
             return Some("is in the session's control group");
         }
     }
+    let earlier = || identity.ended_ticks.is_none_or(|ended| started_ticks(pid).is_ok_and(|ticks| ticks <= ended));
     if ["mnt", "pid", "net", "user", "ipc"]
         .iter()
         .any(|kind| namespace(pid, kind).is_ok_and(|inode| identity.namespaces.contains(&inode)))
+        && earlier()
     {
         return Some("is in the session's namespaces");
     }

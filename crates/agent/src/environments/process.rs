@@ -24,6 +24,15 @@ fn parse(stat: &str) -> io::Result<u64> {
     }
 }
 
+/// Now, on the same clock.
+pub fn now_ticks() -> u64 {
+    let since_start = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(since_start.tv_sec).unwrap_or(0);
+    let hundredths = u64::try_from(since_start.tv_nsec / 10_000_000).unwrap_or(0);
+    let per_second = rustix::param::clock_ticks_per_second();
+    seconds * per_second + hundredths * per_second / 100
+}
+
 /// Whether the process that was started then still runs.
 pub fn is_there(pid: i32, ticks: u64) -> bool {
     started_ticks(pid).is_ok_and(|now| now == ticks)
@@ -59,5 +68,6 @@ mod tests {
         let pid = i32::try_from(std::process::id()).expect("a pid");
         let ticks = started_ticks(pid).expect("runs");
         assert!(is_there(pid, ticks) && !is_there(pid, ticks + 1));
+        assert!(ticks <= now_ticks(), "{ticks} {}", now_ticks());
     }
 }

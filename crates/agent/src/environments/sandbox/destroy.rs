@@ -40,13 +40,14 @@ pub(super) async fn revert(sandbox: &Sandbox, session: SessionId) -> RevertRepor
     let began = Instant::now();
     let scratch = sandbox.scratch(session);
     let path = scratch.path().to_owned();
-    let record = scratch.read();
-    let identity = match &record {
+    let mut record = scratch.read();
+    let mut identity = match &record {
         Ok(record) => record.identity.clone(),
         Err(_) => Identity {
             session: session.to_string(),
             uid: sandbox.is_root.then(|| root::host_uid(session.uuid().as_bytes())),
             namespaces: BTreeSet::new(),
+            ended_ticks: None,
             scratch: path.clone(),
             cgroup: Some(sandbox.cgroup(session).name().to_owned()),
         },
@@ -55,6 +56,15 @@ pub(super) async fn revert(sandbox: &Sandbox, session: SessionId) -> RevertRepor
     let first = record.as_ref().ok().and_then(first_process);
 
     let mut checks = vec![kill(cgroup, first, identity.clone()).await];
+    if checks.iter().all(|check| check.ok) && identity.ended_ticks.is_none() {
+        identity.ended_ticks = Some(process::now_ticks());
+        if let Ok(record) = &mut record {
+            record.identity = identity.clone();
+            if let Err(error) = scratch.write(record) {
+                checks.push(Check::new("record", false, format!("cannot be written: {error}")));
+            }
+        }
+    }
     let at = path.clone();
     checks.push(within("unmount", UNMOUNT_LIMIT, move || unmount(&at)).await);
     if checks.iter().all(|check| check.ok) {

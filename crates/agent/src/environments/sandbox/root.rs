@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    super::baseline::{MARKER, mounts},
+    super::baseline::{MARKER, SESSION_UIDS, mounts},
     helper::{Bind, Root},
     record::Scratch,
 };
@@ -59,10 +59,10 @@ const HIDDEN: [&str; 18] = [
 /// Trees of programs that a host may keep on file systems of their own, which an overlay of `/` does not show.
 const PROGRAM_TREES: [&str; 7] = ["/usr", "/opt", "/nix", "/lib", "/lib64", "/bin", "/sbin"];
 
-/// A user of the host that nobody else has: far above those that systems give out, and never 0.
+/// A user of the host that no other session has.
 pub fn host_uid(session: &[u8; 16]) -> u32 {
     let tail = u32::from_le_bytes([session[12], session[13], session[14], session[15]]);
-    0x4000_0000 | (tail & 0x1fff_ffff)
+    SESSION_UIDS.start + tail % (SESSION_UIDS.end - SESSION_UIDS.start)
 }
 
 /// Makes the directories that become the root. `owner` is the session's host user, if the agent can give files away.
@@ -81,7 +81,7 @@ pub fn create(scratch: &Scratch, machine: &MachineConfig, owner: Option<u32>) ->
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
     }
     fs::write(scratch.join("empty"), "")?;
-    fs::set_permissions(scratch.join("empty"), fs::Permissions::from_mode(0))?;
+    fs::set_permissions(scratch.join("empty"), fs::Permissions::from_mode(0o0))?;
     if let Some(uid) = owner {
         chown(scratch.join("home"), Some(uid), Some(uid))?;
     }
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn the_host_user_is_no_user_of_the_system() {
         for bytes in [[0u8; 16], [0xff; 16]] {
-            assert!((0x4000_0000..0x6000_0000).contains(&host_uid(&bytes)));
+            assert!(SESSION_UIDS.contains(&host_uid(&bytes)));
         }
     }
 

@@ -59,6 +59,7 @@ pub(super) async fn prepare(
             session: session.to_string(),
             uid,
             namespaces: Default::default(),
+            ended_ticks: None,
             scratch: scratch.path().to_owned(),
             cgroup: cgroup.as_ref().map(|group| group.name().to_owned()),
         },
