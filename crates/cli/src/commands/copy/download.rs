@@ -1,0 +1,192 @@
+//! From a session to here.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio_util::io::SyncIoBridge;
+
+use super::{Counted, Meter, PIPE_BYTES, Remote, Temporary, tree};
+use crate::{fault::Fault, table};
+
+/// One line says what follows: `f MODE SIZE` and the bytes, or `d` and an archive.
+const SCRIPT: &str = r#"
+src=$1
+if [ -d "$src" ]; then
+  command -v tar >/dev/null || { echo "copying a directory needs tar, which is not in this environment" >&2; exit 1; }
+  cd "$src" && echo d && exec tar -c -f - .
+elif [ -f "$src" ]; then
+  mode=$(stat -L -c %a -- "$src" 2>/dev/null) || if [ -x "$src" ]; then mode=755; else mode=644; fi
+  size=$(wc -c < "$src") || exit 1
+  echo "f $mode $((size))" && exec cat -- "$src"
+elif [ -e "$src" ]; then echo "'$src' is neither a file nor a directory" >&2; exit 1
+else echo "there is no '$src'" >&2; exit 1; fi
+"#;
+/// The longest first line, bytes.
+const MAX_HEAD_BYTES: usize = 64;
+
+#[derive(Debug, PartialEq, Eq)]
+enum What {
+    File { mode: u32, size: u64 },
+    Directory,
+}
+
+fn parse(line: &str) -> Option<What> {
+    let mut words = line.split(' ');
+    match (words.next()?, words.next(), words.next(), words.next()) {
+        ("d", None, None, None) => Some(What::Directory),
+        ("f", Some(mode), Some(size), None) => {
+            Some(What::File { mode: u32::from_str_radix(mode, 8).ok()? & 0o777, size: size.parse().ok()? })
+        }
+        _ => None,
+    }
+}
+
+/// Reads up to the line break, byte by byte: what follows is somebody else's. None if the stream ends before it.
+async fn head(stream: &mut DuplexStream) -> io::Result<Option<What>> {
+    let mut line = Vec::new();
+    let mut byte = [0; 1];
+    while line.len() < MAX_HEAD_BYTES {
+        if stream.read(&mut byte).await? == 0 {
+            return Ok(None);
+        }
+        if byte == *b"\n" {
+            let bad = || io::Error::other("the environment's shell answers what was not asked");
+            return parse(std::str::from_utf8(&line).map_err(|_| bad())?).ok_or_else(bad).map(Some);
+        }
+        line.extend(byte);
+    }
+    Err(io::Error::other("the environment's shell answers what was not asked"))
+}
+
+/// Where it goes: into `destination` if that is a directory.
+fn target(source: &str, destination: &Path) -> Result<PathBuf, Fault> {
+    let shown = destination.display();
+    let wants_directory = destination.to_string_lossy().ends_with('/');
+    if destination.is_dir() {
+        let name = Path::new(source).file_name().ok_or_else(|| {
+            Fault::Usage(format!("'{source}' has no name of its own: say what it is to be called, {shown}/NAME"))
+        })?;
+        return Ok(destination.join(name));
+    }
+    if wants_directory {
+        return Err(Fault::NotFound(format!("there is no directory {shown}")));
+    }
+    Ok(destination.to_owned())
+}
+
+pub(super) async fn download(remote: &Remote<'_>, source: &str, destination: &Path) -> Result<(), Fault> {
+    let target = target(source, destination)?;
+    let temporary = Temporary::beside(&target);
+    let (mut near, far) = tokio::io::duplex(PIPE_BYTES);
+    let receive = async {
+        match head(&mut near).await.map_err(Fault::io("cannot copy"))? {
+            // The script says why on its standard error.
+            None => Ok(None),
+            Some(What::File { mode, size }) => {
+                if target.is_dir() {
+                    return Err(Fault::Usage(format!("{} is a directory", target.display())));
+                }
+                file(remote, &mut near, &temporary.path, mode, size).await?;
+                Ok(Some(Vec::new()))
+            }
+            Some(What::Directory) => {
+                if target.symlink_metadata().is_ok() {
+                    return Err(Fault::Usage(format!("{} is there already; remove it first", target.display())));
+                }
+                directory(remote, near, &temporary.path).await.map(Some)
+            }
+        }
+    };
+    let arguments = [source];
+    let send = remote.script(SCRIPT, &arguments, tokio::io::empty(), far);
+    tokio::pin!(receive, send);
+    // Both have to have gone well; whichever fails first is the reason.
+    let skipped = tokio::select! {
+        received = &mut receive => {
+            let received = received?;
+            send.await?;
+            received
+        }
+        sent = &mut send => {
+            sent?;
+            receive.await?
+        }
+    };
+    let Some(skipped) = skipped else {
+        return Err(Fault::Failed("the environment sent nothing".to_owned()));
+    };
+    temporary.rename(&target)?;
+    for path in skipped {
+        eprintln!("berth: left out {}: neither file, directory nor link", table::printable(&path));
+    }
+    Ok(())
+}
+
+async fn file(remote: &Remote<'_>, stream: &mut DuplexStream, path: &Path, mode: u32, size: u64) -> Result<(), Fault> {
+    let what = || format!("cannot write {}", path.display());
+    let meter = Meter::start(remote.quiet, Some(size));
+    let counter = meter.counter();
+    let options = fs::OpenOptions::new().write(true).create_new(true).to_owned();
+    let mut file = tokio::fs::OpenOptions::from(options).open(path).await.map_err(Fault::io(what()))?;
+    let mut buffer = vec![0; PIPE_BYTES];
+    let mut got = 0;
+    loop {
+        let count = stream.read(&mut buffer).await.map_err(Fault::io("cannot copy"))?;
+        if count == 0 {
+            break;
+        }
+        file.write_all(&buffer[..count]).await.map_err(Fault::io(what()))?;
+        got += count as u64;
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+    }
+    if got != size {
+        return Err(Fault::Failed(format!("{got} of {size} bytes came: the copy broke off, or the file changed")));
+    }
+    file.flush().await.map_err(Fault::io(what()))?;
+    file.set_permissions(fs::Permissions::from_mode(mode)).await.map_err(Fault::io(what()))
+}
+
+async fn directory(remote: &Remote<'_>, stream: DuplexStream, path: &Path) -> Result<Vec<String>, Fault> {
+    let meter = Meter::start(remote.quiet, None);
+    let (counter, into) = (meter.counter(), path.to_owned());
+    let unpack = tokio::task::spawn_blocking(move || {
+        fs::create_dir(&into)?;
+        let mut archive = Counted { inner: SyncIoBridge::new(stream), bytes: counter };
+        let skipped = tree::unpack(&mut archive, &into)?;
+        // The archive's padding, so that the other side is not cut off while it writes it.
+        io::copy(&mut archive, &mut io::sink())?;
+        Ok::<_, io::Error>(skipped)
+    });
+    let unpacked = unpack.await.map_err(|error| Fault::Failed(format!("the copy failed: {error}")))?;
+    unpacked.map_err(Fault::io(format!("cannot write {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line() {
+        assert_eq!(parse("d"), Some(What::Directory));
+        assert_eq!(parse("f 4755 12"), Some(What::File { mode: 0o755, size: 12 }));
+        for line in ["", "f", "f 644", "f 9 1", "f 644 -1", "d x", "f 644 1 2"] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn where_it_goes() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let check = |source: &str, destination: PathBuf| target(source, &destination).ok();
+        assert_eq!(check("/etc/hosts", dir.path().to_owned()), Some(dir.path().join("hosts")));
+        assert_eq!(check("/etc/hosts", dir.path().join("new")), Some(dir.path().join("new")));
+        assert_eq!(check("..", dir.path().to_owned()), None);
+        assert_eq!(check("/etc/hosts", dir.path().join("missing/")), None);
+        Ok(())
+    }
+}

@@ -1,0 +1,221 @@
+//! `berth shell`: a terminal in a session. It outlives the connection, so a broken one is made again and `~.` leaves it.
+
+use std::{io::Write, time::Duration};
+
+use api::streams::{ClientFrame, PING_PERIOD_S, ServerFrame, TerminalSize};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, Stdin, Stdout},
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+use tokio_tungstenite::tungstenite::Message;
+use uuid::Uuid;
+
+use crate::{
+    args::ShellArgs,
+    client::Client,
+    commands::sessions,
+    fault::Fault,
+    signals::{self, Signals},
+    socket::{self, Socket},
+    table::printable,
+    terminal::{self, Act, Escape, Raw},
+};
+
+/// How long a broken connection is tried again.
+const PATIENCE: Duration = Duration::from_secs(120);
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// How a connection to the terminal ended.
+enum End {
+    Exit(u8),
+    Detached,
+    Broken(String),
+    Signal(i32),
+}
+
+/// This side of the terminal, over all its connections.
+struct Here {
+    stdin: Stdin,
+    stdout: Stdout,
+    signals: Signals,
+    escape: Escape,
+    /// Standard input has ended: nothing more is typed.
+    closed: bool,
+    terminal: Option<Uuid>,
+}
+
+/// The exit code of the remote shell; 0 if it was left with `~.`.
+pub async fn shell(client: &Client, ask: &ShellArgs) -> Result<u8, Fault> {
+    if !terminal::is_interactive() {
+        return Err(Fault::Usage("berth shell needs a terminal; berth run works without".to_owned()));
+    }
+    let session = sessions::find(client, &ask.session).await?;
+    let machine = printable(&session.machine);
+    let mut here = Here {
+        stdin: tokio::io::stdin(),
+        stdout: tokio::io::stdout(),
+        signals: Signals::listen()?,
+        escape: Escape::default(),
+        closed: false,
+        terminal: ask.attach,
+    };
+    let id = session.id.to_string();
+    // The first connection fails as any command does; later ones are tried again.
+    let first = connect(client, &id, ask.attach).await?;
+    eprintln!("{machine}: ~. leaves the shell running, ~? helps.");
+    let raw = Raw::enter()?;
+    let end = here.stay(client, &id, first).await;
+    drop(raw);
+    match end? {
+        End::Exit(code) => Ok(code),
+        End::Signal(number) => Ok(signals::exit_code(number)),
+        End::Detached => {
+            match here.terminal {
+                Some(terminal) => {
+                    eprintln!("\nThe shell goes on. Come back: berth shell {} --attach {terminal}", session.id);
+                }
+                None => eprintln!("\nLeft before the shell was open."),
+            }
+            Ok(0)
+        }
+        End::Broken(why) => Err(Fault::Unreachable { server: client.name(), why }),
+    }
+}
+
+async fn connect(client: &Client, session: &str, attach: Option<Uuid>) -> Result<Socket, Fault> {
+    let TerminalSize { cols, rows } = terminal::size();
+    let mut query = vec![("cols", cols.to_string()), ("rows", rows.to_string())];
+    query.extend(attach.map(|attach| ("attach", attach.to_string())));
+    socket::connect(client, &["sessions", session, "terminal"], &query).await
+}
+
+/// On the raw terminal, where a line break alone does not return.
+fn say(text: &str) {
+    let mut stderr = std::io::stderr().lock();
+    // Nobody is there to be told that nobody is there.
+    drop(write!(stderr, "\r\nberth: {text}\r\n").and_then(|()| stderr.flush()));
+}
+
+fn text(frame: &ClientFrame) -> Option<Message> {
+    serde_json::to_string(frame).ok().map(Message::text)
+}
+
+impl Here {
+    /// One connection after the other until the shell ends or is left.
+    async fn stay(&mut self, client: &Client, session: &str, first: Socket) -> Result<End, Fault> {
+        let mut socket = first;
+        loop {
+            let why = match self.pump(client, socket).await? {
+                End::Broken(why) => why,
+                end @ (End::Exit(_) | End::Detached | End::Signal(_)) => return Ok(end),
+            };
+            if self.terminal.is_none() {
+                return Ok(End::Broken(why));
+            }
+            say(&format!("the connection broke ({why}); trying again, ~. gives up"));
+            socket = match self.reconnect(client, session).await? {
+                Ok(socket) => socket,
+                Err(end) => return Ok(end),
+            };
+        }
+    }
+
+    async fn reconnect(&mut self, client: &Client, session: &str) -> Result<Result<Socket, End>, Fault> {
+        let begun = Instant::now();
+        let mut pause = FIRST_RETRY;
+        let mut buffer = [0; 1024];
+        loop {
+            let (terminal, this_pause) = (self.terminal, pause);
+            let attempt = async {
+                sleep(this_pause).await;
+                connect(client, session, terminal).await
+            };
+            tokio::pin!(attempt);
+            let fault = loop {
+                tokio::select! {
+                    result = &mut attempt => match result {
+                        Ok(socket) => return Ok(Ok(socket)),
+                        Err(fault) => break fault,
+                    },
+                    number = self.signals.stop() => return Ok(Err(End::Signal(number))),
+                    read = self.stdin.read(&mut buffer), if !self.closed => match read {
+                        Ok(0) | Err(_) => self.closed = true,
+                        // What is typed now goes nowhere; only leaving is heard.
+                        Ok(count) => if self.escape.typed(&buffer[..count]).act == Some(Act::Detach) {
+                            return Ok(Err(End::Detached));
+                        },
+                    },
+                }
+            };
+            if !fault.is_passing() || begun.elapsed() > PATIENCE {
+                return Err(fault);
+            }
+            pause = (pause * 2).min(LAST_RETRY);
+        }
+    }
+
+    async fn pump(&mut self, client: &Client, socket: Socket) -> Result<End, Fault> {
+        let (mut sink, mut source) = socket.split();
+        let mut pings = interval(Duration::from_secs(PING_PERIOD_S));
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut buffer = vec![0; PIECE_BYTES];
+        loop {
+            let message = tokio::select! {
+                message = source.next() => {
+                    match message {
+                        Some(Ok(Message::Binary(bytes))) => self.show(&bytes).await?,
+                        Some(Ok(Message::Text(frame))) => match serde_json::from_str(&frame) {
+                            Ok(ServerFrame::Attached { terminal }) => self.terminal = Some(terminal),
+                            Ok(ServerFrame::Exit { code, .. }) => {
+                                return Ok(End::Exit(u8::try_from(code & 0xff).unwrap_or(crate::fault::code::BERTH)));
+                            }
+                            Ok(ServerFrame::Error { message }) => return Err(Fault::Failed(printable(&message))),
+                            Ok(ServerFrame::Started | ServerFrame::Credit { .. }) | Err(_) => {
+                                return Err(client.strange("an unexpected frame"));
+                            }
+                        },
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                        other => return Ok(End::Broken(socket::closed_because(other))),
+                    }
+                    None
+                }
+                read = self.stdin.read(&mut buffer), if !self.closed => match read {
+                    Ok(0) | Err(_) => { self.closed = true; text(&ClientFrame::Eof) }
+                    Ok(count) => {
+                        let typed = self.escape.typed(&buffer[..count]);
+                        match typed.act {
+                            Some(Act::Detach) => return Ok(End::Detached),
+                            Some(Act::Help) => say("~. leaves the shell running, ~~ types a tilde, ~? shows this"),
+                            None => {}
+                        }
+                        (!typed.pass.is_empty()).then(|| Message::Binary(Bytes::from(typed.pass)))
+                    }
+                },
+                number = self.signals.next() => if number == signals::WINCH {
+                    let TerminalSize { cols, rows } = terminal::size();
+                    text(&ClientFrame::Resize { cols, rows })
+                } else {
+                    return Ok(End::Signal(number));
+                },
+                _ = pings.tick() => Some(socket::ping()),
+            };
+            if let Some(message) = message
+                && let Err(error) = sink.send(message).await
+            {
+                return Ok(End::Broken(error.to_string()));
+            }
+        }
+    }
+
+    async fn show(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let written = async {
+            self.stdout.write_all(bytes).await?;
+            self.stdout.flush().await
+        };
+        written.await.map_err(Fault::io("cannot write to the terminal"))
+    }
+}
