@@ -270,7 +270,7 @@ impl Agent {
     }
 
     async fn send_heartbeat(&self, link: &mut Link, available: bool) -> Result<(), LinkError> {
-        let sampled = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample();
+        let sampled = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample(clock::now());
         let metrics = sampled.unwrap_or_else(|error| {
             tracing::warn!(%error, "no reading of this host's metrics");
             HostMetrics { at_ms: clock::now().as_millisecond(), ..HostMetrics::default() }
