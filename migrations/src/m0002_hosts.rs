@@ -100,9 +100,11 @@ create table machines (
     verifications integer not null default 0,
     verify_at_ms bigint,
     verify_transaction_id :id,
-    unique (tenant_id, name),
     unique (host_id, local_name)
 )
+--;
+-- A withdrawn machine keeps its history, not its name: a host that joins anew under an old name inherits nothing.
+create unique index machines_name on machines (tenant_id, name) where condition <> 'withdrawn'
 --;
 create index machines_verify on machines (verify_at_ms) where condition = 'quarantined'
 ";

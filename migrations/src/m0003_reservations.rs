@@ -74,6 +74,11 @@ create index sessions_state on sessions (state, start_ms)
 --;
 create index sessions_holds on sessions (machine_id, end_ms) where holds
 --;
+-- At most one session's environment is on a machine, whatever two reconcilers try at once.
+create unique index sessions_occupant on sessions (machine_id) where state in ('preparing', 'active', 'reverting')
+--;
+create index sessions_person on sessions (person_id, start_ms)
+--;
 create table session_logs (
     session_id :id not null references sessions (id),
     seq bigint not null,

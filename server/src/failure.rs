@@ -38,7 +38,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Invalid input"),
         Error::Conflict(_) => (StatusCode::CONFLICT, "conflict", "Not possible in its state"),
         Error::Overlap { .. } => (StatusCode::CONFLICT, "overlap", "Taken in that time"),
-        Error::NothingFits(_) => (StatusCode::CONFLICT, "nothing-fits", "Nothing fits"),
+        Error::NothingFits { .. } => (StatusCode::CONFLICT, "nothing-fits", "Nothing fits"),
         Error::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many attempts"),
         Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now"),
         Error::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "database", "Database not available"),
@@ -58,11 +58,11 @@ pub fn problem(error: Error, request_id: Option<String>) -> Problem {
             Some(held_by.into_iter().map(Into::into).collect()),
             Some(next_free.into_iter().map(Into::into).collect()),
         ),
+        Error::NothingFits { next_free, .. } => (None, None, Some(next_free.into_iter().map(Into::into).collect())),
         Error::NotFound { .. }
         | Error::NotSignedIn
         | Error::Denied(_)
         | Error::Conflict(_)
-        | Error::NothingFits(_)
         | Error::TooMany { .. }
         | Error::Unavailable(_)
         | Error::Store(_)
@@ -97,7 +97,7 @@ impl IntoResponse for Failure {
             | Error::Invalid { .. }
             | Error::Conflict(_)
             | Error::Overlap { .. }
-            | Error::NothingFits(_)
+            | Error::NothingFits { .. }
             | Error::TooMany { .. }
             | Error::Unavailable(_) => {}
         }

@@ -2,6 +2,7 @@
 
 pub mod caller;
 pub mod config;
+pub mod extract;
 pub mod failure;
 mod health;
 mod pages;

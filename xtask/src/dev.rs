@@ -221,7 +221,7 @@ impl Admin<'_> {
     }
 
     fn zero_certificate(&self, file: &Path) -> Result<()> {
-        processes::ask(self.command().args(["zero-certificate", "--uses", "1", "--hours", "1", "--out"]).arg(file))?;
+        processes::ask(self.command().args(["zero-certificate", "--uses", "1", "--hours", "1", "--output"]).arg(file))?;
         Ok(())
     }
 }

@@ -24,9 +24,9 @@ pub enum Error {
     /// Somebody holds it in that time (D1).
     #[error("{}", overlap_text(held_by))]
     Overlap { held_by: Vec<HeldBy>, next_free: Vec<Interval> },
-    /// Nothing fits what was asked; says why and what would.
-    #[error("{0}")]
-    NothingFits(String),
+    /// Nothing fits what was asked; says why, and the nearest that would.
+    #[error("{why}")]
+    NothingFits { why: String, next_free: Vec<Interval> },
     #[error("too many attempts; try again in {retry_after_s} s")]
     TooMany { retry_after_s: u64 },
     /// Something that the operation needs is away for now.

@@ -14,9 +14,12 @@ pub mod clock;
 mod error;
 pub mod idempotency;
 pub mod live;
+pub mod machines;
 pub mod page;
 pub mod people;
+pub mod reservations;
 mod secrets;
+pub mod sessions;
 pub mod sign_in;
 pub mod tokens;
 

@@ -16,9 +16,13 @@ pub mod audit;
 mod convert;
 pub mod events;
 pub mod idempotency;
+pub mod machines;
 pub mod one_time_links;
 pub mod people;
+pub mod reservations;
+pub mod sessions;
 pub mod sign_ins;
+mod sql;
 pub mod tenants;
 pub mod tokens;
 

@@ -1,0 +1,616 @@
+//! Machines, who is on them, and the checks of those in quarantine.
+
+use std::collections::HashMap;
+
+use domain::{
+    access::Permit,
+    ids::{HostId, MachineId, PersonId, ReservationId, SessionId, TenantId, TransactionId},
+    interval::Interval,
+    labels::Labels,
+    machines::{Booking, Holder, Machine, MachineCondition, MachineKind, MachineLimits},
+};
+use jiff::Timestamp;
+use sea_orm::{ConnectionTrait, FromQueryResult};
+use uuid::Uuid;
+
+use crate::{Corrupt, StoreError, Tx, convert, sql};
+
+/// The most bookings that one call returns.
+pub const MAX_BOOKINGS: u64 = 1_000;
+
+/// The columns of [`Row`], for a query that calls machines `m` and hosts `h`.
+pub(crate) const COLUMNS: &str = "m.id as m_id, m.tenant_id as m_tenant_id, m.host_id as m_host_id, m.name as m_name, \
+    m.kind as m_kind, m.labels as m_labels, m.cpu_millis as m_cpu_millis, m.memory_bytes as m_memory_bytes, \
+    m.pids as m_pids, m.disk_bytes as m_disk_bytes, m.condition as m_condition, m.reason as m_reason, \
+    m.condition_since_ms as m_condition_since_ms, m.verifications as m_verifications, h.name as h_name, \
+    h.intent as h_intent, h.link as h_link, h.link_since_ms as h_link_since_ms";
+
+#[derive(Debug, FromQueryResult)]
+pub(crate) struct Row {
+    m_id: Uuid,
+    m_tenant_id: Uuid,
+    m_host_id: Uuid,
+    m_name: String,
+    m_kind: String,
+    m_labels: String,
+    m_cpu_millis: i32,
+    m_memory_bytes: i64,
+    m_pids: i32,
+    m_disk_bytes: i64,
+    m_condition: String,
+    m_reason: Option<String>,
+    m_condition_since_ms: i64,
+    m_verifications: i32,
+    h_name: String,
+    h_intent: String,
+    h_link: String,
+    h_link_since_ms: i64,
+}
+
+fn natural<T: TryFrom<i64>>(column: &'static str, value: i64) -> Result<T, Corrupt> {
+    T::try_from(value).map_err(|_| Corrupt { column, why: format!("{value} is out of range") })
+}
+
+impl TryFrom<Row> for Machine {
+    type Error = Corrupt;
+    fn try_from(row: Row) -> Result<Self, Corrupt> {
+        Ok(Machine {
+            id: MachineId::from_uuid(row.m_id),
+            tenant: TenantId::from_uuid(row.m_tenant_id),
+            host: HostId::from_uuid(row.m_host_id),
+            host_name: row.h_name,
+            host_intent: convert::word("hosts.intent", &row.h_intent)?,
+            host_link: convert::word("hosts.link", &row.h_link)?,
+            host_link_since: convert::time("hosts.link_since_ms", row.h_link_since_ms)?,
+            name: row.m_name,
+            kind: convert::word("machines.kind", &row.m_kind)?,
+            labels: convert::json("machines.labels", &row.m_labels)?,
+            limits: MachineLimits {
+                cpu_millis: natural("machines.cpu_millis", i64::from(row.m_cpu_millis))?,
+                memory_bytes: natural("machines.memory_bytes", row.m_memory_bytes)?,
+                pids: natural("machines.pids", i64::from(row.m_pids))?,
+                disk_bytes: natural("machines.disk_bytes", row.m_disk_bytes)?,
+            },
+            condition: convert::word("machines.condition", &row.m_condition)?,
+            reason: row.m_reason,
+            condition_since: convert::time("machines.condition_since_ms", row.m_condition_since_ms)?,
+            verifications: natural("machines.verifications", i64::from(row.m_verifications))?,
+        })
+    }
+}
+
+pub(crate) fn machines(rows: Vec<Row>) -> Result<Vec<Machine>, StoreError> {
+    Ok(rows.into_iter().map(Machine::try_from).collect::<Result<_, _>>()?)
+}
+
+/// What a person typed to name a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum MachineRef {
+    Id(MachineId),
+    Name(String),
+}
+
+/// Those that are there, in no order; withdrawn ones only by id.
+pub async fn find<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    wanted: &[MachineRef],
+) -> Result<Vec<Machine>, StoreError> {
+    if wanted.is_empty() {
+        return Ok(vec![]);
+    }
+    let mut query = sql::Build::new(&format!(
+        "select {COLUMNS} from machines m join hosts h on h.id = m.host_id where m.tenant_id = "
+    ));
+    query.value(permit.tenant().uuid()).text(" and (");
+    for (at, machine) in wanted.iter().enumerate() {
+        if at > 0 {
+            query.text(" or ");
+        }
+        match machine {
+            MachineRef::Id(id) => query.text("m.id = ").value(id.uuid()),
+            MachineRef::Name(name) => {
+                query.text("(m.condition <> 'withdrawn' and m.name = ").value(name.as_str()).text(")")
+            }
+        };
+    }
+    query.text(")");
+    machines(sql::all(conn, &query.sql, query.values).await?)
+}
+
+/// Which machines are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Part of the name, in any case.
+    pub q: Option<String>,
+    pub host: Option<HostId>,
+    /// Names after this one.
+    pub after: Option<String>,
+}
+
+/// By name; those that are not withdrawn.
+pub async fn list<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    filter: &Filter,
+    limit: u64,
+) -> Result<Vec<Machine>, StoreError> {
+    let mut query = sql::Build::new(&format!(
+        "select {COLUMNS} from machines m join hosts h on h.id = m.host_id where m.condition <> 'withdrawn' and m.tenant_id = "
+    ));
+    query.value(permit.tenant().uuid());
+    if let Some(q) = &filter.q {
+        let pattern = format!("%{}%", q.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        query.text(" and lower(m.name) like ").value(pattern).text(" escape '\\'");
+    }
+    if let Some(host) = filter.host {
+        query.text(" and m.host_id = ").value(host.uuid());
+    }
+    if let Some(after) = &filter.after {
+        query.text(" and m.name > ").value(after.as_str());
+    }
+    query.text(" order by m.name limit ").value(i64::try_from(limit).unwrap_or(i64::MAX));
+    machines(sql::all(conn, &query.sql, query.values).await?)
+}
+
+#[derive(Debug, FromQueryResult)]
+struct BookingRow {
+    reservation_id: Uuid,
+    id: Uuid,
+    machine_id: Uuid,
+    person_id: Uuid,
+    person_name: String,
+    start_ms: i64,
+    end_ms: i64,
+    state: String,
+    since_ms: i64,
+    cause: Option<String>,
+}
+
+const BOOKING: &str = "s.reservation_id, s.id, s.machine_id, s.person_id, p.name as person_name, s.start_ms, s.end_ms, \
+    s.state, s.since_ms, s.cause from sessions s join people p on p.id = s.person_id";
+
+pub(crate) fn interval(start_ms: i64, end_ms: i64) -> Result<Interval, Corrupt> {
+    let (start, end) = (convert::time("sessions.start_ms", start_ms)?, convert::time("sessions.end_ms", end_ms)?);
+    Interval::new(start, end).map_err(|e| Corrupt { column: "sessions.end_ms", why: e.to_string() })
+}
+
+impl TryFrom<BookingRow> for Booking {
+    type Error = Corrupt;
+    fn try_from(row: BookingRow) -> Result<Self, Corrupt> {
+        Ok(Booking {
+            reservation: ReservationId::from_uuid(row.reservation_id),
+            session: SessionId::from_uuid(row.id),
+            machine: MachineId::from_uuid(row.machine_id),
+            person: PersonId::from_uuid(row.person_id),
+            person_name: row.person_name,
+            interval: interval(row.start_ms, row.end_ms)?,
+            state: convert::word("sessions.state", &row.state)?,
+            cause: row.cause.map(|cause| convert::word("sessions.cause", &cause)).transpose()?,
+        })
+    }
+}
+
+fn bookings_of(rows: Vec<BookingRow>) -> Result<Vec<Booking>, StoreError> {
+    Ok(rows.into_iter().map(Booking::try_from).collect::<Result<_, _>>()?)
+}
+
+/// Who is on which machine at `now`: sessions that are being prepared, used or reverted, and claims whose time has come.
+/// An environment that is still there goes before a claim that waits for it.
+pub async fn holders<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    now: Timestamp,
+) -> Result<HashMap<MachineId, Holder>, StoreError> {
+    let rows: Vec<BookingRow> = sql::all(
+        conn,
+        &format!(
+            "select {BOOKING} where s.tenant_id = $1 and (s.state in ('preparing', 'active', 'reverting') \
+             or (s.state = 'scheduled' and s.holds and s.start_ms <= $2)) order by s.state = 'scheduled' desc"
+        ),
+        [permit.tenant().uuid().into(), now.as_millisecond().into()],
+    )
+    .await?;
+    let mut holders = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let since = convert::time("sessions.since_ms", row.since_ms)?;
+        let booking = Booking::try_from(row)?;
+        holders.insert(
+            booking.machine,
+            Holder {
+                person: booking.person,
+                person_name: booking.person_name,
+                reservation: booking.reservation,
+                session: booking.session,
+                state: booking.state,
+                since,
+                until: booking.interval.end(),
+            },
+        );
+    }
+    Ok(holders)
+}
+
+/// The next claim on each of the machines that begins after `now`.
+pub async fn next_bookings<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    machines: &[MachineId],
+    now: Timestamp,
+) -> Result<HashMap<MachineId, Booking>, StoreError> {
+    let mut query = sql::Build::new(&format!("select {BOOKING} where s.tenant_id = "));
+    query
+        .value(permit.tenant().uuid())
+        .text(" and s.id in (select (select n.id from sessions n where n.machine_id = m.id");
+    query.text(" and n.holds and n.start_ms > ").value(now.as_millisecond());
+    query.text(" order by n.start_ms limit 1) from machines m where m.id in ");
+    query.among(machines.iter().map(|id| id.uuid())).text(")");
+    let rows = bookings_of(sql::all(conn, &query.sql, query.values).await?)?;
+    Ok(rows.into_iter().map(|booking| (booking.machine, booking)).collect())
+}
+
+/// Claims on the machines in `window`, by start, at most [`MAX_BOOKINGS`]; also those that are over.
+pub async fn bookings<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    machines: &[MachineId],
+    window: Interval,
+) -> Result<Vec<Booking>, StoreError> {
+    let mut query = sql::Build::new(&format!("select {BOOKING} where s.tenant_id = "));
+    query.value(permit.tenant().uuid()).text(" and s.machine_id in ").among(machines.iter().map(|id| id.uuid()));
+    query.text(" and s.start_ms < ").value(window.end().as_millisecond());
+    query.text(" and s.end_ms > ").value(window.start().as_millisecond());
+    query.text(" and (s.holds or s.state <> 'scheduled') order by s.start_ms limit ");
+    query.value(i64::try_from(MAX_BOOKINGS).unwrap_or(i64::MAX));
+    bookings_of(sql::all(conn, &query.sql, query.values).await?)
+}
+
+/// The machine's sessions that are over, newest first.
+pub async fn history<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    machine: MachineId,
+    limit: u64,
+) -> Result<Vec<Booking>, StoreError> {
+    let rows = sql::all(
+        conn,
+        &format!(
+            "select {BOOKING} where s.tenant_id = $1 and s.machine_id = $2 and s.state in ('ended', 'failed') \
+             order by s.start_ms desc limit $3"
+        ),
+        [permit.tenant().uuid().into(), machine.uuid().into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
+    )
+    .await?;
+    bookings_of(rows)
+}
+
+/// A machine that might take a booking.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    pub machine: Machine,
+    /// Somebody holds it in the interval that was asked about.
+    pub taken: bool,
+    /// An environment is on it now.
+    pub occupied: bool,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct CandidateRow {
+    #[sea_orm(nested)]
+    machine: Row,
+    taken: bool,
+    occupied: bool,
+}
+
+/// Every machine of the tenant that is not withdrawn, and whether it is taken in `interval`.
+pub async fn candidates<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    interval: Interval,
+) -> Result<Vec<Candidate>, StoreError> {
+    let rows: Vec<CandidateRow> = sql::all(
+        conn,
+        &format!(
+            "select {COLUMNS}, \
+             exists (select 1 from sessions s where s.machine_id = m.id and s.holds and s.end_ms > $2 and s.start_ms < $3) as taken, \
+             exists (select 1 from sessions s where s.machine_id = m.id and s.state in ('preparing', 'active', 'reverting')) as occupied \
+             from machines m join hosts h on h.id = m.host_id where m.tenant_id = $1 and m.condition <> 'withdrawn'"
+        ),
+        [
+            permit.tenant().uuid().into(),
+            interval.start().as_millisecond().into(),
+            interval.end().as_millisecond().into(),
+        ],
+    )
+    .await?;
+    let candidate = |row: CandidateRow| {
+        Ok(Candidate { machine: Machine::try_from(row.machine)?, taken: row.taken, occupied: row.occupied })
+    };
+    rows.into_iter().map(candidate).collect()
+}
+
+#[derive(Debug, FromQueryResult)]
+struct TakenRow {
+    machine_id: Uuid,
+    spans: String,
+}
+
+/// When machines are taken within `window`: of `machines`, or of all where none is named. One row comes back for each
+/// machine, its intervals in one text: a row for each booking would take most of the time.
+pub async fn taken<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    machines: Option<&[MachineId]>,
+    window: Interval,
+) -> Result<HashMap<MachineId, Vec<Interval>>, StoreError> {
+    let aggregate =
+        if conn.get_database_backend() == sea_orm::DbBackend::Postgres { "string_agg" } else { "group_concat" };
+    let mut query =
+        sql::Build::new(&format!("select machine_id, {aggregate}(start_ms || ' ' || end_ms, ' ') as spans"));
+    query.text(" from sessions where holds and tenant_id = ").value(permit.tenant().uuid());
+    if let Some(machines) = machines {
+        query.text(" and machine_id in ").among(machines.iter().map(|id| id.uuid()));
+    }
+    query.text(" and end_ms > ").value(window.start().as_millisecond());
+    query.text(" and start_ms < ").value(window.end().as_millisecond()).text(" group by machine_id");
+    let rows: Vec<TakenRow> = sql::all(conn, &query.sql, query.values).await?;
+    rows.into_iter().map(|row| Ok((MachineId::from_uuid(row.machine_id), spans(&row.spans)?))).collect()
+}
+
+fn spans(text: &str) -> Result<Vec<Interval>, Corrupt> {
+    let bad = || Corrupt { column: "sessions.start_ms", why: "not pairs of numbers".to_owned() };
+    let mut numbers = text.split(' ').map(|n| n.parse::<i64>().map_err(|_| bad()));
+    let mut spans = Vec::new();
+    while let Some(start) = numbers.next() {
+        spans.push(interval(start?, numbers.next().ok_or_else(bad)??)?);
+    }
+    Ok(spans)
+}
+
+/// A machine as its host's configuration offers it.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// Unique on the host.
+    pub local_name: String,
+    pub kind: MachineKind,
+    pub labels: Labels,
+    pub limits: MachineLimits,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct IdRow {
+    id: Uuid,
+}
+
+/// Adds or updates a machine of `host`. One that was withdrawn comes back `ready`; a quarantined one stays so.
+pub async fn offer(
+    tx: &Tx,
+    permit: &Permit,
+    host: HostId,
+    host_name: &str,
+    offer: &Offer,
+    now: Timestamp,
+) -> Result<MachineId, StoreError> {
+    let limits = offer.limits;
+    let clamp = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let small = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    let row: Option<IdRow> = sql::one(
+        tx.conn(),
+        "insert into machines (id, tenant_id, host_id, name, local_name, kind, labels, cpu_millis, memory_bytes, pids, \
+         disk_bytes, condition, reason, condition_since_ms, verifications) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'ready', null, $12, 0) \
+         on conflict (host_id, local_name) do update set name = excluded.name, kind = excluded.kind, \
+         labels = excluded.labels, cpu_millis = excluded.cpu_millis, memory_bytes = excluded.memory_bytes, \
+         pids = excluded.pids, disk_bytes = excluded.disk_bytes, \
+         reason = case when machines.condition = 'withdrawn' then null else machines.reason end, \
+         condition_since_ms = case when machines.condition = 'withdrawn' then excluded.condition_since_ms \
+             else machines.condition_since_ms end, \
+         condition = case when machines.condition = 'withdrawn' then 'ready' else machines.condition end \
+         returning id",
+        [
+            MachineId::new().uuid().into(),
+            permit.tenant().uuid().into(),
+            host.uuid().into(),
+            format!("{host_name}/{}", offer.local_name).into(),
+            offer.local_name.as_str().into(),
+            offer.kind.word().into(),
+            convert::to_json(&offer.labels).into(),
+            small(limits.cpu_millis).into(),
+            clamp(limits.memory_bytes).into(),
+            small(limits.pids).into(),
+            clamp(limits.disk_bytes).into(),
+            now.as_millisecond().into(),
+        ],
+    )
+    .await?;
+    let row = row.ok_or(Corrupt { column: "machines.id", why: "an upsert returned no row".to_owned() })?;
+    Ok(MachineId::from_uuid(row.id))
+}
+
+/// Withdraws the machines of `host` that are not among `offered`; returns them.
+pub async fn withdraw_others(
+    tx: &Tx,
+    permit: &Permit,
+    host: HostId,
+    offered: &[MachineId],
+    reason: &str,
+    now: Timestamp,
+) -> Result<Vec<MachineId>, StoreError> {
+    let mut query = sql::Build::new("update machines set condition = 'withdrawn', verify_at_ms = null, reason = ");
+    query.value(reason).text(", condition_since_ms = ").value(now.as_millisecond());
+    query.text(" where condition <> 'withdrawn' and tenant_id = ").value(permit.tenant().uuid());
+    query.text(" and host_id = ").value(host.uuid());
+    if !offered.is_empty() {
+        query.text(" and id not in ").among(offered.iter().map(|id| id.uuid()));
+    }
+    query.text(" returning id");
+    let rows: Vec<IdRow> = sql::all(tx.conn(), &query.sql, query.values).await?;
+    Ok(rows.into_iter().map(|row| MachineId::from_uuid(row.id)).collect())
+}
+
+/// The machine that the host's agent knows by `local_name`.
+pub async fn by_local_name<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    host: HostId,
+    local_name: &str,
+) -> Result<Option<Machine>, StoreError> {
+    let row: Option<Row> = sql::one(
+        conn,
+        &format!(
+            "select {COLUMNS} from machines m join hosts h on h.id = m.host_id \
+             where m.tenant_id = $1 and m.host_id = $2 and m.local_name = $3"
+        ),
+        [permit.tenant().uuid().into(), host.uuid().into(), local_name.into()],
+    )
+    .await?;
+    Ok(row.map(Machine::try_from).transpose()?)
+}
+
+/// What a change of condition came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turned {
+    Done,
+    /// It was not in the condition that the caller had read.
+    Stale,
+}
+
+/// A new condition, with what goes with it.
+#[derive(Debug, Clone)]
+pub struct NewCondition<'a> {
+    pub condition: MachineCondition,
+    pub reason: Option<&'a str>,
+    /// When the first check of its own is due; `None` leaves it to a person.
+    pub verify_at: Option<Timestamp>,
+}
+
+/// From `old` to the new condition. The count of checks begins anew.
+pub async fn turn(
+    tx: &Tx,
+    permit: &Permit,
+    machine: MachineId,
+    old: MachineCondition,
+    new: NewCondition<'_>,
+    now: Timestamp,
+) -> Result<Turned, StoreError> {
+    let changed = sql::execute(
+        tx.conn(),
+        "update machines set condition = $1, reason = $2, condition_since_ms = $3, verifications = 0, \
+         verify_at_ms = $4, verify_transaction_id = null where tenant_id = $5 and id = $6 and condition = $7",
+        [
+            new.condition.word().into(),
+            new.reason.into(),
+            now.as_millisecond().into(),
+            new.verify_at.map(Timestamp::as_millisecond).into(),
+            permit.tenant().uuid().into(),
+            machine.uuid().into(),
+            old.word().into(),
+        ],
+    )
+    .await?;
+    Ok(if changed == 1 { Turned::Done } else { Turned::Stale })
+}
+
+/// A quarantined machine with a check due or under way.
+#[derive(Debug, Clone)]
+pub struct Verification {
+    pub machine: Machine,
+    pub verify_at: Option<Timestamp>,
+    /// The instruction of the check under way, its state and cause.
+    pub transaction: Option<TransactionId>,
+    pub work: Option<domain::sessions::Work>,
+}
+
+#[derive(Debug, FromQueryResult)]
+struct VerificationRow {
+    #[sea_orm(nested)]
+    machine: Row,
+    verify_at_ms: Option<i64>,
+    verify_transaction_id: Option<Uuid>,
+    work_state: Option<String>,
+    work_cause: Option<String>,
+}
+
+pub(crate) fn work(state: Option<String>, cause: Option<String>) -> Result<Option<domain::sessions::Work>, Corrupt> {
+    state
+        .map(|state| Ok(domain::sessions::Work { state: convert::word("transactions.state", &state)?, cause }))
+        .transpose()
+}
+
+/// Of all tenants: machines in quarantine whose check is due at `now` or under way, at most `limit`.
+pub async fn verifications<C: ConnectionTrait>(
+    conn: &C,
+    now: Timestamp,
+    limit: u64,
+) -> Result<Vec<Verification>, StoreError> {
+    let rows: Vec<VerificationRow> = sql::all(
+        conn,
+        &format!(
+            "select {COLUMNS}, m.verify_at_ms, m.verify_transaction_id, t.state as work_state, t.cause as work_cause \
+             from machines m join hosts h on h.id = m.host_id left join transactions t on t.id = m.verify_transaction_id \
+             where m.condition = 'quarantined' and m.verify_at_ms <= $1 order by m.verify_at_ms limit $2"
+        ),
+        [now.as_millisecond().into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
+    )
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Verification {
+                machine: Machine::try_from(row.machine)?,
+                verify_at: convert::time_opt("machines.verify_at_ms", row.verify_at_ms)?,
+                transaction: row.verify_transaction_id.map(TransactionId::from_uuid),
+                work: work(row.work_state, row.work_cause)?,
+            })
+        })
+        .collect()
+}
+
+/// When the next check is due after `now`.
+pub async fn next_verification<C: ConnectionTrait>(conn: &C, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    #[derive(FromQueryResult)]
+    struct At {
+        at: Option<i64>,
+    }
+    let row: Option<At> = sql::one(
+        conn,
+        "select min(verify_at_ms) as at from machines where condition = 'quarantined' and verify_at_ms > $1",
+        [now.as_millisecond().into()],
+    )
+    .await?;
+    Ok(convert::time_opt("machines.verify_at_ms", row.and_then(|row| row.at))?)
+}
+
+/// Where the check of a quarantined machine stands.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckState<'a> {
+    pub transaction: Option<TransactionId>,
+    pub verifications: u32,
+    /// While one is under way, when it was due; `None` when only a person can go on.
+    pub verify_at: Option<Timestamp>,
+    pub reason: Option<&'a str>,
+}
+
+/// Writes where the check stands, if it still is at `read`.
+pub async fn set_check(
+    tx: &Tx,
+    permit: &Permit,
+    machine: MachineId,
+    read: Option<TransactionId>,
+    check: CheckState<'_>,
+) -> Result<Turned, StoreError> {
+    let count = i32::try_from(check.verifications).unwrap_or(i32::MAX);
+    let mut query = sql::Build::new("update machines set verify_transaction_id = ");
+    query.value(check.transaction.map(TransactionId::uuid)).text(", verifications = ").value(count);
+    query.text(", verify_at_ms = ").value(check.verify_at.map(Timestamp::as_millisecond));
+    if let Some(reason) = check.reason {
+        query.text(", reason = ").value(reason);
+    }
+    query.text(" where condition = 'quarantined' and tenant_id = ").value(permit.tenant().uuid());
+    query.text(" and id = ").value(machine.uuid()).text(" and verify_transaction_id ");
+    match read {
+        Some(transaction) => query.text("= ").value(transaction.uuid()),
+        None => query.text("is null"),
+    };
+    let changed = sql::execute(tx.conn(), &query.sql, query.values).await?;
+    Ok(if changed == 1 { Turned::Done } else { Turned::Stale })
+}

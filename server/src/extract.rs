@@ -1,0 +1,70 @@
+//! Bodies, queries and paths whose faults are problems as all others: with a field, and what to do.
+
+use axum::{
+    Json,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection},
+    http::{StatusCode, request::Parts},
+};
+use serde::de::DeserializeOwned;
+use services::Error;
+
+use crate::{caller::request_id, failure::Failure};
+
+/// A JSON body.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Failure;
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Body(body)),
+            Err(rejection) => Err(Failure::from(fault(&rejection)).in_request(id)),
+        }
+    }
+}
+
+fn fault(rejection: &JsonRejection) -> Error {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return Error::invalid("body", "is too large");
+    }
+    let text = rejection.body_text();
+    // What the parser found comes after axum's own words.
+    let why = text.split_once(": ").map_or(text.as_str(), |(_, why)| why);
+    Error::invalid("body", why.chars().take(300).collect::<String>())
+}
+
+/// The query of the address.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Ask<T> {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(query)) => Ok(Ask(query)),
+            Err(rejection) => {
+                let why: String = rejection.body_text().chars().take(300).collect();
+                Err(Failure::from(Error::invalid("query", why)).in_request(request_id(parts)))
+            }
+        }
+    }
+}
+
+/// A part of the path that names one thing; what is no such name is not found.
+#[derive(Debug, Clone, Copy)]
+pub struct Named<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T> {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Path::<T>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Named(name)),
+            Err(_) => {
+                let what = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+                Err(Failure::from(Error::not_found("thing with the id", what)).in_request(request_id(parts)))
+            }
+        }
+    }
+}
