@@ -48,7 +48,7 @@ struct Feed {
 
 /// A number that rises whenever something of these kinds changed. Make it the source of a resource:
 ///
-/// ```ignore
+/// ```text
 /// let live = use_live(&[EventKind::Machine, EventKind::Session]);
 /// let machines = Resource::new(move || live.get(), |_| list_machines());
 /// view! { <Transition fallback=|| view! { <Skeleton/> }>...</Transition> }

@@ -13,6 +13,15 @@ use crate::paths::Mode;
 use crate::{cargo, paths, setup, style};
 
 const TARGET: &str = "wasm32-unknown-unknown";
+/// What the compiler and wasm-bindgen use. Not `--all-features`: binaryen 108 then writes types that browsers refuse.
+const WASM_FEATURES: [&str; 6] = [
+    "--enable-bulk-memory",
+    "--enable-sign-ext",
+    "--enable-mutable-globals",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-multivalue",
+];
 /// What is worth compressing, by extension.
 const COMPRESSED: [&str; 6] = ["wasm", "js", "css", "svg", "json", "mjs"];
 
@@ -122,13 +131,29 @@ fn bind(wasm: &Path, package: &Path, mode: Mode) -> Result<()> {
     if mode == Mode::Release {
         setup::ensure(&[setup::WASM_OPT])?;
         let small = fresh.join("small.wasm");
-        cargo::run(Command::new("wasm-opt").args(["-Oz", "--all-features", "-o"]).arg(&small).arg(&module))?;
-        fs::rename(&small, &module)?;
+        cargo::run(Command::new("wasm-opt").arg("-Oz").args(WASM_FEATURES).arg("-o").arg(&small).arg(&module))?;
+        mend_table_export(&small, &module)?;
+        fs::remove_file(&small)?;
     }
     // Each file appears whole: a server of another run may be reading this folder.
     copy_tree(&fresh, package)?;
     fs::remove_dir_all(&fresh)?;
     Ok(())
+}
+
+/// Binaryen 108 writes the first table's index into every export of a table. The page exports one, of references to
+/// JavaScript's objects.
+fn mend_table_export(from: &Path, to: &Path) -> Result<()> {
+    let mut module = walrus::Module::from_file(from)?;
+    let references = module.tables.iter().find(|table| table.element_ty == walrus::RefType::EXTERNREF);
+    if let Some(table) = references.map(walrus::Table::id) {
+        for export in module.exports.iter_mut() {
+            if let walrus::ExportItem::Table(exported) = &mut export.item {
+                *exported = table;
+            }
+        }
+    }
+    module.emit_wasm_file(to)
 }
 
 fn fingerprint(path: &Path) -> Result<String> {

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 
 /// A button that opens a dialog; what it does is done once `word` has been typed:
 ///
-/// ```ignore
+/// ```text
 /// <ConfirmButton label="Delete host" title="Delete host build-07?" word="build-07"
 ///     on_confirm=move |()| { delete.dispatch(host.id); }>
 ///     <p>"Its machines and their history are deleted. Running sessions end now."</p>

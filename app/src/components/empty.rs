@@ -6,7 +6,7 @@ use super::icon::Icon;
 
 /// What this is, why it is empty, and the one action:
 ///
-/// ```ignore
+/// ```text
 /// <Empty icon="sessions" title="No sessions yet">
 ///     <p>"A session is the environment that runs on a machine while you have it booked."</p>
 ///     <a class="button primary" href="/reserve">"Book a machine"</a>

@@ -6,7 +6,7 @@ use super::icon::Icon;
 
 /// One line of text, or any other `<input>` by `kind` (`email`, `password`, `number`, `datetime-local`, `search`):
 ///
-/// ```ignore
+/// ```text
 /// <TextField name="name" label="Name" hint="Letters, digits and dashes." error=error_of("name")/>
 /// ```
 #[component]

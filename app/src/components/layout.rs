@@ -92,7 +92,7 @@ fn AccountMenu(viewer: Viewer) -> impl IntoView {
 
 /// A page: its title (also the document's), what it is for, and its actions:
 ///
-/// ```ignore
+/// ```text
 /// <Page title="Machines" lede="What you can book, and who has it now."
 ///     actions=|| view! { <a class="button primary" href="/reserve">"Reserve"</a> }>
 ///     ...

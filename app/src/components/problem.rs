@@ -10,7 +10,7 @@ use crate::Failure;
 
 /// What happened, whether one's thing is safe, what next, and the request's id to copy. Stands beside the thing:
 ///
-/// ```ignore
+/// ```text
 /// {move || action.value().get().and_then(Result::err).map(|failure| view! { <FailurePanel failure/> })}
 /// ```
 #[component]

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 /// A table in a box of its own that scrolls sideways where it must; on small screens each row becomes a card, for
 /// which cells carry their heading in `data-label`:
 ///
-/// ```ignore
+/// ```text
 /// <DataTable caption="Machines" headings=vec![Heading::text("Name"), Heading::number("CPU"), Heading::actions()]>
 ///     {rows.into_iter().map(|row| view! {
 ///         <tr>
