@@ -15,7 +15,7 @@ use super::{
     terminals::Terminals,
 };
 use crate::{
-    environments::{ExecControl, ExecHandle, ExecSpec, Exit, Writer},
+    environments::{ExecControl, ExecError, ExecHandle, ExecSpec, Exit, Writer},
     sessions::Sessions,
 };
 
@@ -37,6 +37,7 @@ pub async fn serve(stream: Stream, open: Open, sessions: Arc<Sessions>, terminal
         Open::Exec { session: _, argv, env, cwd, terminal } => {
             match environment.exec(&running, ExecSpec { argv, env, cwd, terminal }).await {
                 Ok(handle) => Box::pin(exec(stream, handle)).await,
+                Err(error @ ExecError::Program { .. }) => not_run(&stream, &error).await,
                 Err(error) => refuse(error.to_string()),
             }
         }
@@ -54,6 +55,22 @@ pub async fn serve(stream: Stream, open: Open, sessions: Arc<Sessions>, terminal
             Ok(connection) => connect(stream, connection).await,
             Err(error) => refuse(error.to_string()),
         },
+    }
+}
+
+/// Scripts tell a program that is not there from a failure of ours by the shells' codes: 127, and 126 for one that may not
+/// be run.
+async fn not_run(stream: &Stream, error: &ExecError) {
+    let code = match error {
+        ExecError::Program { source, .. } if source.kind() == std::io::ErrorKind::NotFound => 127,
+        ExecError::Program { .. } | ExecError::Bad(_) | ExecError::NotRunning(_) | ExecError::Enter(_) => 126,
+    };
+    let told = async {
+        stream.opened(None)?;
+        stream.send(Channel::Error, format!("{error}\n").into()).await
+    };
+    if told.await.is_ok() {
+        stream.finish(Control::Exited { code: Some(code), signal: None });
     }
 }
 
