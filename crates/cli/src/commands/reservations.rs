@@ -6,6 +6,7 @@ use api::{
     reservations::{Environment, LabelsAsk, NewReservation, Reservation, ReservationChange},
     sessions::Session,
 };
+use domain::reservations::ReservationState;
 use jiff::{Timestamp, Zoned};
 use uuid::Uuid;
 
@@ -121,12 +122,9 @@ pub async fn list(client: &Client, ask: &Reservations) -> Result<(), Fault> {
 }
 
 async fn fetch(client: &Client, everybody: bool, all: bool) -> Result<Vec<Reservation>, Fault> {
-    let mut query = Vec::new();
-    if !everybody {
-        query.push(("mine", "true".to_owned()));
-    }
+    let mut query = vec![("whose", if everybody { "all" } else { "mine" }.to_owned())];
     if !all {
-        query.push(("open", "true".to_owned()));
+        query.push(("state", ReservationState::Confirmed.to_string()));
     }
     client.list(PATH, &query).await
 }

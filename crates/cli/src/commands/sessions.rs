@@ -15,15 +15,23 @@ use crate::{
     times,
 };
 
+const PATH: &[&str] = &["sessions"];
+
+/// Those that are not over, the ones that can be used first.
+async fn open(client: &Client, whose: &str) -> Result<Vec<Session>, Fault> {
+    let mut sessions = Vec::new();
+    let states = [SessionState::Active, SessionState::Preparing, SessionState::Scheduled, SessionState::Reverting];
+    for state in states {
+        let query = [("whose", whose.to_owned()), ("state", state.to_string())];
+        sessions.extend(client.list::<Session>(PATH, &query).await?);
+    }
+    Ok(sessions)
+}
+
 pub async fn list(client: &Client, ask: &Sessions) -> Result<(), Fault> {
-    let mut query = Vec::new();
-    if !ask.everybody {
-        query.push(("mine", "true".to_owned()));
-    }
-    if !ask.all {
-        query.push(("open", "true".to_owned()));
-    }
-    let sessions: Vec<Session> = client.list(&["sessions"], &query).await?;
+    let whose = if ask.everybody { "all" } else { "mine" };
+    let sessions =
+        if ask.all { client.list(PATH, &[("whose", whose.to_owned())]).await? } else { open(client, whose).await? };
     table::print(ask.json.output(), &sessions, "No sessions.", || present(&sessions, &times::here()))
 }
 
@@ -49,9 +57,7 @@ pub async fn find(client: &Client, text: &str) -> Result<Session, Fault> {
     if text.parse::<uuid::Uuid>().is_ok() {
         return client.get(&["sessions", text]).await;
     }
-    let query = [("mine", "true".to_owned()), ("open", "true".to_owned())];
-    let sessions: Vec<Session> = client.list(&["sessions"], &query).await?;
-    pick(&sessions, text).cloned()
+    pick(&open(client, "mine").await?, text).cloned()
 }
 
 /// By machine's name first, where the one that can be used counts before those that wait.
