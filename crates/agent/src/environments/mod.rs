@@ -10,17 +10,27 @@ pub mod cgroup;
 mod connect;
 pub mod container;
 mod process;
+mod record;
 pub mod sandbox;
 mod setup;
 mod steps;
 pub mod streams;
+mod verify;
 
-use std::{collections::BTreeMap, fmt, io, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use domain::{environments::EnvironmentSpec, ids::SessionId, machines::MachineKind};
 pub use protocol::tunnel::{Size, Target};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
@@ -205,7 +215,8 @@ pub enum ExecError {
     /// The request itself is wrong.
     #[error("{0}")]
     Bad(String),
-    /// The program does not exist in the environment or may not be run; shells say 127 and 126.
+    /// The program does not exist in the environment or may not be run; shells say 127 and 126, and so do container
+    /// engines that start first and look then.
     #[error("cannot run '{program}': {source}")]
     Program { program: String, source: io::Error },
     #[error("the environment is not running: {0}")]
@@ -383,4 +394,10 @@ impl Environments {
         found.extend(self.container.list().await?);
         Ok(found)
     }
+}
+
+/// Short name for a directory of state: the same after each restart, another for another agent on the host.
+fn tag(directory: &Path) -> String {
+    let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
+    hex::encode(&digest[..6])
 }

@@ -17,24 +17,21 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{
     super::{
         Check, RevertReport,
-        baseline::{Baseline, Identity, RECORD, leftovers, mounts},
+        baseline::{Identity, RECORD, leftovers, mounts},
         cgroup::Cgroup,
         process,
+        record::{Phase, Record},
         steps::{blocking, within},
+        verify::{compare, disk, forget},
     },
-    Sandbox,
-    record::{Phase, Record},
-    root,
+    Sandbox, root,
 };
 
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 const GROUP_LIMIT: Duration = Duration::from_secs(2);
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(5);
 const REMOVE_LIMIT: Duration = Duration::from_secs(20);
-const COMPARE_LIMIT: Duration = Duration::from_secs(15);
 const DISK_LIMIT: Duration = Duration::from_secs(3);
-/// A disk with less than this left makes the machine useless for the next session, bytes.
-const LEAST_FREE_BYTES: u64 = 64 * 1024 * 1024;
 
 pub(super) async fn revert(sandbox: &Sandbox, session: SessionId) -> RevertReport {
     let began = Instant::now();
@@ -202,44 +199,5 @@ fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
-    }
-}
-
-/// The record and its directory, which is all that is left.
-fn forget(scratch: &Path) -> io::Result<()> {
-    match fs::remove_file(scratch.join(RECORD)).and_then(|()| fs::remove_dir(scratch)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::remove_dir(scratch) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        },
-        other => other,
-    }
-}
-
-async fn compare(baseline: Option<Baseline>, identity: Identity) -> Vec<Check> {
-    let compared = blocking(COMPARE_LIMIT, move || match baseline {
-        Some(baseline) => Ok(baseline.compare(&identity)),
-        None => Baseline::take(&[]).map(|now| now.compare(&identity)),
-    })
-    .await;
-    match compared {
-        Some(Ok(checks)) => checks,
-        Some(Err(error)) => vec![Check::new("baseline", false, error.to_string())],
-        None => vec![Check::new(
-            "baseline",
-            false,
-            format!("comparing hangs: not done after {} s", COMPARE_LIMIT.as_secs()),
-        )],
-    }
-}
-
-fn disk(sandboxes: &Path) -> Check {
-    match rustix::fs::statvfs(sandboxes) {
-        Ok(stat) => {
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            let detail = format!("{} MiB free", free >> 20);
-            Check::new("disk", free >= LEAST_FREE_BYTES, detail)
-        }
-        Err(error) => Check::new("disk", false, error.to_string()),
     }
 }

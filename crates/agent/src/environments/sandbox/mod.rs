@@ -8,9 +8,10 @@ mod destroy;
 mod exec;
 mod forward;
 pub mod helper;
-mod record;
 mod root;
 mod start;
+
+pub(super) use root::FIRST_PROCESS;
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +23,6 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{ids::SessionId, machines::MachineKind};
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -31,9 +31,9 @@ use super::{
     baseline::Identity,
     cgroup::{Cgroup, Layout},
     process,
+    record::{Phase, Scratch},
 };
 use crate::config::AgentConfig;
-use record::{Phase, Scratch};
 
 /// A sandbox that is up.
 #[derive(Debug)]
@@ -74,16 +74,14 @@ impl Sandbox {
     pub fn new(config: &AgentConfig, helper: PathBuf) -> io::Result<Self> {
         let sandboxes = config.state_dir.join("sandboxes");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&sandboxes)?;
-        // The same directory has the same tag after each restart, and two agents on a host have two.
         let state_dir = fs::canonicalize(&config.state_dir)?;
-        let digest = Sha256::digest(state_dir.as_os_str().as_encoded_bytes());
         Ok(Self {
             sandboxes: state_dir.join("sandboxes"),
+            group: format!("berth/{}", super::tag(&state_dir)),
             state_dir,
             bwrap: config.bwrap.clone(),
             helper,
             layout: Layout::of_host()?,
-            group: format!("berth/{}", hex::encode(&digest[..6])),
             is_root: rustix::process::geteuid().is_root(),
         })
     }

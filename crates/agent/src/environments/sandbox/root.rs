@@ -7,9 +7,11 @@ use std::{
 };
 
 use super::{
-    super::baseline::{MARKER, SESSION_UIDS, mounts},
+    super::{
+        baseline::{MARKER, SESSION_UIDS, mounts},
+        record::Scratch,
+    },
     helper::{Bind, Root},
-    record::Scratch,
 };
 use crate::config::MachineConfig;
 
@@ -25,7 +27,7 @@ pub const READY: &str = "berth-ready";
 
 /// Waits for ever and lets the kernel reap every orphan. As process 1 no signal from inside ends it. Where `env` cannot
 /// ignore SIGCHLD, bash can; a plain shell reaps by itself but has to start its `sleep` again when that is killed.
-const FIRST_PROCESS: &str = r#"
+pub const FIRST_PROCESS: &str = r#"
 echo berth-ready
 exec </dev/null >/dev/null 2>&1
 trap '' HUP INT TERM

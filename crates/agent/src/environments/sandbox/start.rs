@@ -16,13 +16,13 @@ use super::{
         Inner, PrepareError, PrepareSpec, PrepareStep, Running, StepSink,
         baseline::{Baseline, Identity, namespace},
         process::started_ticks,
+        record::{Phase, Record, Scratch},
         setup,
         steps::{blocking, step},
     },
     Instance, Sandbox,
     exec::{HELPER_LIMIT, Helper},
     helper::{Forward, Reply, Request, Start},
-    record::{Phase, Record, Scratch},
     root,
 };
 use crate::config::{MachineConfig, Network};
@@ -65,6 +65,7 @@ pub(super) async fn prepare(
         },
         baseline,
         variables: spec.variables.clone(),
+        volumes: Vec::new(),
     };
 
     let root_mode = step(steps, cancel, PrepareStep::Root, async {

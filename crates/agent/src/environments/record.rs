@@ -1,5 +1,5 @@
-//! What the agent keeps of a sandbox on disk, so that it finds it again after a restart: `environment.json` in the
-//! sandbox's directory.
+//! What the agent keeps of an environment on disk, so that it finds it again after a restart: `environment.json` in
+//! the environment's directory.
 
 use std::{
     fs, io,
@@ -11,7 +11,7 @@ use std::{
 use domain::ids::SessionId;
 use serde::{Deserialize, Serialize};
 
-use super::super::{
+use super::{
     Variables,
     baseline::{Baseline, Identity, RECORD},
 };
@@ -29,7 +29,7 @@ pub enum Phase {
     },
 }
 
-/// Readable by the agent alone: the variables may hold secrets, which an adopted sandbox goes on needing.
+/// Readable by the agent alone: the variables may hold secrets, which an adopted environment goes on needing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub session: SessionId,
@@ -38,15 +38,18 @@ pub struct Record {
     pub identity: Identity,
     pub baseline: Baseline,
     pub variables: Variables,
+    /// Volumes that a container engine made for it.
+    #[serde(default)]
+    pub volumes: Vec<String>,
 }
 
-/// The directories and files of one sandbox.
+/// The directories and files of one environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    pub fn new(sandboxes: &Path, session: SessionId) -> Self {
-        Self(sandboxes.join(session.to_string()))
+    pub fn new(above: &Path, session: SessionId) -> Self {
+        Self(above.join(session.to_string()))
     }
     pub fn path(&self) -> &Path {
         &self.0
@@ -57,7 +60,7 @@ impl Scratch {
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
     }
-    /// Makes the sandbox's own directory, for the agent alone; fails if it is there.
+    /// Makes the environment's own directory, for the agent alone; fails if it is there.
     pub fn create(&self) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(&self.0)
     }

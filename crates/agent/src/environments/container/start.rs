@@ -1,0 +1,203 @@
+//! Preparing a container, step by step.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bollard::{
+    Docker,
+    models::{ContainerCreateBody, HostConfig},
+    query_parameters::{
+        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions, StartContainerOptions,
+    },
+};
+use domain::machines::MachineKind;
+use futures_util::StreamExt;
+
+use super::{
+    super::{
+        Inner, PrepareError, PrepareSpec, PrepareStep, Running, StepSink,
+        baseline::{Baseline, Identity, MARKER, namespace},
+        process::started_ticks,
+        record::{Phase, Record},
+        sandbox::FIRST_PROCESS,
+        setup,
+        steps::{blocking, step},
+    },
+    AGENT_LABEL, Container, Instance, SESSION_LABEL, is_missing, name,
+};
+use crate::config::{MachineConfig, Network};
+use tokio_util::sync::CancellationToken;
+
+const BASELINE_LIMIT: Duration = Duration::from_secs(60);
+const NAMESPACES: [&str; 5] = ["mnt", "pid", "net", "ipc", "uts"];
+
+pub(super) async fn prepare(
+    container: &Container,
+    spec: PrepareSpec,
+    steps: &StepSink,
+    cancel: &CancellationToken,
+) -> Result<Running, PrepareError> {
+    let session = spec.session;
+    let scratch = container.scratch(session);
+    let machine = spec.machine.clone();
+
+    let baseline = step(steps, cancel, PrepareStep::Baseline, async {
+        let writable = machine.writable.clone();
+        let taken = blocking(BASELINE_LIMIT, move || Baseline::take(&writable)).await;
+        let baseline = taken.ok_or("the host could not be read in time")?.map_err(|error| error.to_string())?;
+        let summary = baseline.summary();
+        Ok((baseline, summary))
+    })
+    .await?;
+    let mut record = Record {
+        session,
+        machine: machine.name.clone(),
+        phase: Phase::Preparing,
+        identity: Identity { session: session.to_string(), ..Identity::default() },
+        baseline,
+        variables: spec.variables.clone(),
+        volumes: Vec::new(),
+    };
+
+    let (engine, image) = step(steps, cancel, PrepareStep::Root, async {
+        // On disk before anything else exists, so that whatever comes next can be found and cleaned.
+        scratch.create().map_err(|error| format!("cannot make {}: {error}", scratch.path().display()))?;
+        scratch.write(&record).map_err(|error| format!("cannot write the container's record: {error}"))?;
+        let image = spec.asked.image.clone().or_else(|| machine.image.clone()).ok_or("no image is named")?;
+        let engine = container.engine()?;
+        let how = obtain(&engine, &image).await?;
+        Ok(((engine, image.clone()), format!("image {image}, {how}")))
+    })
+    .await?;
+
+    step(steps, cancel, PrepareStep::Limits, async {
+        let limits = &machine.limits;
+        let body = body(container, &machine, &record.identity.session, &image)?;
+        let options = CreateContainerOptionsBuilder::new().name(&name(session)).build();
+        engine.create_container(Some(options), body).await.map_err(|error| error.to_string())?;
+        let cpus = f64::from(limits.cpu_millis) / 1000.0;
+        Ok(((), format!("memory {} MiB, {cpus} CPUs, {} processes", limits.memory_bytes >> 20, limits.pids)))
+    })
+    .await?;
+
+    let isolation = format!("image {image}; network: {}", network(&machine.network));
+    let instance = step(steps, cancel, PrepareStep::Start, async {
+        engine
+            .start_container(&name(session), None::<StartContainerOptions>)
+            .await
+            .map_err(|error| error.to_string())?;
+        let (pid, ticks) = look(&engine, &mut record).await?;
+        record.phase = Phase::Ready { pid, started_ticks: ticks, isolation: isolation.clone() };
+        let instance = Instance {
+            machine: machine.name.clone(),
+            name: name(session),
+            pid,
+            started_ticks: ticks,
+            identity: record.identity.clone(),
+            variables: spec.variables.clone(),
+        };
+        Ok((Arc::new(instance), format!("process {pid}; network: {}", network(&machine.network))))
+    })
+    .await?;
+
+    let inner = Inner::Container(instance);
+    let running = Running { session, machine: machine.name.clone(), kind: MachineKind::Container, isolation, inner };
+    setup::run(container, &running, &spec, steps, cancel).await?;
+    // Only now: a container that was not set up to the end is not to be adopted.
+    scratch.write(&record).map_err(|error| {
+        PrepareError::new(PrepareStep::SetUp, format!("cannot write the container's record: {error}"))
+    })?;
+    Ok(running)
+}
+
+/// Pulls the image if the engine does not have it.
+async fn obtain(engine: &Docker, image: &str) -> Result<&'static str, String> {
+    match engine.inspect_image(image).await {
+        Ok(_) => return Ok("which the engine has"),
+        Err(error) if is_missing(&error) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let mut pulling = engine.create_image(Some(CreateImageOptionsBuilder::new().from_image(image).build()), None, None);
+    while let Some(progress) = pulling.next().await {
+        progress.map_err(|error| format!("cannot pull the image {image}: {error}"))?;
+    }
+    Ok("pulled")
+}
+
+fn network(network: &Network) -> &'static str {
+    match network {
+        Network::Bridge => "bridge",
+        Network::None | Network::LoopbackPorts(_) => "none",
+    }
+}
+
+fn body(
+    container: &Container,
+    machine: &MachineConfig,
+    session: &str,
+    image: &str,
+) -> Result<ContainerCreateBody, String> {
+    let limits = &machine.limits;
+    let memory = i64::try_from(limits.memory_bytes).map_err(|_| "the memory limit is too large")?;
+    let binds = machine.writable.iter().map(|path| format!("{0}:{0}", path.display())).collect();
+    Ok(ContainerCreateBody {
+        image: Some(image.to_owned()),
+        hostname: Some(machine.name.clone()),
+        entrypoint: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), FIRST_PROCESS.to_owned()]),
+        cmd: Some(Vec::new()),
+        env: Some(vec![format!("{MARKER}={session}"), format!("BERTH_MACHINE={}", machine.name)]),
+        labels: Some(HashMap::from([
+            (SESSION_LABEL.to_owned(), session.to_owned()),
+            (AGENT_LABEL.to_owned(), container.tag.clone()),
+        ])),
+        host_config: Some(HostConfig {
+            memory: Some(memory),
+            // The same as memory: no swap.
+            memory_swap: Some(memory),
+            nano_cpus: Some(i64::from(limits.cpu_millis) * 1_000_000),
+            pids_limit: Some(i64::from(limits.pids)),
+            network_mode: Some(network(&machine.network).to_owned()),
+            binds: Some(binds),
+            security_opt: Some(vec!["no-new-privileges".to_owned()]),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// Finds the container's first process and what else is known to be its own.
+async fn look(engine: &Docker, record: &mut Record) -> Result<(i32, u64), String> {
+    let inspected = engine
+        .inspect_container(&name(record.session), None::<InspectContainerOptions>)
+        .await
+        .map_err(|error| error.to_string())?;
+    let pid = inspected.state.and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
+    let ticks = started_ticks(pid).map_err(|_| "the container ended at once: is there a /bin/sh in the image?")?;
+    let variables = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let marker = format!("{MARKER}={}", record.session);
+    if !variables.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
+        return Err("the engine runs containers elsewhere than on this host, where they cannot be verified".to_owned());
+    }
+    let host: Vec<u64> = NAMESPACES.iter().filter_map(|kind| namespace(1, kind).ok()).collect();
+    let own = NAMESPACES.iter().filter_map(|kind| namespace(pid, kind).ok()).filter(|inode| !host.contains(inode));
+    record.identity.namespaces = own.collect();
+    if let Some(id) = inspected.id {
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        record.identity.cgroup = groups
+            .lines()
+            .filter_map(|line| line.splitn(3, ':').nth(2))
+            .find(|path| path.contains(&id))
+            .map(|path| path.trim_start_matches('/').to_owned());
+    }
+    let layers = inspected.graph_driver.map(|driver| driver.data).unwrap_or_default();
+    if let Some(layer) = layers.get("UpperDir").and_then(|upper| std::path::Path::new(upper).parent()) {
+        record.identity.scratch = layer.to_owned();
+    }
+    record.volumes = inspected
+        .mounts
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|mount| mount.typ.as_deref() == Some("volume"))
+        .filter_map(|mount| mount.name)
+        .collect();
+    Ok((pid, ticks))
+}
