@@ -23,15 +23,50 @@ use store::{
 use crate::{Error, Result, Services};
 
 const PEOPLE: &[&str] = &[
-    "Ada Lindqvist", "Bruno Okafor", "Chiara Conti", "Dmitri Volkov", "Elif Yılmaz", "Farid Haddad", "Greta Sommer",
-    "Hana Kobayashi", "Ivan Petrov", "Jana Novak", "Kofi Mensah", "Lucía Ortega", "Mateusz Zieliński", "Noor de Vries",
-    "Oskar Lund", "Priya Raman", "Quentin Dubois", "Rosa Martins", "Samuel Weiss", "Tariq Aziz", "Ulla Berg",
-    "Viktor Horváth", "Wanda Kowalska", "Xin Zhao", "Yara Costa", "Zoltán Kiss", "Amir Cohen", "Beatriz Rocha",
-    "Caleb Stone", "Dana Levy",
+    "Ada Lindqvist",
+    "Bruno Okafor",
+    "Chiara Conti",
+    "Dmitri Volkov",
+    "Elif Yılmaz",
+    "Farid Haddad",
+    "Greta Sommer",
+    "Hana Kobayashi",
+    "Ivan Petrov",
+    "Jana Novak",
+    "Kofi Mensah",
+    "Lucía Ortega",
+    "Mateusz Zieliński",
+    "Noor de Vries",
+    "Oskar Lund",
+    "Priya Raman",
+    "Quentin Dubois",
+    "Rosa Martins",
+    "Samuel Weiss",
+    "Tariq Aziz",
+    "Ulla Berg",
+    "Viktor Horváth",
+    "Wanda Kowalska",
+    "Xin Zhao",
+    "Yara Costa",
+    "Zoltán Kiss",
+    "Amir Cohen",
+    "Beatriz Rocha",
+    "Caleb Stone",
+    "Dana Levy",
 ];
 const PURPOSES: &[&str] = &[
-    "nightly regression", "kernel bisect", "load test", "reproduce a customer's report", "driver upgrade", "training run",
-    "benchmark", "release candidate", "pairing", "packaging", "fuzzing", "migration rehearsal",
+    "nightly regression",
+    "kernel bisect",
+    "load test",
+    "reproduce a customer's report",
+    "driver upgrade",
+    "training run",
+    "benchmark",
+    "release candidate",
+    "pairing",
+    "packaging",
+    "fuzzing",
+    "migration rehearsal",
 ];
 const WEEKS_BACK: i64 = 6;
 const WEEKS_AHEAD: i64 = 2;
@@ -59,7 +94,8 @@ struct Plan<'a> {
 /// Fills the first tenant. Does nothing if its people are there already.
 pub async fn seed(services: &Services) -> Result<Made> {
     let tenants = store::tenants::list(services.store()).await?;
-    let (tenant, _) = tenants.first().ok_or_else(|| Error::Conflict("there is no tenant; make an admin first".into()))?;
+    let (tenant, _) =
+        tenants.first().ok_or_else(|| Error::Conflict("there is no tenant; make an admin first".into()))?;
     let permit = Permit::system(*tenant);
     let now = services.clock().now();
     let machines =

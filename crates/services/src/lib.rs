@@ -11,6 +11,7 @@ use store::Store;
 
 pub mod audit;
 pub mod clock;
+pub mod demo;
 mod error;
 pub mod idempotency;
 pub mod live;
