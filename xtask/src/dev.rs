@@ -211,7 +211,7 @@ impl Admin<'_> {
         if made.exists() {
             return Ok(());
         }
-        processes::ask(self.command().args(["create", "--email", EMAIL, "--name", "Dev Admin", "--link"]))?;
+        processes::ask(self.command().args(["create", "--email", EMAIL, "--name", "Dev Admin"]))?;
         fs::write(&made, EMAIL)?;
         Ok(())
     }
