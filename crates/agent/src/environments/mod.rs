@@ -396,8 +396,8 @@ impl Environments {
     }
 }
 
-/// Short name for a directory of state: the same after each restart, another for another agent on the host.
-fn tag(directory: &Path) -> String {
+/// Short name for a directory of state, in control groups and labels: the same after each restart, another for another agent on the host.
+pub fn tag(directory: &Path) -> String {
     let digest = Sha256::digest(directory.as_os_str().as_encoded_bytes());
     hex::encode(&digest[..6])
 }

@@ -207,8 +207,7 @@ async fn containers() {
     assert!(usage.pids > 0 && usage.cpu_ns > 0, "{usage:?}");
 
     // Adopted by another agent process, then reverted, with its volume.
-    let Bench { directory, config, .. } = bench;
-    let bench = Bench::again(directory, config);
+    let bench = Bench::again(bench.directory.clone(), bench.config.clone());
     let found = bench.environment.list().await.expect("is listed");
     assert!(found.len() == 1 && found[0].session == running.session && found[0].adoptable, "{found:?}");
     let adopted = bench.environment.adopt(running.session).await.expect("is adopted");
@@ -259,7 +258,7 @@ async fn faults() {
 
     // The engine is gone: nobody can say that the container is.
     let running = bench.prepare().await;
-    let gone = Bench::again(tempfile::tempdir().expect("a directory"), bench.config.clone());
+    let gone = Bench::again(bench.directory.clone(), bench.config.clone());
     fs::rename(podman.socket(), podman.directory.path().join("elsewhere")).expect("moved");
     let report = gone.revert(&running).await;
     fs::rename(podman.directory.path().join("elsewhere"), podman.socket()).expect("moved back");

@@ -422,3 +422,47 @@ async fn what_lies_on_the_host_is_listed() {
     })
     .await;
 }
+
+/// Sandboxes come and go beside each other on a busy host: none takes the other's leavings for its own, none is slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_at_once_all_end_clean() {
+    let bench = std::sync::Arc::new(Bench::sandbox(""));
+    let mut turns = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let bench = bench.clone();
+        turns.spawn(async move {
+            let mut times = Vec::new();
+            for _ in 0..8 {
+                let began = std::time::Instant::now();
+                let running = bench.prepare().await;
+                let prepared = began.elapsed();
+                let ran = bench.sh(&running, "echo x > /tmp/x; (sleep 1000 >/dev/null 2>&1 &); echo prompt").await;
+                assert_eq!(ran.stdout, "prompt\n");
+                let prompt = began.elapsed();
+                let report = bench.revert(&running).await;
+                assert_clean(&report);
+                times.push((prepared, prompt, report.took_ms));
+            }
+            times
+        });
+    }
+    let mut times: Vec<_> = turns.join_all().await.into_iter().flatten().collect();
+    times.sort();
+    eprintln!("prepared, prompt, revert ms: median {:?}, worst {:?}", times[times.len() / 2], times[times.len() - 1]);
+}
+
+/// Alone on the host, a prompt is there well under the 300 ms that a booking may take.
+#[tokio::test]
+async fn a_prompt_is_there_at_once() {
+    let bench = Bench::sandbox("");
+    let mut best = Duration::MAX;
+    for _ in 0..5 {
+        let began = std::time::Instant::now();
+        let running = bench.prepare().await;
+        bench.sh(&running, "echo prompt").await;
+        best = best.min(began.elapsed());
+        assert_clean(&bench.revert(&running).await);
+    }
+    eprintln!("prepared and prompt: {best:?}");
+    assert!(best < Duration::from_millis(300), "{best:?}");
+}

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 /// One agent's environments with the machine "m".
 pub struct Bench {
-    pub directory: tempfile::TempDir,
+    pub directory: Arc<tempfile::TempDir>,
     pub config: AgentConfig,
     pub environment: Arc<dyn Environment>,
 }
@@ -45,11 +45,11 @@ impl Bench {
             format!("state_dir = \"{at}/state\"\n{top}\n[[machines]]\nname = \"m\"\nkind = \"{kind}\"\n{machine}\n")
                 .replace("DIR", &at);
         let config = AgentConfig::parse(&text).unwrap_or_else(|problems| panic!("{problems:#?}\n{text}"));
-        Self::again(directory, config)
+        Self::again(Arc::new(directory), config)
     }
 
     /// The same directory with a new set of objects, as after a restart of the agent.
-    pub fn again(directory: tempfile::TempDir, config: AgentConfig) -> Self {
+    pub fn again(directory: Arc<tempfile::TempDir>, config: AgentConfig) -> Self {
         let machine = &config.machines[0];
         let environment = Environments::with_helper(&config, helper()).expect("environments").of(machine.kind);
         Self { directory, config, environment }
@@ -103,6 +103,19 @@ impl Bench {
 
     pub async fn revert(&self, running: &Running) -> RevertReport {
         self.environment.revert(running.session).await
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // The groups of this bench's agent; what a failed test has left in them makes this fail, and stays to be seen.
+        let state = self.directory.path().join("state");
+        let Ok(state) = std::fs::canonicalize(state) else { return };
+        let tag = agent::environments::tag(&state);
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok);
+        for hierarchy in hierarchies.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
+            drop(std::fs::remove_dir(hierarchy.join("berth").join(&tag)));
+        }
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) async fn exec(
     };
     let created =
         engine.create_exec(&instance.name, config).await.map_err(|error| ExecError::Enter(error.to_string()))?;
-    let stream = attach(socket, &created.id, tty).await.map_err(|error| refused(&program, error))?;
+    let stream = attach(socket, &created.id, tty).await.map_err(|error| refused(&program, &error))?;
     let (reading, writing) = split(stream);
     let (stdin, input) = duplex(BUFFER_BYTES);
     let (output, stdout) = duplex(BUFFER_BYTES);
@@ -94,7 +94,7 @@ pub(super) async fn exec(
 }
 
 /// What the engine says of a program that it cannot start.
-fn refused(program: &str, error: io::Error) -> ExecError {
+fn refused(program: &str, error: &io::Error) -> ExecError {
     let text = error.to_string();
     if text.contains("not found") || text.contains("no such file") {
         ExecError::Program { program: program.to_owned(), source: io::ErrorKind::NotFound.into() }
