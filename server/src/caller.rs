@@ -1,4 +1,6 @@
-//! Who asks: put into the request by [`authenticate`](crate::security), taken out by handlers.
+//! Who asks: put into the request by the authenticating layer of [`crate::security`], taken out by handlers.
+
+use std::convert::Infallible;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use services::{Call, Error};
@@ -14,8 +16,20 @@ pub struct Authenticated(pub Option<Call>);
 pub struct Caller(pub Call);
 
 /// The request's id, as the log and the problem details name it.
-pub fn request_id(parts: &Parts) -> Option<String> {
-    parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
+#[derive(Debug, Clone)]
+pub struct RequestId(pub Option<String>);
+
+impl RequestId {
+    pub fn of(parts: &Parts) -> Self {
+        Self(parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(parts))
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
@@ -23,7 +37,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         match parts.extensions.get::<Authenticated>() {
             Some(Authenticated(Some(call))) => Ok(Caller(call.clone())),
-            Some(Authenticated(None)) | None => Err(Failure::from(Error::NotSignedIn).in_request(request_id(parts))),
+            Some(Authenticated(None)) | None => {
+                Err(Failure::from(Error::NotSignedIn).in_request(RequestId::of(parts).0))
+            }
         }
     }
 }

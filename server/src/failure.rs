@@ -1,5 +1,7 @@
 //! Errors at the edge: [`services::Error`] as problem+json (RFC 9457), logged once, here.
 
+use std::future::Future;
+
 use api::Problem;
 use axum::{
     Json,
@@ -13,11 +15,23 @@ use services::Error;
 pub struct Failure {
     error: Error,
     request_id: Option<String>,
+    /// Where the error's own status says too little.
+    status: Option<StatusCode>,
+}
+
+tokio::task_local! {
+    /// The id of the request that is being answered, so that each failure can name it.
+    static REQUEST: Option<String>;
+}
+
+/// Answers within a request of this id.
+pub async fn within<T>(request_id: Option<String>, answer: impl Future<Output = T>) -> T {
+    REQUEST.scope(request_id, answer).await
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Failure { error, request_id: None }
+        Failure { error, request_id: None, status: None }
     }
 }
 
@@ -25,6 +39,12 @@ impl Failure {
     /// Names the request, so that a person can quote it and an operator find it.
     pub fn in_request(mut self, request_id: Option<String>) -> Self {
         self.request_id = request_id;
+        self
+    }
+
+    /// Answers with `status` instead of the error's own.
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
         self
     }
 }
@@ -83,7 +103,8 @@ pub fn problem(error: Error, request_id: Option<String>) -> Problem {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let Failure { error, request_id } = self;
+        let Failure { error, request_id, status } = self;
+        let request_id = request_id.or_else(|| REQUEST.try_with(Clone::clone).ok().flatten());
         match &error {
             Error::Store(cause) | Error::Full(cause) => {
                 tracing::error!(request_id = request_id.as_deref(), error = %cause, "the database failed a request");
@@ -104,10 +125,21 @@ impl IntoResponse for Failure {
         let retry = match &error {
             Error::TooMany { retry_after_s } => Some(*retry_after_s),
             Error::Unavailable(_) | Error::Store(_) => Some(2),
-            _ => None,
+            Error::NotFound { .. }
+            | Error::NotSignedIn
+            | Error::Denied(_)
+            | Error::Invalid { .. }
+            | Error::Conflict(_)
+            | Error::Overlap { .. }
+            | Error::NothingFits(_)
+            | Error::Full(_)
+            | Error::Internal(_) => None,
         };
         let unauthorised = matches!(error, Error::NotSignedIn);
-        let problem = problem(error, request_id);
+        let mut problem = problem(error, request_id);
+        if let Some(status) = status {
+            problem.status = status.as_u16();
+        }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
@@ -120,4 +152,23 @@ impl IntoResponse for Failure {
         }
         response
     }
+}
+
+/// 403 for what another site made a browser send.
+pub fn cross_site(request_id: Option<String>) -> Response {
+    let problem = Problem {
+        kind: "urn:berth:problem:cross-site".to_owned(),
+        title: "From another site".to_owned(),
+        status: StatusCode::FORBIDDEN.as_u16(),
+        detail: "this request came from another site, or from a program that sent a cookie without Origin; open the \
+                 portal itself, or send a token without cookies"
+            .to_owned(),
+        request_id,
+        field: None,
+        held_by: None,
+        next_free: None,
+    };
+    let mut response = (StatusCode::FORBIDDEN, Json(problem)).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
 }

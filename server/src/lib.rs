@@ -1,5 +1,6 @@
 //! berth-server: the portal (pages, REST v1, live events) and the agents' port, in one process.
 
+pub mod admin;
 pub mod caller;
 pub mod config;
 pub mod extract;
@@ -8,6 +9,8 @@ mod health;
 mod pages;
 pub mod rest;
 mod router;
+pub mod security;
+pub mod sign_in;
 pub mod state;
 mod tasks;
 

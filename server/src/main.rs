@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use server::{
     Server,
+    admin::Admin,
     config::{Config, LogFormat},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -34,6 +35,11 @@ enum Command {
     Check,
     /// Copy the SQLite database into FILE while the server runs.
     Backup { file: PathBuf },
+    /// People and links on the server's own database, beside a running server.
+    Admin {
+        #[command(subcommand)]
+        command: Admin,
+    },
 }
 
 fn main() -> ExitCode {
@@ -64,6 +70,7 @@ fn start() -> Result<()> {
                 run(config, ready_file).await
             }
             Command::Backup { file } => backup(&config, file).await,
+            Command::Admin { command } => server::admin::run(&config, command).await,
         }
     })
 }

@@ -6,6 +6,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::request::Parts,
+    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,7 +16,7 @@ use leptos_axum::{
 };
 use services::Services;
 
-use crate::{caller::Authenticated, state::AppState};
+use crate::{caller::Authenticated, security::lead_to_sign_in, state::AppState};
 
 /// What server functions and pages find in their context: the services, and who asks (`Option<services::Call>`).
 fn context(services: Services) -> impl Fn() + Clone + Send + Sync + 'static {
@@ -36,7 +37,8 @@ pub fn router(state: &AppState) -> Router<AppState> {
     let context = context(state.services.clone());
     let options = state.leptos.clone();
     Router::new()
-        .route("/fn/{*name}", get(server_functions).post(server_functions))
         .leptos_routes_with_context(state, generate_route_list(App), context.clone(), move || shell(options.clone()))
+        .route_layer(middleware::from_fn(lead_to_sign_in))
+        .route("/fn/{*name}", get(server_functions).post(server_functions))
         .fallback(file_and_error_handler_with_context::<AppState, _>(context, shell))
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::{
     Router,
     http::{HeaderName, StatusCode},
+    middleware,
 };
 use tower_http::{
     compression::{
@@ -16,7 +17,7 @@ use tower_http::{
     trace::TraceLayer,
 };
 
-use crate::{health, pages, rest, state::AppState};
+use crate::{health, pages, rest, security, sign_in, state::AppState};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A request that takes longer is given up with 503. Streams answer at once and are not concerned.
@@ -25,10 +26,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub fn router(state: AppState) -> Router {
     // A compressor would hold back events until its buffer is full.
     let compressible = DefaultPredicate::new().and(NotForContentType::const_new("text/event-stream"));
-    Router::new()
+    let routes = Router::new()
         .merge(rest::router())
         .merge(health::router())
-        .merge(pages::router(&state))
+        .merge(sign_in::router())
+        .merge(pages::router(&state));
+    security::around(routes, &state)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(CompressionLayer::new().compress_when(compressible))
         .layer(TraceLayer::new_for_http().make_span_with(|request: &http::Request<_>| {
@@ -38,5 +41,6 @@ pub fn router(state: AppState) -> Router {
         }))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
+        .layer(middleware::from_fn(security::sane_request_id))
         .with_state(state)
 }

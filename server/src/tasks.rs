@@ -6,4 +6,5 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// Starts everything that runs until the server stops.
 pub fn start(services: &Services, tracker: &TaskTracker, stop: &CancellationToken) {
     tracker.spawn(services::live::run(services.clone(), stop.clone()));
+    tracker.spawn(services::sign_in::run(services.clone(), stop.clone()));
 }

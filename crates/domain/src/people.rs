@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn addresses_are_compared_in_lower_case() {
         assert_eq!(email("  Ana@Example.ORG "), Ok("ana@example.org".to_owned()));
-        for bad in ["", "ana", "@x", "ana@", "a@b@c", "a b@c", "a@b\n", "<a@b>"] {
+        for bad in ["", "ana", "@x", "ana@", "a@b@c", "a b@c", "a@b\nc", "<a@b>"] {
             assert_eq!(email(bad), Err(Unfit::Email), "{bad:?}");
         }
         assert_eq!(email(&format!("{}@x", "a".repeat(300))), Err(Unfit::LongEmail));

@@ -24,3 +24,18 @@ pub async fn list(services: &Services, call: &Call, ask: &PageAsk) -> Result<Pag
     let lines = store::audit::list(services.store(), &permit, ask.after::<i64>()?, limit + 1).await?;
     Ok(Page::cut(lines, limit, |line| line.id))
 }
+
+/// A line as the API shows it; the store's own type is not known to `api`.
+pub fn line(line: Line) -> api::audit::AuditLine {
+    api::audit::AuditLine {
+        id: line.id,
+        at: line.at,
+        person_id: line.person.map(domain::ids::PersonId::uuid),
+        person: line.person_name,
+        action: line.action,
+        subject_kind: line.subject_kind,
+        subject_id: line.subject_id,
+        detail: line.detail,
+        request_id: line.request_id,
+    }
+}

@@ -101,6 +101,16 @@ fn entry(action: &'static str, person: PersonId, detail: &str) -> Entry {
     Entry { action, subject_kind: "person", subject_id: person.to_string(), detail: detail.to_owned() }
 }
 
+fn actor(person: &Person) -> Actor {
+    Actor { tenant: person.tenant, person: person.id, role: person.role, scope: Scope::All }
+}
+
+async fn entered(services: &Services, tx: &Tx, person: &Person, how: &str, request_id: Option<&str>) -> Result<()> {
+    let permit = actor(person).permit(Action::AccountOwn)?;
+    let line = entry("sign-in", person.id, how);
+    Ok(store::audit::append(tx, &permit, &person.name, line, request_id, services.clock().now()).await?)
+}
+
 /// Checks address and password; `None` if they do not open an account.
 ///
 /// # Errors
@@ -127,9 +137,7 @@ pub async fn with_password(
     };
     let tx = services.store().begin().await?;
     forgive(&tx, &keys).await?;
-    let permit = Permit::system(person.tenant);
-    let line = entry("sign-in", person.id, "by password");
-    store::audit::append(&tx, &permit, &person.name, line, request_id, services.clock().now()).await?;
+    entered(services, &tx, &person, "by password", request_id).await?;
     tx.commit().await?;
     metrics::counter!("berth_sign_ins_total", "result" => "password").increment(1);
     Ok(Some(person))
@@ -160,8 +168,7 @@ pub async fn with_link(
         return Ok(None);
     };
     forgive(&tx, &keys).await?;
-    let line = entry("sign-in", person.id, "by one-time link");
-    store::audit::append(&tx, &Permit::system(person.tenant), &person.name, line, request_id, now).await?;
+    entered(services, &tx, &person, "by one-time link", request_id).await?;
     tx.commit().await?;
     metrics::counter!("berth_sign_ins_total", "result" => "link").increment(1);
     Ok(Some(person))
@@ -291,12 +298,7 @@ pub async fn caller(services: &Services, id: &str, request_id: Option<String>) -
         store::sign_ins::touch(&tx, &id_hash, now).await?;
         tx.commit().await?;
     }
-    Ok(Some(Call {
-        actor: Actor { tenant: person.tenant, person: person.id, role: person.role, scope: Scope::All },
-        person_name: person.name,
-        request_id,
-        via: Via::SignIn(id_hash.into()),
-    }))
+    Ok(Some(Call { actor: actor(&person), person_name: person.name, request_id, via: Via::SignIn(id_hash.into()) }))
 }
 
 /// Whether who opened a stream may go on with it: neither locked nor removed, with the same role, and the sign-in or

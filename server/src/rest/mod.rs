@@ -8,10 +8,15 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::state::AppState;
 
+pub mod audit;
 pub mod events;
+pub mod idempotency;
+pub mod input;
 pub mod machines;
+pub mod people;
 pub mod reservations;
 pub mod sessions;
+pub mod tokens;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -39,6 +44,9 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(machines::routes())
         .merge(reservations::routes())
         .merge(sessions::routes())
+        .merge(people::routes())
+        .merge(tokens::routes())
+        .merge(audit::routes())
 }
 
 /// A word of one of the domain's enums, in the field of a query.

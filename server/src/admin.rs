@@ -1,0 +1,87 @@
+//! `berth-server admin …`: what the operator does on the server's own database, beside a running server.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use services::people::operator;
+
+use crate::config::Config;
+
+#[derive(Debug, Subcommand)]
+pub enum Admin {
+    /// Make an admin; the first also makes the tenant.
+    Create(Create),
+    /// Print a one-time sign-in link for a person.
+    Link {
+        #[arg(long)]
+        email: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    #[arg(long)]
+    email: String,
+    /// The part of the address before the @ where it is left away.
+    #[arg(long)]
+    name: Option<String>,
+    /// Read the password from standard input (its first line). An admin who is there already gets it as their new one.
+    #[arg(long, conflicts_with = "token_only")]
+    password_stdin: bool,
+    /// Print an API token and nothing else, for scripts; the person gets no password.
+    #[arg(long)]
+    token_only: bool,
+}
+
+/// The longest line that is read as a password, in bytes.
+const MAX_LINE_BYTES: u64 = 4_096;
+
+fn password_from(input: impl Read) -> Result<String> {
+    let mut text = String::new();
+    input.take(MAX_LINE_BYTES).read_to_string(&mut text).context("cannot read the password from standard input")?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        bail!("standard input holds no password; use for example: berth-server admin create … --password-stdin < FILE");
+    }
+    Ok(line.to_owned())
+}
+
+/// Does it; what the operator asked for goes to standard output.
+pub async fn run(config: &Config, command: Admin) -> Result<()> {
+    // Read before the database is opened: nothing waits for a slow typist.
+    let password = match &command {
+        Admin::Create(create) if create.password_stdin => Some(password_from(std::io::stdin().lock())?),
+        Admin::Create(_) | Admin::Link { .. } => None,
+    };
+    let services = crate::open(config).await?;
+    match command {
+        Admin::Create(Create { email, name, token_only: true, .. }) => {
+            println!("{}", operator::create_admin_token(&services, &email, name.as_deref()).await?);
+        }
+        Admin::Create(Create { email, name, .. }) => {
+            let without = password.is_none();
+            let person = operator::create_admin(&services, &email, name.as_deref(), password).await?;
+            if without {
+                println!("{}", operator::link(&services, &person.email).await?.url);
+            } else {
+                println!("{} can sign in at {}", person.email, config.public_url);
+            }
+        }
+        Admin::Link { email } => println!("{}", operator::link(&services, &email).await?.url),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_password_is_the_first_line() {
+        assert_eq!(password_from("secret words\n".as_bytes()).unwrap(), "secret words");
+        assert_eq!(password_from(" with space \r\nmore".as_bytes()).unwrap(), " with space ");
+        assert!(password_from("".as_bytes()).is_err());
+        assert!(password_from("\n".as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,29 @@
+//! The audit log.
+
+use api::{Problem, audit::AuditLine};
+use axum::extract::State;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    caller::Caller,
+    failure::Failure,
+    rest::input::{Json, PageQuery, Query},
+    state::AppState,
+};
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// Who did what, newest first.
+#[utoipa::path(get, path = "/audit", tag = "audit", params(PageQuery), responses(
+    (status = 200, body = api::Page<AuditLine>), (status = 401, body = Problem), (status = 403, body = Problem)
+))]
+async fn list(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<api::Page<AuditLine>>, Failure> {
+    let page = services::audit::list(&state.services, &call, &query.into()).await?.map(services::audit::line);
+    Ok(Json(api::Page { items: page.items, next_cursor: page.next_cursor }))
+}
