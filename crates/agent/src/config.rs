@@ -236,6 +236,13 @@ impl Checker<'_> {
                 "begin it with / and leave out . and ..",
             );
         }
+        if value.to_string_lossy().contains([',', ':', '\\']) {
+            self.problem(
+                path,
+                format!("{key} contains ',', ':' or a backslash"),
+                "mounts cannot name it: choose another path",
+            );
+        }
         value.clone()
     }
     fn machine(&mut self, spanned: &Spanned<MachineText>, host_labels: &Labels, socket: bool) -> Option<MachineConfig> {
@@ -550,6 +557,14 @@ mod tests {
         let found = problems("[[machines]]\nname=\"a\"\nkind=\"sandbox\"\n[[machines]]\nname=\"a\"\nkind=\"vm\"\n");
         assert!(found.iter().any(|p| p.contains("two machines are called 'a'")), "{found:?}");
         assert!(found.iter().any(|p| p.contains("'vm'") || p.contains("vm")), "{found:?}");
+    }
+
+    #[test]
+    fn paths_that_cannot_be_mounted_are_refused() {
+        for path in ["relative", "/a/../b", "/a:b", "/a,b"] {
+            let found = problems(&format!("state_dir = '{path}'"));
+            assert!(found[0].starts_with("line 1: state_dir"), "{path}: {found:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! berth-agent: runs on each host, offers its machines, and keeps their environments.
 
+pub mod check;
 pub mod clock;
 mod command;
 pub mod config;

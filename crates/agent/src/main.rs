@@ -174,10 +174,15 @@ fn check(place: &Place) -> Result<ExitCode, MainError> {
     for machine in &config.machines {
         println!("  {} ({}) {}", machine.name, machine.kind, machine.labels);
     }
+    let problems = agent::check::host(&config);
+    for problem in &problems {
+        println!("problem: {problem}");
+    }
+    let host = if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     println!("state: {}", config.state_dir.display());
     if !config.state_dir.is_dir() {
         println!("enrolment: none yet");
-        return Ok(ExitCode::SUCCESS);
+        return Ok(host);
     }
     match StateDir::open(&config.state_dir)?.identity()? {
         None => println!("enrolment: none yet"),
@@ -191,5 +196,5 @@ fn check(place: &Place) -> Result<ExitCode, MainError> {
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(host)
 }

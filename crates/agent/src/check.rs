@@ -1,0 +1,178 @@
+//! Whether this host can keep what the configuration offers: for `berth-agent check`, before anyone books it.
+
+use std::{fs, os::unix::net::UnixStream, path::Path, process::Command};
+
+use domain::machines::MachineKind;
+
+use crate::{
+    config::{AgentConfig, Problem},
+    environments::cgroup::Layout,
+};
+
+/// The oldest bubblewrap that can forbid namespaces inside (`--disable-userns`).
+const OLDEST_BWRAP: (u32, u32) = (0, 8);
+
+fn problem(what: impl Into<String>, mend: impl Into<String>) -> Problem {
+    Problem { line: None, what: what.into(), mend: mend.into() }
+}
+
+/// Everything that would keep the offered machines from working as promised; empty if all is well.
+pub fn host(config: &AgentConfig) -> Vec<Problem> {
+    let offers = |kind: MachineKind| config.machines.iter().any(|machine| machine.kind == kind);
+    let mut problems = Vec::new();
+    if offers(MachineKind::Sandbox) {
+        problems.extend(bubblewrap(&config.bwrap));
+        problems.extend(namespaces());
+        problems.extend(rights());
+    }
+    if offers(MachineKind::Container) {
+        problems.extend(engine(config.container_socket.as_deref()));
+    }
+    for machine in &config.machines {
+        let name = &machine.name;
+        if machine.kind == MachineKind::Sandbox && !machine.root.join("bin/sh").exists() {
+            let root = machine.root.display();
+            problems.push(problem(
+                format!("machine {name}: {root} has no bin/sh"),
+                "name a root directory with a system in it",
+            ));
+        }
+        for path in machine.writable.iter().filter(|path| !path.is_dir()) {
+            problems.push(problem(
+                format!("machine {name}: writable {} is no directory", path.display()),
+                "make it, or leave it out",
+            ));
+        }
+    }
+    problems.extend(memory(config));
+    problems
+}
+
+fn bubblewrap(program: &Path) -> Option<Problem> {
+    let output = match Command::new(program).arg("--version").output() {
+        Ok(output) => output,
+        Err(error) => {
+            return Some(problem(
+                format!("sandboxes need bubblewrap, and {} cannot be run: {error}", program.display()),
+                "apt-get install bubblewrap, or name it: bwrap = \"/path/to/bwrap\"",
+            ));
+        }
+    };
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match version(&text) {
+        Some(found) if found >= OLDEST_BWRAP => None,
+        Some(_) | None => Some(problem(
+            format!("'{text}' is too old"),
+            format!("bubblewrap {}.{} or newer", OLDEST_BWRAP.0, OLDEST_BWRAP.1),
+        )),
+    }
+}
+
+/// Of `bubblewrap 0.8.0`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.rsplit(' ').next()?.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+fn namespaces() -> Vec<Problem> {
+    let number = |path: &str| fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let mut problems = Vec::new();
+    for (path, wanted) in [
+        ("/proc/sys/user/max_user_namespaces", "user.max_user_namespaces=15000"),
+        ("/proc/sys/kernel/unprivileged_userns_clone", "kernel.unprivileged_userns_clone=1"),
+    ] {
+        if number(path) == Some(0) {
+            problems.push(problem("this host allows no user namespaces", format!("sysctl -w {wanted}")));
+        }
+    }
+    if number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == Some(1)
+        && !Path::new("/etc/apparmor.d/bwrap-userns-restrict").exists()
+    {
+        problems.push(problem(
+            "AppArmor keeps bubblewrap from making user namespaces",
+            "an AppArmor profile for bwrap, or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ));
+    }
+    problems
+}
+
+fn rights() -> Vec<Problem> {
+    if !rustix::process::geteuid().is_root() {
+        return vec![problem(
+            "not root: sandboxes get the host's files read-only and no limits are enforced",
+            "run berth-agent as root",
+        )];
+    }
+    let mut problems = Vec::new();
+    if !Layout::of_host().is_ok_and(|layout| layout.can_limit()) {
+        problems.push(problem(
+            "no control groups for memory, cpu and pids: no limits are enforced",
+            "mount cgroup2 at /sys/fs/cgroup with these controllers",
+        ));
+    }
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    if !known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") {
+        problems.push(problem("the kernel does not have overlayfs loaded", "modprobe overlay"));
+    }
+    problems
+}
+
+fn engine(socket: Option<&Path>) -> Option<Problem> {
+    let socket = socket?;
+    let error = UnixStream::connect(socket).err()?;
+    Some(problem(
+        format!("no container engine answers at {}: {error}", socket.display()),
+        "systemctl enable --now podman.socket (or docker.socket), or name its socket in [container]",
+    ))
+}
+
+fn memory(config: &AgentConfig) -> Option<Problem> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let total_kib: u64 = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?
+        .trim()
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .ok()?;
+    let offered: u64 = config.machines.iter().map(|machine| machine.limits.memory_bytes).sum();
+    (offered > total_kib * 1024).then(|| {
+        problem(
+            format!(
+                "the machines offer {} MiB of memory together, the host has {} MiB",
+                offered >> 20,
+                total_kib >> 10
+            ),
+            "less memory for some, or fewer machines",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        assert_eq!(version("bubblewrap 0.8.0"), Some((0, 8)));
+        assert_eq!(version("bubblewrap 1.0"), Some((1, 0)));
+        assert_eq!(version("what"), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_how_to_mend_it() {
+        let config = AgentConfig::parse(
+            "bwrap = \"/nonexistent/bwrap\"\n[container]\nsocket = \"/nonexistent/sock\"\n\
+             [[machines]]\nname = \"a\"\nkind = \"sandbox\"\nroot = \"/nonexistent\"\nwritable = [\"/nonexistent/data\"]\nmemory = \"900TiB\"\n\
+             [[machines]]\nname = \"b\"\nkind = \"container\"\nimage = \"x\"\n",
+        )
+        .expect("is right as a file");
+        let found = host(&config);
+        for words in
+            ["bubblewrap", "has no bin/sh", "is no directory", "no container engine answers", "of memory together"]
+        {
+            assert!(found.iter().any(|p| p.what.contains(words) && !p.mend.is_empty()), "{words}: {found:#?}");
+        }
+    }
+}
