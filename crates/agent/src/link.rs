@@ -21,6 +21,8 @@ pub const HEARTBEAT_PERIOD: Duration = Duration::from_millis(HEARTBEAT_PERIOD_MS
 pub const SILENCE_LIMIT: Duration = Duration::from_millis(3 * HEARTBEAT_PERIOD_MS);
 /// The longest that the server may take to read one message, or to answer Hello.
 pub const TALK_LIMIT: Duration = Duration::from_secs(10);
+/// How long a link that cannot be written to is still read.
+const LAST_WORDS_LIMIT: Duration = Duration::from_millis(500);
 
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
@@ -196,9 +198,24 @@ impl Link {
 
     async fn write(&mut self, message: Message) -> Result<(), LinkError> {
         match tokio::time::timeout(TALK_LIMIT, self.socket.send(message)).await {
-            Ok(sent) => sent.map_err(broken),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.last_words().await.unwrap_or_else(|| broken(error))),
             Err(_) => Err(LinkError::Stalled("it does not read")),
         }
+    }
+
+    /// Why the server closed, where that came before the write that failed.
+    async fn last_words(&mut self) -> Option<LinkError> {
+        let listen = async {
+            loop {
+                match self.receive().await {
+                    Ok(_) => {}
+                    Err(closed @ LinkError::Closed { reason: Some(_), .. }) => return Some(closed),
+                    Err(_) => return None,
+                }
+            }
+        };
+        tokio::time::timeout(LAST_WORDS_LIMIT, listen).await.ok().flatten()
     }
 
     /// The next message. Safe to cancel.

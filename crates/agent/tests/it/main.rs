@@ -2,6 +2,12 @@
 
 mod adoption;
 mod container;
+mod enrolment;
+mod exchange;
 mod faults;
+mod link;
+mod peer;
 mod sandbox;
+mod session;
+mod simulated;
 mod support;
