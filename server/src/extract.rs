@@ -5,10 +5,10 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection},
     http::{StatusCode, request::Parts},
 };
-use serde::de::DeserializeOwned;
-use services::Error;
+use serde::{Deserialize, de::DeserializeOwned};
+use services::{Error, page::PageAsk};
 
-use crate::{caller::request_id, failure::Failure};
+use crate::{caller::RequestId, failure::Failure};
 
 /// A JSON body.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Ask<T> {
             Ok(Query(query)) => Ok(Ask(query)),
             Err(rejection) => {
                 let why: String = rejection.body_text().chars().take(300).collect();
-                Err(Failure::from(Error::invalid("query", why)).in_request(request_id(parts)))
+                Err(Failure::from(Error::invalid("query", why)).in_request(RequestId::of(parts).0))
             }
         }
     }
@@ -63,8 +63,25 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
             Ok(Path(name)) => Ok(Named(name)),
             Err(_) => {
                 let what = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-                Err(Failure::from(Error::not_found("thing with the id", what)).in_request(request_id(parts)))
+                Err(Failure::from(Error::not_found("thing with the id", what)).in_request(RequestId::of(parts).0))
             }
         }
+    }
+}
+
+/// Which part of a list is wanted, where the list has no other query.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct PageQuery {
+    /// 1 to 500; 100 where it is left away.
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<u64>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl From<PageQuery> for PageAsk {
+    fn from(query: PageQuery) -> Self {
+        PageAsk { limit: query.limit, cursor: query.cursor }
     }
 }

@@ -131,7 +131,7 @@ impl IntoResponse for Failure {
             | Error::Invalid { .. }
             | Error::Conflict(_)
             | Error::Overlap { .. }
-            | Error::NothingFits(_)
+            | Error::NothingFits { .. }
             | Error::Full(_)
             | Error::Internal(_) => None,
         };

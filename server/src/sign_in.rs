@@ -201,7 +201,7 @@ fn failed(page: &str, error: Error, request_id: &RequestId, next: Option<&str>) 
         | Error::Denied(_)
         | Error::Conflict(_)
         | Error::Overlap { .. }
-        | Error::NothingFits(_)
+        | Error::NothingFits { .. }
         | Error::Store(_)
         | Error::Full(_)
         | Error::Internal(_)) => {

@@ -1,13 +1,13 @@
 //! The audit log.
 
 use api::{Problem, audit::AuditLine};
-use axum::extract::State;
+use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     caller::Caller,
+    extract::{Ask, PageQuery},
     failure::Failure,
-    rest::input::{Json, PageQuery, Query},
     state::AppState,
 };
 
@@ -22,7 +22,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Query(query): Query<PageQuery>,
+    Ask(query): Ask<PageQuery>,
 ) -> Result<Json<api::Page<AuditLine>>, Failure> {
     let page = services::audit::list(&state.services, &call, &query.into()).await?.map(services::audit::line);
     Ok(Json(api::Page { items: page.items, next_cursor: page.next_cursor }))

@@ -11,7 +11,6 @@ use crate::state::AppState;
 pub mod audit;
 pub mod events;
 pub mod idempotency;
-pub mod input;
 pub mod machines;
 pub mod people;
 pub mod reservations;

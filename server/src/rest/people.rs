@@ -4,7 +4,7 @@ use api::{
     Problem,
     people::{ChangePerson, InvitePerson, InvitedPerson, Me, OneTimeLink, Person, RemovedPerson},
 };
-use axum::{extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use domain::ids::PersonId;
 use services::people::{self, ChangeAsk};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -12,11 +12,9 @@ use uuid::Uuid;
 
 use crate::{
     caller::Caller,
+    extract::{Ask, Body, Named, PageQuery},
     failure::Failure,
-    rest::{
-        idempotency::ShownOnce,
-        input::{Json, PageQuery, Path, Query},
-    },
+    rest::idempotency::ShownOnce,
     state::AppState,
 };
 
@@ -48,7 +46,7 @@ async fn me(State(state): State<AppState>, Caller(call): Caller) -> Result<Json<
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Query(query): Query<PageQuery>,
+    Ask(query): Ask<PageQuery>,
 ) -> Result<Json<api::Page<Person>>, Failure> {
     let page = people::list(&state.services, &call, &query.into()).await?.map(Person::from);
     Ok(Json(api::Page { items: page.items, next_cursor: page.next_cursor }))
@@ -63,7 +61,7 @@ async fn list(
 async fn invite(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Json(ask): Json<InvitePerson>,
+    Body(ask): Body<InvitePerson>,
 ) -> Result<ShownOnce<InvitedPerson>, Failure> {
     let (person, link) = people::invite(&state.services, &call, &ask.email, ask.name.as_deref(), ask.role).await?;
     Ok(ShownOnce(StatusCode::CREATED, InvitedPerson { person: person.into(), link: shown(link) }))
@@ -76,7 +74,7 @@ async fn invite(
 async fn get(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Path(id): Path<Uuid>,
+    Named(id): Named<Uuid>,
 ) -> Result<Json<Person>, Failure> {
     Ok(Json(people::get(&state.services, &call, PersonId::from_uuid(id)).await?.into()))
 }
@@ -93,8 +91,8 @@ async fn get(
 async fn change(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Path(id): Path<Uuid>,
-    Json(ask): Json<ChangePerson>,
+    Named(id): Named<Uuid>,
+    Body(ask): Body<ChangePerson>,
 ) -> Result<Json<Person>, Failure> {
     let ask = ChangeAsk { name: ask.name, role: ask.role, locked: ask.locked };
     Ok(Json(people::change(&state.services, &call, PersonId::from_uuid(id), &ask).await?.into()))
@@ -108,7 +106,7 @@ async fn change(
 async fn remove(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Path(id): Path<Uuid>,
+    Named(id): Named<Uuid>,
 ) -> Result<Json<RemovedPerson>, Failure> {
     let removal = match people::remove(&state.services, &call, PersonId::from_uuid(id)).await? {
         people::Removal::Deleted => api::people::Removal::Deleted,
@@ -125,7 +123,7 @@ async fn remove(
 async fn link(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Path(id): Path<Uuid>,
+    Named(id): Named<Uuid>,
 ) -> Result<ShownOnce<OneTimeLink>, Failure> {
     let link = people::link(&state.services, &call, PersonId::from_uuid(id)).await?;
     Ok(ShownOnce(StatusCode::CREATED, shown(link)))

@@ -4,7 +4,7 @@ use api::{
     Problem,
     tokens::{CreateToken, CreatedToken, Token},
 };
-use axum::{extract::State, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use domain::ids::TokenId;
 use services::tokens;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -12,11 +12,9 @@ use uuid::Uuid;
 
 use crate::{
     caller::Caller,
+    extract::{Ask, Body, Named, PageQuery},
     failure::Failure,
-    rest::{
-        idempotency::ShownOnce,
-        input::{Json, PageQuery, Path, Query},
-    },
+    rest::idempotency::ShownOnce,
     state::AppState,
 };
 
@@ -31,7 +29,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Query(query): Query<PageQuery>,
+    Ask(query): Ask<PageQuery>,
 ) -> Result<Json<api::Page<Token>>, Failure> {
     let page = tokens::list(&state.services, &call, &query.into()).await?.map(Token::from);
     Ok(Json(api::Page { items: page.items, next_cursor: page.next_cursor }))
@@ -45,7 +43,7 @@ async fn list(
 async fn create(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Json(ask): Json<CreateToken>,
+    Body(ask): Body<CreateToken>,
 ) -> Result<ShownOnce<CreatedToken>, Failure> {
     let (token, secret) = tokens::create(&state.services, &call, &ask.name, ask.scope, ask.expires_in_days).await?;
     Ok(ShownOnce(StatusCode::CREATED, CreatedToken { token: token.into(), secret }))
@@ -58,7 +56,7 @@ async fn create(
 async fn revoke(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Path(id): Path<Uuid>,
+    Named(id): Named<Uuid>,
 ) -> Result<StatusCode, Failure> {
     tokens::revoke(&state.services, &call, TokenId::from_uuid(id)).await?;
     Ok(StatusCode::NO_CONTENT)
