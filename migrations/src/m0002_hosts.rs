@@ -18,6 +18,14 @@ impl MigrationTrait for Migration {
 }
 
 const UP: &str = "
+-- Signs the certificate of the agents' port; apart from the tenants' own, so that no host can pass for the server.
+create table server_authority (
+    id integer primary key check (id = 1),
+    certificate_pem text not null,
+    sealed_key text not null,
+    created_ms bigint not null
+)
+--;
 create table certificate_authorities (
     tenant_id :id primary key references tenants (id),
     certificate_pem text not null,
@@ -55,8 +63,16 @@ create table hosts (
     agent_version text,
     zero_certificate_id :id references zero_certificates (id),
     enrolled_ms bigint not null,
-    unique (tenant_id, name)
+    -- The certificate in use.
+    certificate_serial text not null,
+    certificate_expires_ms bigint not null,
+    -- Kept for the history of its machines; its name is free again.
+    deleted_ms bigint
 )
+--;
+create unique index hosts_name on hosts (tenant_id, name) where deleted_ms is null
+--;
+create index hosts_link on hosts (link, last_heartbeat_ms)
 --;
 create table enrollments (
     zero_certificate_id :id not null references zero_certificates (id),
@@ -79,6 +95,8 @@ create table host_certificates (
 )
 --;
 create index host_certificates_host on host_certificates (host_id)
+--;
+create index host_certificates_revoked on host_certificates (revoked_ms) where revoked_ms is not null
 --;
 create table machines (
     id :id primary key,
@@ -121,4 +139,6 @@ drop table hosts
 drop table zero_certificates
 --;
 drop table certificate_authorities
+--;
+drop table server_authority
 ";

@@ -46,7 +46,9 @@ create table transactions (
     expires_ms bigint not null,
     exit_code integer,
     cause text,
-    cancel_requested boolean not null
+    cancel_requested boolean not null,
+    -- How much output is kept; past the limit the rest is dropped.
+    output_bytes integer not null
 )
 --;
 create index transactions_instruction on transactions (instruction_id)

@@ -1,10 +1,16 @@
 //! `berth-server admin …`: what the operator does on the server's own database, beside a running server.
 
-use std::io::Read;
+use std::{
+    io::{Read, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use services::people::operator;
+use domain::certificates::JoinPolicy;
+use jiff::SignedDuration;
+use services::{Services, people::operator, zero_certificates};
 
 use crate::config::Config;
 
@@ -12,6 +18,8 @@ use crate::config::Config;
 pub enum Admin {
     /// Make an admin; the first also makes the tenant.
     Create(Create),
+    /// Make a zero certificate, with which hosts join.
+    ZeroCertificate(ZeroCertificate),
     /// Print a one-time sign-in link for a person.
     Link {
         #[arg(long)]
@@ -34,6 +42,49 @@ pub struct Create {
     token_only: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct ZeroCertificate {
+    /// How many hosts may join with it.
+    #[arg(long)]
+    uses: u32,
+    /// How many hours it is good for.
+    #[arg(long)]
+    hours: u32,
+    /// Hosts wait for an admin's approval.
+    #[arg(long)]
+    approval: bool,
+    /// For people: what it was made for.
+    #[arg(long, default_value = "made at the server")]
+    name: String,
+    /// Where to write it; the file must not be there. Whoever can read it can enrol hosts.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+async fn zero_certificate(services: &Services, ask: ZeroCertificate) -> Result<()> {
+    let ZeroCertificate { uses, hours, approval, name, out } = ask;
+    let join = if approval { JoinPolicy::Approval } else { JoinPolicy::Open };
+    // Taken before anything is made, so that a path that cannot be written costs no certificate.
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&out)
+        .with_context(|| format!("cannot make {}", out.display()))?;
+    let lifetime = SignedDuration::from_hours(hours.into());
+    let ask = zero_certificates::Ask { name, max_uses: uses, lifetime, join };
+    let written = match zero_certificates::create_as_operator(services, ask).await {
+        Ok(created) => file.write_all(created.file.as_bytes()).and_then(|()| file.sync_all()).map_err(Into::into),
+        Err(error) => Err(anyhow::Error::from(error)),
+    };
+    if written.is_err() {
+        std::fs::remove_file(&out).with_context(|| format!("cannot remove {}", out.display()))?;
+    }
+    written.with_context(|| format!("no zero certificate in {}", out.display()))?;
+    println!("{}", out.display());
+    Ok(())
+}
+
 /// The longest line that is read as a password, in bytes.
 const MAX_LINE_BYTES: u64 = 4_096;
 
@@ -52,7 +103,7 @@ pub async fn run(config: &Config, command: Admin) -> Result<()> {
     // Read before the database is opened: nothing waits for a slow typist.
     let password = match &command {
         Admin::Create(create) if create.password_stdin => Some(password_from(std::io::stdin().lock())?),
-        Admin::Create(_) | Admin::Link { .. } => None,
+        Admin::Create(_) | Admin::ZeroCertificate(_) | Admin::Link { .. } => None,
     };
     let services = crate::open(config).await?;
     match command {
@@ -68,6 +119,7 @@ pub async fn run(config: &Config, command: Admin) -> Result<()> {
                 println!("{} can sign in at {}", person.email, config.public_url);
             }
         }
+        Admin::ZeroCertificate(ask) => zero_certificate(&services, ask).await?,
         Admin::Link { email } => println!("{}", operator::link(&services, &email).await?.url),
     }
     Ok(())

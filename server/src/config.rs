@@ -11,6 +11,7 @@ use std::{
 
 use jiff::SignedDuration;
 use serde::Deserialize;
+use services::certificates::{ServerKey, ServerKeyError};
 
 /// The path of the configuration file, unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/berth/server.toml";
@@ -26,6 +27,9 @@ pub struct Config {
     pub public_url: String,
     /// The server's own files: SQLite database, sealing key.
     pub data_dir: PathBuf,
+    /// Holds the key that seals the certificate authorities' keys, 64 hex digits, mode 0600; made if it is not there. Empty
+    /// means `server.key` in `data_dir`. Replicas need the same.
+    pub server_key_file: PathBuf,
     /// The built web page (`cargo xtask web` makes it).
     pub site_dir: PathBuf,
     /// Addresses of reverse proxies whose X-Forwarded-For is believed.
@@ -90,6 +94,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: "http://localhost:8080".to_owned(),
             data_dir: PathBuf::from("/var/lib/berth"),
+            server_key_file: PathBuf::new(),
             site_dir: PathBuf::from("/usr/share/berth/site"),
             trusted_proxies: Vec::new(),
             database: Database::default(),
@@ -218,6 +223,25 @@ impl Config {
         self.public_url.starts_with("https:")
     }
 
+    /// The key that seals the certificate authorities' keys.
+    pub fn server_key(&self) -> Result<ServerKey, ServerKeyError> {
+        if self.server_key_file.as_os_str().is_empty() {
+            ServerKey::load_or_make(&self.data_dir.join("server.key"))
+        } else {
+            ServerKey::load_or_make(&self.server_key_file)
+        }
+    }
+
+    /// Where agents dial in, as zero certificates say it.
+    pub fn agents_url(&self) -> String {
+        let name = self.agents.names.first().map_or("localhost", String::as_str);
+        let port = self.agents.listen.port();
+        match name.parse::<IpAddr>() {
+            Ok(IpAddr::V6(address)) => format!("https://[{address}]:{port}"),
+            Ok(IpAddr::V4(_)) | Err(_) => format!("https://{name}:{port}"),
+        }
+    }
+
     /// What the services need of it.
     pub fn settings(&self) -> services::Settings {
         services::Settings {
@@ -225,6 +249,7 @@ impl Config {
             reservation_max_ahead: SignedDuration::from_hours(i64::from(self.reservations.max_ahead_days) * 24),
             no_show_after: SignedDuration::from_mins(self.reservations.no_show_minutes.into()),
             public_url: self.public_url.trim_end_matches('/').to_owned(),
+            agents_url: self.agents_url(),
             ..services::Settings::default()
         }
     }

@@ -1,6 +1,7 @@
 //! berth-server: the portal (pages, REST v1, live events) and the agents' port, in one process.
 
 pub mod admin;
+pub mod agents;
 pub mod caller;
 pub mod config;
 pub mod extract;
@@ -36,20 +37,30 @@ pub async fn open(config: &Config) -> Result<Services> {
     let options = StoreOptions { url: config.database_url(), max_connections: config.database.max_connections };
     let store = Store::connect(&options).await.context("cannot open the database; see database.url")?;
     store.migrate().await.context("cannot bring the database's schema up to date")?;
-    Ok(Services::new(store, Clock::system(), config.settings()))
+    let mut settings = config.settings();
+    settings.server_key = Some(config.server_key().context("see server_key_file")?);
+    Ok(Services::new(store, Clock::system(), settings))
 }
 
 /// A server that has its ports.
 pub struct Server {
     pub address: SocketAddr,
+    /// Where agents dial in.
+    pub agents_address: SocketAddr,
     listener: TcpListener,
+    agents: agents::Listener,
     state: AppState,
     tracker: TaskTracker,
 }
 
 impl Server {
     /// Takes the ports; nothing is answered before [`Server::run`].
-    pub async fn bind(config: Config) -> Result<Self> {
+    pub async fn bind(mut config: Config) -> Result<Self> {
+        let agents = &config.agents;
+        let agents = agents::Listener::bind(agents.listen, agents.names.clone(), agents.max_links).await?;
+        let agents_address = agents.address;
+        // Port 0 takes any that is free: zero certificates have to name the one that was taken.
+        config.agents.listen.set_port(agents_address.port());
         let services = open(&config).await?;
         let listener =
             TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
@@ -67,14 +78,15 @@ impl Server {
         }
         let stop = CancellationToken::new();
         let state = AppState { services, config: Arc::new(config), leptos, metrics, stop };
-        Ok(Self { address, listener, state, tracker: TaskTracker::new() })
+        Ok(Self { address, agents_address, listener, agents, state, tracker: TaskTracker::new() })
     }
 
     /// Serves until `stopped` is done, then lets requests and tasks finish.
     pub async fn run(self, stopped: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let Self { listener, state, tracker, .. } = self;
+        let Self { listener, agents, state, tracker, .. } = self;
         let stop = state.stop.clone();
         tasks::start(&state.services, &tracker, &stop);
+        tracker.spawn(agents.run(state.services.clone(), tracker.clone(), stop.clone()));
         tracker.close();
         let router = router::router(state).into_make_service_with_connect_info::<SocketAddr>();
         let signal = stop.clone();

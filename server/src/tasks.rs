@@ -7,4 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub fn start(services: &Services, tracker: &TaskTracker, stop: &CancellationToken) {
     tracker.spawn(services::live::run(services.clone(), stop.clone()));
     tracker.spawn(services::sign_in::run(services.clone(), stop.clone()));
+    tracker.spawn(services::ledger::run(services.clone(), stop.clone()));
+    tracker.spawn(services::links::run(services.clone(), stop.clone()));
+    tracker.spawn(services::instructions::run(services.clone(), stop.clone()));
 }

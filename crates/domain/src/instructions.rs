@@ -47,12 +47,21 @@ impl TransactionState {
         match self {
             Waiting => matches!(next, Offered | Cancelled | NeverDelivered),
             Offered => matches!(next, Waiting | Claimed | Cancelled | Expired),
-            Claimed => matches!(next, Running | Done | Failed | Cancelled | Unknown),
-            Running => matches!(next, Done | Failed | Cancelled | Unknown),
+            // Back to waiting only what is idempotent, and only if the host says that it has it no longer.
+            Claimed => matches!(next, Waiting | Running | Done | Failed | Cancelled | Unknown),
+            Running => matches!(next, Waiting | Done | Failed | Cancelled | Unknown),
             // A host that was written off and comes back with the result in its journal is believed.
             Unknown => matches!(next, Done | Failed | Cancelled),
             Done | Failed | Cancelled | Expired | NeverDelivered => false,
         }
+    }
+}
+
+crate::words! {
+    /// Where a piece of output came from.
+    pub enum OutputChannel ("channel of output") {
+        Stdout = "stdout",
+        Stderr = "stderr",
     }
 }
 

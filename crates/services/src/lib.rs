@@ -10,10 +10,15 @@ use domain::access::{Action, Actor, Permit};
 use store::Store;
 
 pub mod audit;
+pub mod certificates;
 pub mod clock;
 pub mod demo;
 mod error;
+pub mod hosts;
 pub mod idempotency;
+pub mod instructions;
+pub mod ledger;
+pub mod links;
 pub mod live;
 pub mod machines;
 pub mod page;
@@ -23,6 +28,7 @@ mod secrets;
 pub mod sessions;
 pub mod sign_in;
 pub mod tokens;
+pub mod zero_certificates;
 
 pub use clock::Clock;
 pub use error::{Error, Result};
@@ -40,6 +46,10 @@ pub struct Settings {
     pub tenant_name: String,
     /// Names this replica among several.
     pub replica: uuid::Uuid,
+    /// Where agents dial in, `https://HOST:PORT`: what zero certificates say.
+    pub agents_url: String,
+    /// Seals the authorities' keys; the same for all replicas. Without it no host can join or renew.
+    pub server_key: Option<certificates::ServerKey>,
 }
 
 impl Default for Settings {
@@ -51,6 +61,8 @@ impl Default for Settings {
             public_url: "http://localhost:8080".to_owned(),
             tenant_name: "berth".to_owned(),
             replica: uuid::Uuid::now_v7(),
+            agents_url: "https://localhost:8443".to_owned(),
+            server_key: None,
         }
     }
 }
@@ -67,6 +79,9 @@ struct Inner {
     settings: Settings,
     live: live::Hub,
     passwords: secrets::Passwords,
+    authorities: certificates::Authorities,
+    ledger: ledger::Ledger,
+    links: links::Links,
 }
 
 impl std::fmt::Debug for Services {
@@ -77,8 +92,17 @@ impl std::fmt::Debug for Services {
 
 impl Services {
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Self {
-        let live = live::Hub::default();
-        Self { inner: Arc::new(Inner { store, clock, settings, live, passwords: secrets::Passwords::default() }) }
+        let inner = Inner {
+            store,
+            clock,
+            settings,
+            live: live::Hub::default(),
+            passwords: secrets::Passwords::default(),
+            authorities: certificates::Authorities::default(),
+            ledger: ledger::Ledger::default(),
+            links: links::Links::default(),
+        };
+        Self { inner: Arc::new(inner) }
     }
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
@@ -94,6 +118,16 @@ impl Services {
     }
     pub fn live(&self) -> &live::Hub {
         &self.inner.live
+    }
+    pub(crate) fn authorities(&self) -> &certificates::Authorities {
+        &self.inner.authorities
+    }
+    pub(crate) fn ledger(&self) -> &ledger::Ledger {
+        &self.inner.ledger
+    }
+    /// The links of agents that this replica holds.
+    pub fn links(&self) -> &links::Links {
+        &self.inner.links
     }
     /// Whether the database answers and has this build's schema.
     pub async fn ready(&self) -> Result<bool> {

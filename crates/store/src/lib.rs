@@ -13,9 +13,12 @@ use sea_orm::{
 use sea_orm_migration::MigratorTrait;
 
 pub mod audit;
+pub mod certificates;
 mod convert;
 pub mod events;
+pub mod hosts;
 pub mod idempotency;
+pub mod instructions;
 pub mod machines;
 pub mod one_time_links;
 pub mod people;
@@ -25,6 +28,7 @@ pub mod sign_ins;
 mod sql;
 pub mod tenants;
 pub mod tokens;
+pub mod zero_certificates;
 
 pub use convert::Corrupt;
 pub use migrations::Migrator;
@@ -53,6 +57,10 @@ impl StoreError {
     pub fn is_full(&self) -> bool {
         let text = self.to_string();
         ["database or disk is full", "53100", "No space left"].iter().any(|sign| text.contains(sign))
+    }
+    /// The same for another who waited for the same transaction; its text is what is logged and looked at.
+    pub fn copy(&self) -> StoreError {
+        StoreError::Database(DbErr::Custom(self.to_string()))
     }
     /// Whether the no-overlap rule (D1) refused a write.
     pub fn is_overlap(&self) -> bool {

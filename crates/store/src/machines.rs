@@ -448,6 +448,19 @@ pub async fn withdraw_others(
     Ok(rows.into_iter().map(|row| MachineId::from_uuid(row.id)).collect())
 }
 
+/// All machines of `host`, withdrawn ones too.
+pub async fn of_host<C: ConnectionTrait>(conn: &C, permit: &Permit, host: HostId) -> Result<Vec<Machine>, StoreError> {
+    let rows: Vec<Row> = sql::all(
+        conn,
+        &format!(
+            "select {COLUMNS} from machines m join hosts h on h.id = m.host_id where m.tenant_id = $1 and m.host_id = $2"
+        ),
+        [permit.tenant().uuid().into(), host.uuid().into()],
+    )
+    .await?;
+    Ok(rows.into_iter().map(Machine::try_from).collect::<Result<_, _>>()?)
+}
+
 /// The machine that the host's agent knows by `local_name`.
 pub async fn by_local_name<C: ConnectionTrait>(
     conn: &C,

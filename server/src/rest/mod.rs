@@ -11,11 +11,14 @@ use crate::state::AppState;
 pub mod audit;
 pub mod events;
 pub mod idempotency;
+pub mod hosts;
+pub mod instructions;
 pub mod machines;
 pub mod people;
 pub mod reservations;
 pub mod sessions;
 pub mod tokens;
+pub mod zero_certificates;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -40,6 +43,9 @@ impl utoipa::Modify for BearerToken {
 fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(events::routes())
+        .merge(hosts::routes())
+        .merge(instructions::routes())
+        .merge(zero_certificates::routes())
         .merge(machines::routes())
         .merge(reservations::routes())
         .merge(sessions::routes())

@@ -1,0 +1,166 @@
+//! Group commit for what many hosts do at once: claims, progress, results, links going up and down. One task collects the
+//! writes that came while the last transaction was committed and commits them together, so that a thousand instructions a
+//! second need no thousand commits. Each write is answered after the commit, never before.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use store::{StoreError, Tx, events::Told};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Error, Result, Services};
+
+/// Writes that wait before senders have to.
+const QUEUE: usize = 4_096;
+/// The most writes in one transaction: bounds how long it holds the writer's lock.
+const BATCH: usize = 256;
+
+/// One change. `apply` may be called again after a transaction that failed.
+#[async_trait]
+pub(crate) trait Write: Send + Sync + 'static {
+    type Out: Send + 'static;
+    /// Makes the change and adds what is to be told of it.
+    async fn apply(&self, tx: &Tx, told: &mut Vec<Told>, now: Timestamp) -> std::result::Result<Self::Out, StoreError>;
+}
+
+struct Job<W: Write> {
+    write: W,
+    out: Option<W::Out>,
+    reply: oneshot::Sender<Result<W::Out>>,
+}
+
+#[async_trait]
+trait Erased: Send {
+    async fn apply(&mut self, tx: &Tx, told: &mut Vec<Told>, now: Timestamp) -> std::result::Result<(), StoreError>;
+    fn succeed(self: Box<Self>);
+    fn fail(self: Box<Self>, error: StoreError);
+}
+
+#[async_trait]
+impl<W: Write> Erased for Job<W> {
+    async fn apply(&mut self, tx: &Tx, told: &mut Vec<Told>, now: Timestamp) -> std::result::Result<(), StoreError> {
+        self.out = Some(self.write.apply(tx, told, now).await?);
+        Ok(())
+    }
+    fn succeed(self: Box<Self>) {
+        let Self { out, reply, .. } = *self;
+        let answer = out.ok_or_else(|| Error::Internal("a committed write without an outcome".to_owned()));
+        if reply.send(answer).is_err() {
+            tracing::debug!("nobody waits for a committed write any more");
+        }
+    }
+    fn fail(self: Box<Self>, error: StoreError) {
+        if self.reply.send(Err(error.into())).is_err() {
+            tracing::debug!("nobody waits for a failed write any more");
+        }
+    }
+}
+
+/// The queue to the task that commits.
+pub(crate) struct Ledger {
+    queue: mpsc::Sender<Box<dyn Erased>>,
+    receiver: Mutex<Option<mpsc::Receiver<Box<dyn Erased>>>>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        Self { queue, receiver: Mutex::new(Some(receiver)) }
+    }
+}
+
+/// A write that stands in the queue.
+pub(crate) struct Pending<T>(oneshot::Receiver<Result<T>>);
+
+impl<T> Pending<T> {
+    /// Waits until it is committed or failed.
+    pub(crate) async fn committed(self) -> Result<T> {
+        self.0.await.unwrap_or_else(|_| Err(stopping()))
+    }
+}
+
+fn stopping() -> Error {
+    Error::Unavailable("the server is stopping; try again in a moment".to_owned())
+}
+
+impl Ledger {
+    /// Puts the write into the queue, behind those that came before; waits while the queue is full.
+    pub(crate) async fn submit<W: Write>(&self, write: W) -> Result<Pending<W::Out>> {
+        let (reply, answer) = oneshot::channel();
+        let job: Box<dyn Erased> = Box::new(Job { write, out: None, reply });
+        self.queue.send(job).await.map_err(|_| stopping())?;
+        Ok(Pending(answer))
+    }
+
+    /// Submits and waits.
+    pub(crate) async fn write<W: Write>(&self, write: W) -> Result<W::Out> {
+        self.submit(write).await?.committed().await
+    }
+}
+
+/// Commits what is submitted until `stop`; what was submitted before is committed still.
+pub async fn run(services: Services, stop: CancellationToken) {
+    let Some(mut queue) = services.ledger().receiver.lock().take() else {
+        tracing::error!("the ledger runs already");
+        return;
+    };
+    let mut jobs = Vec::with_capacity(BATCH);
+    loop {
+        let count = tokio::select! {
+            biased;
+            count = queue.recv_many(&mut jobs, BATCH) => count,
+            () = stop.cancelled() => { queue.close(); continue_after_stop(&services, &mut queue).await; return }
+        };
+        if count == 0 {
+            return;
+        }
+        commit(&services, std::mem::take(&mut jobs)).await;
+    }
+}
+
+async fn continue_after_stop(services: &Services, queue: &mut mpsc::Receiver<Box<dyn Erased>>) {
+    let mut jobs = Vec::new();
+    while queue.recv_many(&mut jobs, BATCH).await > 0 {
+        commit(services, std::mem::take(&mut jobs)).await;
+    }
+}
+
+async fn commit(services: &Services, mut jobs: Vec<Box<dyn Erased>>) {
+    metrics::histogram!("berth_ledger_batch").record(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
+    match attempt(services, &mut jobs).await {
+        Ok(()) => {
+            services.live().nudge();
+            jobs.into_iter().for_each(Erased::succeed);
+        }
+        // One of them may be at fault: each by itself, so that the others are not refused with it.
+        Err(error) if jobs.len() > 1 => {
+            tracing::warn!(%error, count = jobs.len(), "a group of writes failed; trying each by itself");
+            for job in jobs {
+                let mut alone = vec![job];
+                let outcome = attempt(services, &mut alone).await;
+                for job in alone.drain(..) {
+                    match &outcome {
+                        Ok(()) => job.succeed(),
+                        Err(error) => job.fail(error.copy()),
+                    }
+                }
+            }
+            services.live().nudge();
+        }
+        Err(error) => jobs.into_iter().for_each(|job| job.fail(error.copy())),
+    }
+}
+
+async fn attempt(services: &Services, jobs: &mut [Box<dyn Erased>]) -> std::result::Result<(), StoreError> {
+    let now = services.clock().now();
+    let tx = services.store().begin().await?;
+    let mut told = Vec::new();
+    for job in jobs.iter_mut() {
+        job.apply(&tx, &mut told, now).await?;
+    }
+    // Pieces of one output in one group are one piece of news.
+    told.dedup_by(|a, b| a.subject == b.subject && a.kind == b.kind && a.word == b.word);
+    store::events::append_all(&tx, &told, now).await?;
+    tx.commit().await
+}

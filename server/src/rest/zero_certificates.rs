@@ -1,0 +1,86 @@
+//! `/zero-certificates`.
+
+use api::{
+    Page, Problem,
+    zero_certificates::{CreateZeroCertificate, CreatedZeroCertificate, ListZeroCertificates, ZeroCertificate},
+};
+use axum::{Json, extract::State, http::StatusCode};
+use domain::ids::ZeroCertificateId;
+use jiff::SignedDuration;
+use services::{page::PageAsk, zero_certificates};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{
+    caller::Caller,
+    extract::{Ask, Body, Named},
+    failure::Failure,
+    state::AppState,
+};
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get)).routes(routes!(revoke))
+}
+
+/// Newest first.
+#[utoipa::path(get, path = "/zero-certificates", tag = "zero-certificates", operation_id = "list_zero_certificates",
+    params(ListZeroCertificates),
+    responses((status = 200, body = Page<ZeroCertificate>), (status = "default", body = Problem)))]
+async fn list(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Ask(ask): Ask<ListZeroCertificates>,
+) -> Result<Json<Page<ZeroCertificate>>, Failure> {
+    let page = PageAsk { limit: ask.limit, cursor: ask.cursor };
+    let page = zero_certificates::list(&state.services, &call, &page).await?;
+    let now = state.services.clock().now();
+    let page = page.map(|zero| ZeroCertificate::at(zero, now));
+    Ok(Json(Page { items: page.items, next_cursor: page.next_cursor }))
+}
+
+/// Makes one. The file is in the answer, this once.
+#[utoipa::path(post, path = "/zero-certificates", tag = "zero-certificates", operation_id = "create_zero_certificate",
+    request_body = CreateZeroCertificate,
+    responses((status = 201, body = CreatedZeroCertificate), (status = "default", body = Problem)))]
+async fn create(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Body(ask): Body<CreateZeroCertificate>,
+) -> Result<(StatusCode, Json<CreatedZeroCertificate>), Failure> {
+    let ask = services::zero_certificates::Ask {
+        name: ask.name,
+        max_uses: ask.max_uses,
+        lifetime: SignedDuration::from_hours(ask.lifetime_hours.into()),
+        join: ask.join,
+    };
+    let created = zero_certificates::create(&state.services, &call, ask).await?;
+    let now = state.services.clock().now();
+    let file_name = format!("berth-zero-{}.toml", created.zero_certificate.id);
+    let zero_certificate = ZeroCertificate::at(created.zero_certificate, now);
+    Ok((StatusCode::CREATED, Json(CreatedZeroCertificate { zero_certificate, file_name, file: created.file })))
+}
+
+/// One of them, without its file.
+#[utoipa::path(get, path = "/zero-certificates/{id}", tag = "zero-certificates", operation_id = "get_zero_certificate",
+    params(("id" = Uuid, Path)), responses((status = 200, body = ZeroCertificate), (status = "default", body = Problem)))]
+async fn get(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(id): Named<Uuid>,
+) -> Result<Json<ZeroCertificate>, Failure> {
+    let zero = zero_certificates::get(&state.services, &call, ZeroCertificateId::from_uuid(id)).await?;
+    Ok(Json(ZeroCertificate::at(zero, state.services.clock().now())))
+}
+
+/// No host can join with it any more.
+#[utoipa::path(post, path = "/zero-certificates/{id}/revoke", tag = "zero-certificates",
+    operation_id = "revoke_zero_certificate", params(("id" = Uuid, Path)),
+    responses((status = 200, body = ZeroCertificate), (status = "default", body = Problem)))]
+async fn revoke(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(id): Named<Uuid>,
+) -> Result<Json<ZeroCertificate>, Failure> {
+    let zero = zero_certificates::revoke(&state.services, &call, ZeroCertificateId::from_uuid(id)).await?;
+    Ok(Json(ZeroCertificate::at(zero, state.services.clock().now())))
+}
