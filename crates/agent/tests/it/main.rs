@@ -7,6 +7,7 @@ mod exchange;
 mod faults;
 mod link;
 mod peer;
+mod rootless;
 mod sandbox;
 mod session;
 mod simulated;

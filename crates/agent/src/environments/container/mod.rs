@@ -199,11 +199,19 @@ impl Environment for Container {
             return Ok(found.into_values().collect());
         }
         // A container without a record: the agent was killed in the middle of a revert.
-        let engine = self.engine().map_err(io::Error::other)?;
         let filters = HashMap::from([("label", vec![format!("{AGENT_LABEL}={}", self.tag)])]);
         let filters: HashMap<String, Vec<String>> = filters.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        for summary in engine.list_containers(Some(options)).await.map_err(io::Error::other)? {
+        let listed = match self.engine() {
+            Ok(engine) => engine.list_containers(Some(options)).await.map_err(|error| error.to_string()),
+            Err(why) => Err(why),
+        };
+        // The engine may be down while the sandboxes of this host go on: what the records say is still true.
+        let summaries = listed.unwrap_or_else(|why| {
+            tracing::warn!(%why, "containers without a record, if there are any, are not seen");
+            Vec::new()
+        });
+        for summary in summaries {
             let session = summary.labels.and_then(|labels| labels.get(SESSION_LABEL)?.parse::<SessionId>().ok());
             if let Some(session) = session {
                 let orphan = Found { session, machine: None, kind: MachineKind::Container, adoptable: false };
