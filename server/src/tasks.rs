@@ -10,4 +10,5 @@ pub fn start(services: &Services, tracker: &TaskTracker, stop: &CancellationToke
     tracker.spawn(services::ledger::run(services.clone(), stop.clone()));
     tracker.spawn(services::links::run(services.clone(), stop.clone()));
     tracker.spawn(services::instructions::run(services.clone(), stop.clone()));
+    tracker.spawn(services::reconciler::run(services.clone(), stop.clone()));
 }

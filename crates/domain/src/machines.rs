@@ -69,6 +69,8 @@ pub struct Machine {
     pub host_link_since: Timestamp,
     /// Unique within the tenant, `HOST/NAME`-like: what people type.
     pub name: String,
+    /// What its host's agent knows it by.
+    pub local_name: String,
     pub kind: MachineKind,
     pub labels: Labels,
     pub limits: MachineLimits,

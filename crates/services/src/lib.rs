@@ -23,6 +23,7 @@ pub mod live;
 pub mod machines;
 pub mod page;
 pub mod people;
+pub mod reconciler;
 pub mod reservations;
 mod secrets;
 pub mod sessions;

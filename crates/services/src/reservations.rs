@@ -19,7 +19,7 @@ use store::{
 };
 
 use crate::{
-    Call, Error, Result, Services, audit,
+    Call, Error, Result, Services, audit, instructions,
     machines::{self, Explain},
     page::{Page, PageAsk},
     sessions,
@@ -405,6 +405,9 @@ pub async fn cancel(services: &Services, call: &Call, id: ReservationId) -> Resu
         store::events::append(&tx, &permit, EventKind::Reservation, id, state.word(), now).await?;
         tx.commit().await?;
         services.live().nudge();
+        for session in &old.sessions {
+            instructions::wake(services, session.host);
+        }
         return get(services, call, id).await;
     }
     Err(Error::Conflict("the reservation keeps changing; look again".to_owned()))

@@ -17,7 +17,7 @@ use store::{
 };
 
 use crate::{
-    Call, Error, Result, Services, audit,
+    Call, Error, Result, Services, audit, instructions,
     page::{Page, PageAsk},
     reservations::Whose,
 };
@@ -139,6 +139,7 @@ pub async fn end(services: &Services, call: &Call, id: SessionId) -> Result<Sess
         audit::record(services, call, &permit, &tx, entry).await?;
         tx.commit().await?;
         services.live().nudge();
+        instructions::wake(services, session.host);
         return read(services, &permit, id).await;
     }
     Err(Error::Conflict("the session keeps changing; look again".to_owned()))
@@ -201,6 +202,9 @@ pub(crate) async fn leave(
     };
     if store::sessions::turn(tx, permit, session, &turn).await? == Written::Stale {
         return Ok(false);
+    }
+    if let (SessionState::Preparing, Some(transaction)) = (session.state, session.transaction) {
+        instructions::cancel_in(tx, permit, transaction, now).await?;
     }
     store::events::append(tx, permit, EventKind::Session, session.id, state.word(), now).await?;
     Ok(true)

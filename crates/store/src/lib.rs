@@ -62,6 +62,11 @@ impl StoreError {
     pub fn copy(&self) -> StoreError {
         StoreError::Database(DbErr::Custom(self.to_string()))
     }
+    /// Whether the rule refused a write that at most one session's environment is on a machine.
+    pub fn is_occupied(&self) -> bool {
+        let text = self.to_string();
+        text.contains("sessions_occupant") || text.contains("UNIQUE constraint failed: sessions.machine_id")
+    }
     /// Whether the no-overlap rule (D1) refused a write.
     pub fn is_overlap(&self) -> bool {
         self.to_string().contains("sessions_no_overlap")
@@ -169,6 +174,17 @@ impl Store {
         );
         self.read.execute_raw(statement).await?;
         Ok(())
+    }
+
+    /// Closes the connections.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.write.close().await?;
+        Ok(self.read.close().await?)
+    }
+
+    /// Takes the schema down to nothing: everything in it is lost.
+    pub async fn unmigrate(&self) -> Result<(), StoreError> {
+        Ok(Migrator::down(&self.write, None).await?)
     }
 
     /// Whether the database answers.

@@ -20,7 +20,7 @@ pub const MAX_BOOKINGS: u64 = 1_000;
 
 /// The columns of [`Row`], for a query that calls machines `m` and hosts `h`.
 pub(crate) const COLUMNS: &str = "m.id as m_id, m.tenant_id as m_tenant_id, m.host_id as m_host_id, m.name as m_name, \
-    m.kind as m_kind, m.labels as m_labels, m.cpu_millis as m_cpu_millis, m.memory_bytes as m_memory_bytes, \
+    m.local_name as m_local_name, m.kind as m_kind, m.labels as m_labels, m.cpu_millis as m_cpu_millis, m.memory_bytes as m_memory_bytes, \
     m.pids as m_pids, m.disk_bytes as m_disk_bytes, m.condition as m_condition, m.reason as m_reason, \
     m.condition_since_ms as m_condition_since_ms, m.verifications as m_verifications, h.name as h_name, \
     h.intent as h_intent, h.link as h_link, h.link_since_ms as h_link_since_ms";
@@ -31,6 +31,7 @@ pub(crate) struct Row {
     m_tenant_id: Uuid,
     m_host_id: Uuid,
     m_name: String,
+    m_local_name: String,
     m_kind: String,
     m_labels: String,
     m_cpu_millis: i32,
@@ -63,6 +64,7 @@ impl TryFrom<Row> for Machine {
             host_link: convert::word("hosts.link", &row.h_link)?,
             host_link_since: convert::time("hosts.link_since_ms", row.h_link_since_ms)?,
             name: row.m_name,
+            local_name: row.m_local_name,
             kind: convert::word("machines.kind", &row.m_kind)?,
             labels: convert::json("machines.labels", &row.m_labels)?,
             limits: MachineLimits {
@@ -550,7 +552,7 @@ pub(crate) fn work(state: Option<String>, cause: Option<String>) -> Result<Optio
         .transpose()
 }
 
-/// Of all tenants: machines in quarantine whose check is due at `now` or under way, at most `limit`.
+/// Of all tenants: machines in quarantine, with no session on them, whose check is due at `now` or under way, at most `limit`.
 pub async fn verifications<C: ConnectionTrait>(
     conn: &C,
     now: Timestamp,
@@ -561,7 +563,8 @@ pub async fn verifications<C: ConnectionTrait>(
         &format!(
             "select {COLUMNS}, m.verify_at_ms, m.verify_transaction_id, t.state as work_state, t.cause as work_cause \
              from machines m join hosts h on h.id = m.host_id left join transactions t on t.id = m.verify_transaction_id \
-             where m.condition = 'quarantined' and m.verify_at_ms <= $1 order by m.verify_at_ms limit $2"
+             where m.condition = 'quarantined' and m.verify_at_ms <= $1 and not exists (select 1 from sessions o \
+             where o.machine_id = m.id and o.state in ('preparing', 'active', 'reverting')) order by m.verify_at_ms limit $2"
         ),
         [now.as_millisecond().into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
     )

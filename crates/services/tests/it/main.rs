@@ -1,0 +1,4 @@
+//! The operations and the reconciler on SQLite and PostgreSQL.
+
+mod lifecycle;
+mod reservations;

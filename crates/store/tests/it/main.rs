@@ -1,0 +1,4 @@
+//! The store on SQLite and PostgreSQL.
+
+mod claims;
+mod migrations;
