@@ -141,8 +141,8 @@ async fn sets_are_claimed_whole_or_not_at_all_and_do_not_wait_for_each_other() {
             task.await.expect("no task fails, none deadlocks");
         }
         assert_eq!(store::reservations::overlaps(world.store.read()).await.expect("counts"), 0);
-        let all = store::reservations::list(world.store.read(), &world.permit(), &store::reservations::Filter::default(), 1_000);
-        let all = all.await.expect("reads");
+        let filter = store::reservations::Filter::default();
+        let all = store::reservations::list(world.store.read(), &world.permit(), &filter, 1_000).await.expect("reads");
         assert!(!all.is_empty());
         assert!(all.iter().all(|reservation| reservation.sessions.len() == 3), "half a set was booked");
     })
