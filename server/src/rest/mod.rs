@@ -17,6 +17,7 @@ pub mod machines;
 pub mod people;
 pub mod reservations;
 pub mod sessions;
+pub mod streams;
 pub mod tokens;
 pub mod zero_certificates;
 
@@ -49,6 +50,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(machines::routes())
         .merge(reservations::routes())
         .merge(sessions::routes())
+        .merge(streams::routes())
         .merge(people::routes())
         .merge(tokens::routes())
         .merge(audit::routes())

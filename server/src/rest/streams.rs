@@ -1,0 +1,579 @@
+//! Terminals and programs in a session over WebSocket (api::streams says what goes over it). Copies are programs too.
+//!
+//! Each connection is one task with four concerns, which [`serve`] joins and whose first end is the connection's:
+//! [`listen`] to the client, [`forward`] its input to the host, [`tell`] it what comes, [`watch`] whether it may go on.
+//! Nothing is queued without a limit: a client that does not read holds back its program, a program that does not read
+//! holds back its client's input, and neither holds back signals.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use api::streams::{
+    ClientFrame, ExecAsk, INPUT_CREDIT_BYTES, MAX_MESSAGE_BYTES, PING_PERIOD_S, STDERR, STDIN, STDOUT, ServerFrame,
+    TerminalSize,
+};
+use axum::{
+    Extension,
+    extract::{
+        State,
+        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
+    },
+    response::Response,
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use domain::{
+    ids::{HostId, SessionId},
+    sessions::{KEEPALIVE_GRACE, KEEPALIVE_PERIOD, SessionState},
+};
+use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
+use parking_lot::Mutex;
+use protocol::tunnel::{Control, Open, Size};
+use serde::Deserialize;
+use services::{
+    Call, Error,
+    links::{self, ByteStream, Chunk, StreamReader, StreamWriter},
+    sessions,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use crate::{
+    caller::Caller,
+    extract::{Ask, Named},
+    failure::Failure,
+    state::AppState,
+};
+
+/// The most streams of one session at a time.
+const MAX_STREAMS: usize = 32;
+/// How often a stream asks whether its client may still use the session.
+const RECHECK: Duration = Duration::from_secs(2);
+/// How long a client may take to say what it wants to run, and the host to start it.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// A client that was not heard of for this long is gone.
+const SILENCE_LIMIT: Duration = Duration::from_secs(3 * PING_PERIOD_S);
+/// How long the last words may take to arrive.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(5);
+/// Pieces of input that wait to be sent to the host.
+const INPUT_PIECES: usize = 16;
+/// Frames of the server's own that wait to be sent to the client.
+const OWN_FRAMES: usize = 16;
+/// The largest request to run a program, bytes: it has to fit into one frame of the tunnel.
+const MAX_ASK_BYTES: usize = 48 * 1024;
+/// The largest terminal, columns or rows.
+const MAX_SIDE: u16 = 1_000;
+
+// Close codes of RFC 6455.
+const NORMAL: u16 = 1000;
+const GOING_AWAY: u16 = 1001;
+const POLICY: u16 = 1008;
+const TRY_LATER: u16 = 1013;
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(terminal)).routes(routes!(exec)).layer(Extension(Seats::default()))
+}
+
+/// How many streams each session has open on this server.
+#[derive(Debug, Clone, Default)]
+struct Seats(Arc<Mutex<HashMap<SessionId, usize>>>);
+
+/// One open stream's place; given back when dropped.
+#[derive(Debug)]
+struct Seat {
+    seats: Seats,
+    session: SessionId,
+}
+
+impl Seats {
+    fn take(&self, session: SessionId) -> Result<Seat, Error> {
+        let mut seats = self.0.lock();
+        let taken = seats.entry(session).or_default();
+        if *taken >= MAX_STREAMS {
+            let why = format!("the session has {MAX_STREAMS} terminals, programs and copies open; end one first");
+            return Err(Error::Conflict(why));
+        }
+        *taken += 1;
+        metrics::gauge!("berth_streams").increment(1.0);
+        Ok(Seat { seats: self.clone(), session })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut seats = self.seats.0.lock();
+        if let Some(taken) = seats.get_mut(&self.session) {
+            *taken -= 1;
+            if *taken == 0 {
+                seats.remove(&self.session);
+            }
+        }
+        metrics::gauge!("berth_streams").decrement(1.0);
+    }
+}
+
+/// The size of the terminal, and which one.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+struct TerminalQuery {
+    /// Columns, 80 if not given.
+    cols: Option<u16>,
+    /// Rows, 24 if not given.
+    rows: Option<u16>,
+    /// The id of a terminal that is there already, from its `attached` frame.
+    attach: Option<Uuid>,
+}
+
+/// A login shell in the session, over WebSocket.
+///
+/// Binary frames are the terminal's bytes both ways. Text frames are JSON: from the client
+/// `{"type":"resize","cols":80,"rows":24}` and `{"type":"signal","number":1}`; from the server
+/// `{"type":"attached","terminal":ID}` first, and last `{"type":"exit","code":0}` or `{"type":"error","message":"…"}`.
+/// A connection that closes without either can be made again with `attach=ID`.
+#[utoipa::path(get, path = "/sessions/{id}/terminal", tag = "sessions",
+    params(("id" = Uuid, Path, description = "The session"), TerminalQuery),
+    responses(
+        (status = 101, description = "The terminal"),
+        (status = 401, body = api::Problem), (status = 403, body = api::Problem), (status = 404, body = api::Problem),
+        (status = 409, description = "The session is not active, or has too many streams", body = api::Problem),
+        (status = 503, description = "The host is not reachable now", body = api::Problem)
+    ))]
+async fn terminal(
+    State(state): State<AppState>,
+    Extension(seats): Extension<Seats>,
+    Caller(call): Caller,
+    Named(id): Named<SessionId>,
+    Ask(query): Ask<TerminalQuery>,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Failure> {
+    let connection = Connection::enter(state, seats, call, id).await?;
+    let size = size(TerminalSize { cols: query.cols.unwrap_or(80), rows: query.rows.unwrap_or(24) });
+    let open = Open::Terminal { session: connection.session, attach: query.attach, size };
+    // Before the upgrade, so that a host that is away is a 503 that a client tries again.
+    let stream = connection.open(open).await?;
+    Ok(limited(upgrade).on_upgrade(move |socket| serve(connection, socket, stream, Kind::Terminal)))
+}
+
+/// A program in the session, its standard streams over WebSocket.
+///
+/// The client's first text frame is an ExecAsk. Binary frames begin with a byte that names the channel: 0 standard
+/// input, 1 output, 2 error. Input goes by credit: at most 262,144 bytes until the server sends
+/// `{"type":"credit","bytes":N}`. Further text frames from the client: `resize`, `signal`, `eof`; from the server:
+/// `started` first, and last `exit` (code 128 + n after signal n) or `error`. Closing the connection hangs the program up.
+#[utoipa::path(get, path = "/sessions/{id}/exec", tag = "sessions",
+    params(("id" = Uuid, Path, description = "The session")),
+    responses(
+        (status = 101, description = "The program's streams; ExecAsk first", body = ExecAsk),
+        (status = 401, body = api::Problem), (status = 403, body = api::Problem), (status = 404, body = api::Problem),
+        (status = 409, description = "The session is not active, or has too many streams", body = api::Problem)
+    ))]
+async fn exec(
+    State(state): State<AppState>,
+    Extension(seats): Extension<Seats>,
+    Caller(call): Caller,
+    Named(id): Named<SessionId>,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Failure> {
+    let connection = Connection::enter(state, seats, call, id).await?;
+    Ok(limited(upgrade).on_upgrade(move |socket| start(connection, socket)))
+}
+
+fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade.max_message_size(MAX_MESSAGE_BYTES).max_frame_size(MAX_MESSAGE_BYTES).write_buffer_size(0)
+}
+
+fn size(size: TerminalSize) -> Size {
+    Size { columns: size.cols.clamp(1, MAX_SIDE), rows: size.rows.clamp(1, MAX_SIDE) }
+}
+
+/// A client that may use the session now.
+struct Connection {
+    state: AppState,
+    call: Call,
+    session: SessionId,
+    host: HostId,
+    seat: Seat,
+}
+
+impl Connection {
+    /// Checks, and notes that the session is taken up.
+    async fn enter(state: AppState, seats: Seats, call: Call, id: SessionId) -> Result<Self, Error> {
+        let session = sessions::touch(&state.services, &call, id).await?;
+        let seat = seats.take(id)?;
+        Ok(Self { state, call, session: id, host: session.host, seat })
+    }
+
+    async fn open(&self, open: Open) -> Result<ByteStream, Error> {
+        links::open_stream(&self.state.services, self.host, open).await
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Terminal,
+    Exec,
+}
+
+/// Why a connection ends, and what its client is told.
+#[derive(Debug)]
+enum End {
+    /// A last frame, after which nothing can be done with this stream.
+    Said(ServerFrame),
+    /// A close without one: the client may come back.
+    Closed(u16, String),
+    /// There is nobody to tell.
+    Gone,
+}
+
+impl End {
+    fn error(message: impl Into<String>) -> Self {
+        End::Said(ServerFrame::Error { message: message.into() })
+    }
+}
+
+type Sink = SplitSink<WebSocket, Message>;
+type Source = SplitStream<WebSocket>;
+
+fn text(frame: &ServerFrame) -> Message {
+    // The frames are plain structs of text and numbers, which always have a JSON.
+    Message::text(serde_json::to_string(frame).unwrap_or_default())
+}
+
+/// Reads what the client wants to run, and runs it.
+async fn start(connection: Connection, mut socket: WebSocket) {
+    let begun = timeout(START_LIMIT, async {
+        let ask = first_frame(&mut socket).await?;
+        let open = Open::Exec {
+            session: connection.session,
+            argv: ask.argv,
+            env: ask.env.into_iter().collect(),
+            cwd: ask.cwd,
+            terminal: ask.tty.map(size),
+        };
+        connection.open(open).await.map_err(|error| End::error(error.to_string()))
+    });
+    match begun.await {
+        Ok(Ok(stream)) => serve(connection, socket, stream, Kind::Exec).await,
+        Ok(Err(end)) => {
+            let (sink, source) = socket.split();
+            goodbye(sink, source, end).await;
+        }
+        Err(_) => {
+            let (sink, source) = socket.split();
+            goodbye(sink, source, End::error("the program was not started in time; try again")).await;
+        }
+    }
+}
+
+async fn first_frame(socket: &mut WebSocket) -> Result<ExecAsk, End> {
+    loop {
+        match socket.recv().await {
+            Some(Ok(Message::Text(ask))) if ask.len() > MAX_ASK_BYTES => {
+                let length = ask.len();
+                return Err(End::error(format!(
+                    "the command and its variables have {length} bytes; at most {MAX_ASK_BYTES}: put them into a file"
+                )));
+            }
+            Some(Ok(Message::Text(ask))) => {
+                return serde_json::from_str(&ask)
+                    .map_err(|error| End::error(format!("the first frame is no request to run a program: {error}")));
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Binary(_))) => return Err(End::error("the first frame has to say what to run")),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+        }
+    }
+}
+
+/// When the client was heard of last.
+struct Heard(Mutex<Instant>);
+
+impl Heard {
+    fn now(&self) {
+        *self.0.lock() = Instant::now();
+    }
+    fn ago(&self) -> Duration {
+        self.0.lock().elapsed()
+    }
+}
+
+/// What goes to the host, in order.
+enum Input {
+    Data(Bytes),
+    End,
+}
+
+async fn serve(connection: Connection, socket: WebSocket, stream: ByteStream, kind: Kind) {
+    let (mut sink, mut source) = socket.split();
+    let (reader, writer) = stream.split();
+    let (input_sender, input) = mpsc::channel(INPUT_PIECES);
+    let (own_sender, own) = mpsc::channel(OWN_FRAMES);
+    let heard = Heard(Mutex::new(Instant::now()));
+    let outstanding = AtomicU32::new(0);
+    let end = tokio::select! {
+        end = listen(&mut source, kind, &writer, &input_sender, &heard, &outstanding) => end,
+        end = forward(input, kind, &writer, &own_sender, &outstanding) => end,
+        end = tell(&mut sink, kind, reader, own) => end,
+        end = watch(&connection, &heard) => end,
+        () = connection.state.stop.cancelled() => End::Closed(GOING_AWAY, "the server restarts".to_owned()),
+    };
+    // The program is hung up now, not when the client has taken note.
+    drop(writer);
+    goodbye(sink, source, end).await;
+    drop(connection.seat);
+}
+
+/// The client's frames: input into the queue, signals and sizes past it.
+async fn listen(
+    source: &mut Source,
+    kind: Kind,
+    writer: &StreamWriter,
+    input: &mpsc::Sender<Input>,
+    heard: &Heard,
+    outstanding: &AtomicU32,
+) -> End {
+    loop {
+        let message = source.next().await;
+        heard.now();
+        let piece = match message {
+            Some(Ok(Message::Binary(bytes))) => match kind {
+                Kind::Terminal => Input::Data(bytes),
+                Kind::Exec => {
+                    let data = match bytes.first() {
+                        Some(&STDIN) => bytes.slice(1..),
+                        Some(_) | None => return End::Closed(POLICY, "a client writes to channel 0 alone".to_owned()),
+                    };
+                    let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                    if outstanding.fetch_add(length, Ordering::AcqRel).saturating_add(length) > INPUT_CREDIT_BYTES {
+                        return End::Closed(POLICY, "more input than there was credit for".to_owned());
+                    }
+                    Input::Data(data)
+                }
+            },
+            Some(Ok(Message::Text(frame))) => {
+                let control = match serde_json::from_str(&frame) {
+                    Ok(ClientFrame::Resize { cols, rows }) => Control::Resize(size(TerminalSize { cols, rows })),
+                    Ok(ClientFrame::Signal { number: number @ 1..=31 }) => Control::Signal(number),
+                    Ok(ClientFrame::Signal { number }) => {
+                        return End::Closed(POLICY, format!("{number} is no signal from 1 to 31"));
+                    }
+                    Ok(ClientFrame::Eof) => {
+                        if input.send(Input::End).await.is_err() {
+                            return End::Gone;
+                        }
+                        continue;
+                    }
+                    Err(_) => return End::Closed(POLICY, "a text frame that is none of the protocol's".to_owned()),
+                };
+                // A stream that has ended says so itself, by its last chunk.
+                if let Err(links::StreamClosed::Full) = writer.control(control) {
+                    return End::Closed(POLICY, "too many signals and sizes at once".to_owned());
+                }
+                continue;
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Gone,
+        };
+        if input.send(piece).await.is_err() {
+            return End::Gone;
+        }
+    }
+}
+
+/// The queued input to the host, and credit for it to the client.
+async fn forward(
+    mut input: mpsc::Receiver<Input>,
+    kind: Kind,
+    writer: &StreamWriter,
+    own: &mpsc::Sender<ServerFrame>,
+    outstanding: &AtomicU32,
+) -> End {
+    while let Some(piece) = input.recv().await {
+        let sent = match piece {
+            Input::End => writer.control(Control::EndOfInput).map(|()| 0),
+            Input::Data(data) => {
+                let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+                writer.write(data).await.map(|()| length)
+            }
+        };
+        match (sent, kind) {
+            (Ok(0), _) | (Ok(_), Kind::Terminal) => {}
+            (Ok(bytes), Kind::Exec) => {
+                outstanding.fetch_sub(bytes, Ordering::AcqRel);
+                if own.send(ServerFrame::Credit { bytes }).await.is_err() {
+                    break;
+                }
+            }
+            // The stream's last chunk says why, and is what the client is told.
+            (Err(_), _) => break,
+        }
+    }
+    std::future::pending().await
+}
+
+/// What comes from the host, and the server's own frames, to the client.
+async fn tell(sink: &mut Sink, kind: Kind, mut reader: StreamReader, mut own: mpsc::Receiver<ServerFrame>) -> End {
+    let mut pings = interval(Duration::from_secs(PING_PERIOD_S));
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pings.reset();
+    loop {
+        let message = tokio::select! {
+            chunk = reader.next() => match chunk {
+                Some(Chunk::Stdout(data)) => output(kind, STDOUT, data),
+                Some(Chunk::Stderr(data)) => output(kind, STDERR, data),
+                Some(Chunk::Control(control)) => match said(control, kind) {
+                    Ok(frame) => text(&frame),
+                    Err(end) => return end,
+                },
+                None => return End::Closed(TRY_LATER, "the stream broke off".to_owned()),
+            },
+            Some(frame) = own.recv() => text(&frame),
+            _ = pings.tick() => Message::Ping(Bytes::new()),
+        };
+        if sink.send(message).await.is_err() {
+            return End::Gone;
+        }
+    }
+}
+
+fn output(kind: Kind, channel: u8, data: Bytes) -> Message {
+    match kind {
+        Kind::Terminal => Message::Binary(data),
+        Kind::Exec => {
+            let mut piece = BytesMut::with_capacity(data.len() + 1);
+            piece.put_u8(channel);
+            piece.put_slice(&data);
+            Message::Binary(piece.freeze())
+        }
+    }
+}
+
+/// What the host says of the stream, for the client.
+fn said(control: Control, kind: Kind) -> Result<ServerFrame, End> {
+    match (control, kind) {
+        (Control::Opened { terminal: Some(terminal) }, Kind::Terminal) => Ok(ServerFrame::Attached { terminal }),
+        (Control::Opened { .. }, Kind::Exec) => Ok(ServerFrame::Started),
+        (Control::Refused { why }, _) => Err(End::error(why)),
+        (Control::Exited { code, signal }, _) => {
+            let by_signal = signal.map_or(0, |signal| 128 + signal);
+            Err(End::Said(ServerFrame::Exit { code: code.unwrap_or(by_signal), signal }))
+        }
+        // The terminal may still be there when the tunnel is again; a program is not.
+        (Control::Reset { why }, Kind::Terminal) => Err(End::Closed(TRY_LATER, why)),
+        (Control::Reset { why }, Kind::Exec) => Err(End::error(why)),
+        (Control::Opened { terminal: None } | Control::Resize(_) | Control::Signal(_) | Control::EndOfInput, _) => {
+            Err(End::error("the host's agent broke the protocol; an operator should look at its version"))
+        }
+    }
+}
+
+/// Returns when the client is gone or may not go on; until then the open stream keeps the session alive.
+async fn watch(connection: &Connection, heard: &Heard) -> End {
+    let services = &connection.state.services;
+    let mut recheck = interval(RECHECK);
+    recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut kept_at: Option<Instant> = None;
+    loop {
+        recheck.tick().await;
+        if heard.ago() > SILENCE_LIMIT {
+            return End::Gone;
+        }
+        if !connection.state.may_still(&connection.call).await {
+            return End::error("you are signed out, or your account or token is locked");
+        }
+        match sessions::get(services, &connection.call, connection.session).await {
+            Ok(session) if session.state == SessionState::Active => {}
+            Ok(session) => {
+                let why = session.cause.map_or_else(|| session.state.to_string(), |cause| cause.to_string());
+                return End::error(format!("the session is over: {why}"));
+            }
+            Err(Error::NotFound { .. } | Error::Denied(_) | Error::NotSignedIn) => {
+                return End::error("the session is not yours to use any more");
+            }
+            // A database that does not answer ends no stream.
+            Err(error) => tracing::warn!(%error, "cannot check an open stream's session; trying again"),
+        }
+        let due = kept_at.is_none_or(|at| at.elapsed() >= KEEPALIVE_PERIOD.unsigned_abs());
+        if due && heard.ago() < KEEPALIVE_GRACE.unsigned_abs() {
+            match sessions::keepalive(services, &connection.call, connection.session).await {
+                Ok(_) => kept_at = Some(Instant::now()),
+                Err(error) => tracing::debug!(%error, "a keepalive by an open stream"),
+            }
+        }
+    }
+}
+
+/// The last frame, the close, and the client's own: without waiting for it the last bytes could be lost with the
+/// connection.
+async fn goodbye(mut sink: Sink, mut source: Source, end: End) {
+    let (frame, code, reason) = match end {
+        End::Said(frame) => (Some(frame), NORMAL, String::new()),
+        End::Closed(code, reason) => (None, code, reason),
+        End::Gone => return,
+    };
+    let reason: String = reason.chars().take(30).collect();
+    let parting = async {
+        if let Some(frame) = frame {
+            sink.send(text(&frame)).await?;
+        }
+        sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
+        while let Some(Ok(message)) = source.next().await {
+            if matches!(message, Message::Close(_)) {
+                break;
+            }
+        }
+        Ok::<(), axum::Error>(())
+    };
+    match timeout(GOODBYE_LIMIT, parting).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a stream's client went away before its end"),
+        Err(_) => tracing::debug!("a stream's client did not read its end"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_has_so_many_streams_and_no_more() {
+        let seats = Seats::default();
+        let session = SessionId::new();
+        let mut taken: Vec<Seat> = (0..MAX_STREAMS).filter_map(|_| seats.take(session).ok()).collect();
+        assert_eq!(taken.len(), MAX_STREAMS);
+        assert!(matches!(seats.take(session), Err(Error::Conflict(_))));
+        assert!(seats.take(SessionId::new()).is_ok());
+        taken.pop();
+        assert!(seats.take(session).is_ok());
+        drop(taken);
+        assert!(seats.0.lock().is_empty());
+    }
+
+    #[test]
+    fn what_the_host_says() {
+        let exit = |code, signal| match said(Control::Exited { code, signal }, Kind::Exec) {
+            Err(End::Said(ServerFrame::Exit { code, .. })) => code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(exit(Some(3), None), 3);
+        assert_eq!(exit(None, Some(9)), 137);
+        let why = || Control::Reset { why: "the connection to the host was lost".to_owned() };
+        assert!(matches!(said(why(), Kind::Terminal), Err(End::Closed(TRY_LATER, _))));
+        assert!(matches!(said(why(), Kind::Exec), Err(End::Said(ServerFrame::Error { .. }))));
+        assert!(matches!(said(Control::Signal(2), Kind::Exec), Err(End::Said(ServerFrame::Error { .. }))));
+    }
+
+    #[test]
+    fn a_terminal_has_a_size_that_a_terminal_can_have() {
+        assert_eq!(size(TerminalSize { cols: 0, rows: 65_535 }), Size { columns: 1, rows: MAX_SIDE });
+    }
+}
