@@ -11,7 +11,7 @@ use sea_orm::{
     ActiveValue::Set,
     Condition, ConnectionTrait, QueryOrder, QuerySelect,
     entity::prelude::*,
-    sea_query::{Expr, ExprTrait as _, Func},
+    sea_query::{CaseStatement, Expr, ExprTrait as _, Func},
 };
 
 use crate::{Corrupt, Store, StoreError, Tx, convert};
@@ -227,15 +227,13 @@ pub struct LinkUp {
 
 /// The link is up and held by replica `owner`. False if the host was deleted or may not link any more.
 pub async fn link_up(tx: &Tx, permit: &Permit, up: &LinkUp, now: Timestamp) -> Result<bool, StoreError> {
+    // A link that is replaced by another stays up.
+    let since = CaseStatement::new()
+        .case(Column::Link.eq(HostLink::Online.word()), Expr::col(Column::LinkSinceMs))
+        .finally(now.as_millisecond());
     let result = Entity::update_many()
         .col_expr(Column::Link, Expr::value(HostLink::Online.word()))
-        .col_expr(
-            Column::LinkSinceMs,
-            Expr::cust_with_values(
-                "case when link = 'online' then link_since_ms else $1 end",
-                [sea_orm::Value::from(now.as_millisecond())],
-            ),
-        )
+        .col_expr(Column::LinkSinceMs, since.into())
         .col_expr(Column::LinkOwner, Expr::value(Some(up.owner)))
         .col_expr(Column::LastHeartbeatMs, Expr::value(Some(now.as_millisecond())))
         .col_expr(Column::AgentVersion, Expr::value(Some(up.agent_version.clone())))
