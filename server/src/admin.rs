@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -25,7 +26,16 @@ pub enum Admin {
         #[arg(long)]
         email: String,
     },
+    /// Fill an empty installation with a busy team's people and bookings, to look at: never where people work.
+    Demo {
+        /// Wait until agents offer so many machines.
+        #[arg(long, default_value_t = 1)]
+        machines: usize,
+    },
 }
+
+/// How long `admin demo` waits for the machines.
+const DEMO_WAIT: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Args)]
 pub struct Create {
@@ -103,7 +113,7 @@ pub async fn run(config: &Config, command: Admin) -> Result<()> {
     // Read before the database is opened: nothing waits for a slow typist.
     let password = match &command {
         Admin::Create(create) if create.password_stdin => Some(password_from(std::io::stdin().lock())?),
-        Admin::Create(_) | Admin::ZeroCertificate(_) | Admin::Link { .. } => None,
+        Admin::Create(_) | Admin::ZeroCertificate(_) | Admin::Link { .. } | Admin::Demo { .. } => None,
     };
     let services = crate::open(config).await?;
     match command {
@@ -120,6 +130,17 @@ pub async fn run(config: &Config, command: Admin) -> Result<()> {
             }
         }
         Admin::ZeroCertificate(ask) => zero_certificate(&services, ask).await?,
+        Admin::Demo { machines } => {
+            let began = Instant::now();
+            while services::demo::machines(&services).await? < machines {
+                if began.elapsed() > DEMO_WAIT {
+                    bail!("agents do not offer {machines} machines after {} s", DEMO_WAIT.as_secs());
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            let made = services::demo::seed(&services).await?;
+            println!("{} people, {} reservations", made.people, made.reservations);
+        }
         Admin::Link { email } => println!("{}", operator::link(&services, &email).await?.url),
     }
     Ok(())

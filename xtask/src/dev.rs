@@ -15,11 +15,12 @@ use crate::processes::{self, Programs};
 use crate::{cargo, setup, web};
 
 const USAGE: &str = "\
-Usage: cargo xtask dev [--data DIR] [--port N] [--agents N] [--release] [--ready-file FILE]
+Usage: cargo xtask dev [--data DIR] [--port N] [--agents N] [--demo] [--release] [--ready-file FILE]
 
   --data DIR         where the database, keys and logs are kept (target/dev); a next start finds them again
   --port N           the portal's port (8080); 0 takes a free one
   --agents N         how many hosts to run on this machine (2)
+  --demo             adds 200 simulated machines, 30 people and 8 weeks of bookings
   --release          build as for production
   --ready-file FILE  written once everything runs: {\"address\", \"sign_in\", \"data\", \"bin\"} as JSON";
 
@@ -28,12 +29,17 @@ const EMAIL: &str = "admin@berth.localhost";
 const READY: Duration = Duration::from_secs(60);
 const MAX_AGENTS: u16 = 64;
 
+/// `--demo`: 200 machines.
+const DEMO_HOSTS: u32 = 20;
+const DEMO_MACHINES_PER_HOST: u32 = 10;
+
 struct Options {
     data: Option<PathBuf>,
     port: u16,
     agents: u16,
     mode: Mode,
     ready_file: Option<PathBuf>,
+    demo: bool,
 }
 
 pub fn command(args: &[String]) -> Result<ExitCode> {
@@ -46,7 +52,8 @@ pub fn command(args: &[String]) -> Result<ExitCode> {
 }
 
 fn parse(args: &[String]) -> Result<Option<Options>> {
-    let mut options = Options { data: None, port: 8080, agents: 2, mode: Mode::Development, ready_file: None };
+    let mut options =
+        Options { data: None, port: 8080, agents: 2, mode: Mode::Development, ready_file: None, demo: false };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut value = || args.next().with_context(|| format!("{arg} wants a value\n\n{USAGE}"));
@@ -54,6 +61,7 @@ fn parse(args: &[String]) -> Result<Option<Options>> {
             "--data" => options.data = Some(PathBuf::from(value()?)),
             "--port" => options.port = value()?.parse().context("--port wants a number from 0 to 65535")?,
             "--agents" => options.agents = value()?.parse().context("--agents wants a number")?,
+            "--demo" => options.demo = true,
             "--release" => options.mode = Mode::Release,
             "--ready-file" => options.ready_file = Some(PathBuf::from(value()?)),
             "--help" | "-h" => return Ok(None),
@@ -113,6 +121,9 @@ fn run(options: &Options) -> Result<()> {
     admin.ensure_person(&data)?;
     for number in 1..=options.agents {
         start_agent(&mut programs, &admin, &bin, &data, number)?;
+    }
+    if options.demo {
+        start_demo(&mut programs, &admin, &bin, &data)?;
     }
     let sign_in = admin.sign_in_link()?;
     if let Some(file) = &options.ready_file {
@@ -238,7 +249,7 @@ fn start_agent(programs: &mut Programs, admin: &Admin<'_>, bin: &Path, data: &Da
     if !enrolled.exists() {
         let zero = dir.join("zero.toml");
         remove_if_there(&zero)?;
-        admin.zero_certificate(&zero)?;
+        admin.zero_certificate(1, &zero)?;
         let mut enroll = cargo::clean(&agent);
         processes::ask(enroll.arg("enroll").arg(&zero).arg("--config").arg(&config).args(["--name", &name]))?;
         remove_if_there(&zero)?;
@@ -250,6 +261,37 @@ fn start_agent(programs: &mut Programs, admin: &Admin<'_>, bin: &Path, data: &Da
         &[OsStr::new("run"), OsStr::new("--config"), config.as_os_str()],
         data.dir.join(format!("{name}.log")),
     )
+}
+
+/// Simulated hosts that speak the real protocol, and a busy team's people and bookings on their machines.
+fn start_demo(programs: &mut Programs, admin: &Admin<'_>, bin: &Path, data: &Data) -> Result<()> {
+    let dir = data.dir.join("demo");
+    fs::create_dir_all(&dir)?;
+    let zero = dir.join("zero.toml");
+    if !zero.exists() {
+        admin.zero_certificate(DEMO_HOSTS, &zero)?;
+    }
+    let (hosts, machines) = (DEMO_HOSTS.to_string(), DEMO_MACHINES_PER_HOST.to_string());
+    let state = dir.join("state");
+    programs.start(
+        "simulated hosts",
+        &bin.join("berth-agent"),
+        &[
+            OsStr::new("simulate"),
+            OsStr::new("--hosts"),
+            OsStr::new(&hosts),
+            OsStr::new("--machines"),
+            OsStr::new(&machines),
+            OsStr::new("--zero"),
+            zero.as_os_str(),
+            OsStr::new("--state"),
+            state.as_os_str(),
+        ],
+        data.dir.join("demo.log"),
+    )?;
+    let wanted = (DEMO_HOSTS * DEMO_MACHINES_PER_HOST).to_string();
+    processes::ask(admin.command().args(["demo", "--machines", &wanted]))?;
+    Ok(())
 }
 
 /// Two sandboxes on each host, small enough that several hosts fit a laptop.

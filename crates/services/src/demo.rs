@@ -91,6 +91,23 @@ struct Plan<'a> {
     purpose: &'static str,
 }
 
+async fn first_tenant(services: &Services) -> Result<Permit> {
+    let tenants = store::tenants::list(services.store()).await?;
+    let (tenant, _) =
+        tenants.first().ok_or_else(|| Error::Conflict("there is no tenant; make an admin first".into()))?;
+    Ok(Permit::system(*tenant))
+}
+
+async fn offered(services: &Services, permit: &Permit) -> Result<Vec<Machine>> {
+    let all = store::machines::Filter::default();
+    Ok(store::machines::list(services.store().read(), permit, &all, MACHINES).await?)
+}
+
+/// How many machines agents offer.
+pub async fn machines(services: &Services) -> Result<usize> {
+    Ok(offered(services, &first_tenant(services).await?).await?.len())
+}
+
 /// Fills the first tenant. Does nothing if its people are there already.
 pub async fn seed(services: &Services) -> Result<Made> {
     let tenants = store::tenants::list(services.store()).await?;
