@@ -38,6 +38,8 @@ pub struct Record {
     pub identity: Identity,
     pub baseline: Baseline,
     pub variables: Variables,
+    /// No file of the environment grows beyond this, where the environment can enforce it.
+    pub largest_file_bytes: u64,
     /// Volumes that a container engine made for it.
     #[serde(default)]
     pub volumes: Vec<String>,

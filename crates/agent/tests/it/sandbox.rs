@@ -277,6 +277,17 @@ async fn memory_runs_out_inside_only() {
 }
 
 #[tokio::test]
+async fn no_file_outgrows_the_machines_disk() {
+    let bench = Bench::sandbox("disk = \"16MiB\"");
+    let running = bench.prepare().await;
+    let ran =
+        bench.sh(&running, "head -c 20000000 /dev/zero > ~/big; echo $?; stat -c %s ~/big; ulimit -f unlimited").await;
+    assert!(ran.stdout.ends_with(&format!("{}\n", 16 << 20)) && !ran.stdout.starts_with('0'), "{ran:?}");
+    assert_ne!(ran.exit, Exit::Code(0), "the limit could be lifted");
+    assert_clean(&bench.revert(&running).await);
+}
+
+#[tokio::test]
 async fn a_fork_bomb_stays_inside_and_is_cleared() {
     let bench = Bench::sandbox("pids = 40\ncpus = 0.5");
     let running = bench.prepare().await;

@@ -55,6 +55,7 @@ pub(super) async fn prepare(
         identity: Identity { session: session.to_string(), ..Identity::default() },
         baseline,
         variables: spec.variables.clone(),
+        largest_file_bytes: machine.limits.disk_bytes,
         volumes: Vec::new(),
     };
 

@@ -139,6 +139,7 @@ pub async fn exec(program: &PathBuf, instance: &Instance, spec: ExecSpec) -> Res
         env,
         cwd: spec.cwd.unwrap_or_else(|| root::HOME.to_owned()),
         terminal: spec.terminal.is_some(),
+        largest_file_bytes: instance.largest_file_bytes,
     });
     let mut helper = Helper::start(program, &request, ends.theirs).await.map_err(entering)?;
     match timeout(HELPER_LIMIT, helper.reply()).await {

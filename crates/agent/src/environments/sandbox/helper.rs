@@ -64,6 +64,7 @@ pub struct Start {
     pub root: Option<Root>,
     pub bwrap: PathBuf,
     pub bwrap_arguments: Vec<String>,
+    pub largest_file_bytes: u64,
 }
 
 /// The copy-on-write root and what lies on it, in the order of mounting.
@@ -101,6 +102,7 @@ pub struct Enter {
     pub env: Vec<(String, String)>,
     pub cwd: String,
     pub terminal: bool,
+    pub largest_file_bytes: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -219,6 +221,14 @@ pub(super) fn join_cgroups(procs_files: &[PathBuf]) -> Result<(), String> {
     Ok(())
 }
 
+/// No core files, and no file larger than the machine's disk: a runaway log ends its writer, not the host.
+fn limit_files(largest_bytes: u64) -> Result<(), String> {
+    let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
+    setrlimit(Resource::Core, limit(0))
+        .and_then(|()| setrlimit(Resource::Fsize, limit(largest_bytes)))
+        .map_err(|error| format!("cannot limit the size of files: {error}"))
+}
+
 /// Gives up root for good.
 pub(super) fn become_user(uid: u32) -> Result<(), String> {
     let failed = |what: &'static str| move |error: nix::Error| format!("cannot {what}: {error}");
@@ -234,8 +244,7 @@ fn become_bwrap(start: &Start, descriptors: Vec<OwnedFd>) -> Result<(), String> 
     // Its own session, so that nothing that happens to the agent's terminal or group reaches the sandbox.
     setsid().map_err(|error| format!("cannot begin a session: {error}"))?;
     join_cgroups(&start.procs_files)?;
-    let no_core = Rlimit { current: Some(0), maximum: Some(0) };
-    setrlimit(Resource::Core, no_core).map_err(|error| format!("cannot forbid core files: {error}"))?;
+    limit_files(start.largest_file_bytes)?;
     if let Some(root) = &start.root {
         mount_root(root)?;
         become_user(root.uid)?;
@@ -329,7 +338,7 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
         rustix::process::ioctl_tiocsctty(&stdin).map_err(|error| format!("cannot take the terminal: {error}"))?;
     }
     enter_namespaces(enter.pid)?;
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(|error| error.to_string())?;
+    limit_files(enter.largest_file_bytes)?;
     for capability in CapabilitySet::all().iter() {
         // A kernel that does not know it has nothing to drop.
         let _ = remove_capability_from_bounding_set(capability);

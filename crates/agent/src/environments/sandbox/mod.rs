@@ -46,6 +46,7 @@ pub struct Instance {
     variables: Variables,
     /// None where the agent may not make groups.
     cgroup: Option<Cgroup>,
+    largest_file_bytes: u64,
 }
 
 impl Instance {
@@ -139,6 +140,7 @@ impl Environment for Sandbox {
             cgroup: record.identity.cgroup.as_ref().map(|name| self.layout.group(name)),
             identity: record.identity,
             variables: record.variables,
+            largest_file_bytes: record.largest_file_bytes,
         };
         if !instance.is_there() {
             return Err(gone(FIRST_GONE));

@@ -65,6 +65,7 @@ pub(super) async fn prepare(
         },
         baseline,
         variables: spec.variables.clone(),
+        largest_file_bytes: machine.limits.disk_bytes,
         volumes: Vec::new(),
     };
 
@@ -95,10 +96,11 @@ pub(super) async fn prepare(
         };
         cgroup.create(limits).map_err(|error| error.to_string())?;
         let text = format!(
-            "memory {} MiB, {} CPUs, {} processes",
+            "memory {} MiB, {} CPUs, {} processes, files of {} MiB",
             limits.memory_bytes >> 20,
             f64::from(limits.cpu_millis) / 1000.0,
-            limits.pids
+            limits.pids,
+            limits.disk_bytes >> 20
         );
         Ok((text.clone(), text))
     })
@@ -125,6 +127,7 @@ pub(super) async fn prepare(
             identity: record.identity.clone(),
             variables: spec.variables.clone(),
             cgroup: cgroup.clone(),
+            largest_file_bytes: machine.limits.disk_bytes,
         };
         Ok((Arc::new(instance), format!("process {pid}; network: {}", network_words(&machine.network))))
     })
@@ -174,6 +177,7 @@ async fn start(
         root: overlay,
         bwrap: sandbox.bwrap.clone(),
         bwrap_arguments,
+        largest_file_bytes: machine.limits.disk_bytes,
     });
     let log = fs::File::create(scratch.log()).map_err(text)?;
     let (report, reporting) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| error.to_string())?;
