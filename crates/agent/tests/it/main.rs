@@ -1,6 +1,6 @@
 //! The agent against the real system: sandboxes, control groups, containers. Needs root, bubblewrap and podman.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it expects; whatever else comes fails it")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for; anything else fails it")]
 
 mod adoption;
 mod container;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agent::identity::make_key;
+use agent::{config::AgentConfig, environments::Environments, identity::make_key};
 use base64::Engine as _;
 use domain::{
     ids::{HostId, TenantId, TransactionId, ZeroCertificateId},
@@ -605,7 +605,24 @@ impl Drop for Host {
         if std::thread::panicking() {
             eprintln!("the agent's log:\n{}", self.log());
         }
+        // A sandbox outlives its agent, and a test that failed has not reverted its own.
+        let config = self.config();
+        let reverted = std::thread::spawn(move || revert_all(&config)).join();
+        assert!(reverted.is_ok() || std::thread::panicking(), "a sandbox is left");
     }
+}
+
+fn revert_all(config: &Path) {
+    let config = AgentConfig::load(config).expect("a configuration");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let helper = PathBuf::from(env!("CARGO_BIN_EXE_berth-agent"));
+        let environments = Environments::with_helper(&config, helper).expect("environments");
+        for found in environments.list().await.expect("a list") {
+            let report = environments.of(found.kind).revert(found.session).await;
+            assert!(report.is_clean(), "{report:?}");
+        }
+    });
 }
 
 pub fn shell(script: &str) -> Work {
