@@ -231,8 +231,11 @@ impl Admin<'_> {
         processes::ask(self.command().args(["link", "--email", EMAIL]))
     }
 
-    fn zero_certificate(&self, file: &Path) -> Result<()> {
-        processes::ask(self.command().args(["zero-certificate", "--uses", "1", "--hours", "1", "--output"]).arg(file))?;
+    fn zero_certificate(&self, uses: u32, file: &Path) -> Result<()> {
+        let uses = uses.to_string();
+        processes::ask(
+            self.command().args(["zero-certificate", "--uses", &uses, "--hours", "1", "--output"]).arg(file),
+        )?;
         Ok(())
     }
 }
