@@ -13,5 +13,6 @@ pub mod link;
 pub mod metrics;
 pub mod run;
 pub mod sessions;
+pub mod simulate;
 pub mod transactions;
 pub mod tunnel;

@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use agent::{
@@ -10,6 +11,7 @@ use agent::{
     enroll::{self, EnrollError, Enrolled, Existing},
     identity::{IdentityError, StateDir, Validity},
     run::{self, RunError},
+    simulate::{self, SimulateError},
 };
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
@@ -54,6 +56,35 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Simulate many hosts that speak the real protocol, for benchmarks and demonstrations
+    Simulate {
+        #[arg(long)]
+        hosts: u32,
+        /// Machines on each host
+        #[arg(long, default_value_t = 1)]
+        machines: u32,
+        /// Zero certificate file for the hosts that are not in the state directory yet
+        #[arg(long)]
+        zero: Option<PathBuf>,
+        /// Where their keys and certificates are kept
+        #[arg(long, default_value = "simulated")]
+        state: PathBuf,
+        /// They are called PREFIX-0001 and so on
+        #[arg(long, default_value = "sim")]
+        prefix: String,
+        /// How long preparing and reverting take, milliseconds
+        #[arg(long, default_value_t = 300)]
+        prepare_ms: u64,
+        /// How long a command takes, milliseconds
+        #[arg(long, default_value_t = 0)]
+        command_ms: u64,
+        /// Write counters to standard output as a line of JSON, every so many seconds
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+        report: Option<u64>,
+        /// Write a line of JSON for each instruction that starts: transaction, offered_ns, started_ns (CLOCK_MONOTONIC)
+        #[arg(long)]
+        stamps: Option<PathBuf>,
+    },
     /// Say what is wrong with the configuration and the enrolment
     Check {
         #[command(flatten)]
@@ -71,6 +102,8 @@ enum MainError {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Simulate(#[from] SimulateError),
     #[error("{0}")]
     System(#[from] std::io::Error),
 }
@@ -143,6 +176,22 @@ async fn command(command: Command) -> Result<ExitCode, MainError> {
             let config = place.load()?;
             let stop = stop_on_signals()?;
             Box::pin(run::run(&config, stop)).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Simulate { hosts, machines, zero, state, prefix, prepare_ms, command_ms, report, stamps } => {
+            let options = simulate::Options {
+                hosts,
+                machines,
+                zero: zero.as_deref().map(enroll::read_file).transpose()?,
+                state,
+                prefix,
+                prepare: Duration::from_millis(prepare_ms),
+                command: Duration::from_millis(command_ms),
+                report: report.map(Duration::from_secs),
+                stamps,
+            };
+            let stop = stop_on_signals()?;
+            Box::pin(simulate::run(options, stop)).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Check { place } => check(&place),

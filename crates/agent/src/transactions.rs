@@ -235,6 +235,11 @@ impl Transactions {
             Known::No => {
                 let mut state = self.state();
                 state.claims.retain(|_, since| since.elapsed() < CLAIM_LIMIT);
+                // Offered once more while the claim is on its way: a second claim would be refused, and the refusal
+                // might overtake the instructions.
+                if state.claims.contains_key(&id) {
+                    return Ok(None);
+                }
                 state.claims.insert(id, Instant::now());
                 Ok(Some(ToServer::Claim { transaction: id }))
             }
@@ -296,10 +301,11 @@ impl Transactions {
         {
             let mut state = self.state();
             match state.held.get(&id) {
-                Some(held) if held.result_told => {}
+                // Perhaps told on an earlier link: the server may answer to Hello's list.
+                Some(held) if held.outcome.is_some() => {}
                 // A repeat for one that is gone already.
                 None => return Ok(()),
-                Some(_) => return Err(Unexpected("an acknowledgement of a result that was not sent")),
+                Some(_) => return Err(Unexpected("an acknowledgement of a transaction that has no result")),
             }
             state.held.remove(&id);
             state.turn.retain(|other| *other != id);

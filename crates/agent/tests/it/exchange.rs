@@ -209,6 +209,49 @@ async fn output_is_bounded() {
 }
 
 #[tokio::test]
+async fn an_offer_that_is_repeated_is_claimed_once() {
+    let mut peer = Peer::start().await;
+    let host = Host::started(&peer, "").await;
+    let (id, other) = (TransactionId::new(), TransactionId::new());
+    let (mut link, _) = peer.link().await;
+    for _ in 0..3 {
+        link.offer(id).await;
+    }
+    link.offer(other).await;
+    assert_eq!(link.next_answer().await, ToServer::Claim { transaction: id });
+    assert_eq!(link.next_answer().await, ToServer::Claim { transaction: other });
+    link.send(ToAgent::Instructions { transaction: id, work: host.noted("true"), secrets: None }).await;
+    assert_eq!(link.ended(id).await.outcome, DONE);
+    assert_eq!(host.runs().len(), 1);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_may_come_before_the_result_is_told_again() {
+    let mut peer = Peer::start().await;
+    let host = Host::started(&peer, "").await;
+    let id = TransactionId::new();
+    let (mut link, _) = peer.link().await;
+    link.instruct(id, host.noted("true")).await;
+    assert_eq!(link.ended(id).await.outcome, DONE);
+    drop(link);
+    let mut link = peer.raw_link().await;
+    assert!(matches!(link.next().await, ToServer::Hello { open, .. } if open == [id]));
+    link.welcome(peer.authority.host).await;
+    link.acknowledge(id).await;
+    let other = TransactionId::new();
+    link.offer(other).await;
+    loop {
+        match link.next_answer().await {
+            ToServer::Claim { transaction } => break assert_eq!(transaction, other),
+            ToServer::Progress { transaction, .. } | ToServer::Result { transaction, .. } => {
+                assert_eq!(transaction, id)
+            }
+            answer => panic!("unexpected {answer:?}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn many_at_a_time_all_end() {
     let mut peer = Peer::start().await;
     let _host = Host::started(&peer, "").await;
