@@ -8,6 +8,8 @@ use super::{
     steps::blocking,
 };
 
+/// How long the last two file operations of a revert may take.
+pub const FORGET_LIMIT: Duration = Duration::from_secs(3);
 const COMPARE_LIMIT: Duration = Duration::from_secs(15);
 /// A disk with less than this left makes the machine useless for the next session, bytes.
 const LEAST_FREE_BYTES: u64 = 64 * 1024 * 1024;

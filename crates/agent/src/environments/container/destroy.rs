@@ -20,12 +20,13 @@ use super::{
         baseline::Identity,
         process,
         steps::{blocking, within},
-        verify::{compare, disk, forget},
+        verify::{FORGET_LIMIT, compare, disk, forget},
     },
     Container, is_missing, name,
 };
 
 const REMOVE_LIMIT: Duration = Duration::from_secs(20);
+const VOLUMES_LIMIT: Duration = Duration::from_secs(10);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 const DISK_LIMIT: Duration = Duration::from_secs(3);
 
@@ -43,7 +44,7 @@ pub(super) async fn revert(container: &Container, session: SessionId) -> RevertR
     let mut checks = match container.engine() {
         Ok(engine) => vec![
             limited("destroy", REMOVE_LIMIT, destroy(&engine, &name(session))).await,
-            limited("volumes", REMOVE_LIMIT, remove_volumes(&engine, &volumes)).await,
+            limited("volumes", VOLUMES_LIMIT, remove_volumes(&engine, &volumes)).await,
         ],
         // Never begun and no engine: there is nothing that could be dirty.
         Err(_) if container.socket.is_none() && record.is_err() => vec![],
@@ -70,7 +71,7 @@ pub(super) async fn revert(container: &Container, session: SessionId) -> RevertR
     checks.push(within("disk", DISK_LIMIT, move || disk(&at)).await);
     // The record goes last, and only when all is well: a repeated revert needs its baseline.
     if checks.iter().all(|check| check.ok)
-        && let Some(Err(error)) = blocking(REMOVE_LIMIT, move || forget(&path)).await
+        && let Some(Err(error)) = blocking(FORGET_LIMIT, move || forget(&path)).await
     {
         checks.push(Check::new("record", false, error.to_string()));
     }

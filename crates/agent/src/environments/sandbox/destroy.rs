@@ -22,7 +22,7 @@ use super::{
         process,
         record::{Phase, Record},
         steps::{blocking, within},
-        verify::{compare, disk, forget},
+        verify::{FORGET_LIMIT, compare, disk, forget},
     },
     Sandbox, root,
 };
@@ -82,7 +82,7 @@ pub(super) async fn revert(sandbox: &Sandbox, session: SessionId) -> RevertRepor
     checks.push(within("disk", DISK_LIMIT, move || disk(&at)).await);
     // The record goes last, and only when all is well: a repeated revert needs its baseline.
     if checks.iter().all(|check| check.ok)
-        && let Some(Err(error)) = blocking(REMOVE_LIMIT, move || forget(&path)).await
+        && let Some(Err(error)) = blocking(FORGET_LIMIT, move || forget(&path)).await
     {
         checks.push(Check::new("record", false, error.to_string()));
     }
