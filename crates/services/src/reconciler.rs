@@ -213,11 +213,8 @@ async fn prepare(services: &Services, permit: &Permit, due: &Due, now: Timestamp
     };
     let tx = services.store().begin().await?;
     let transaction = instructions::dispatch(&tx, permit, session.host, Some(session.id), work, now).await?;
-    let new = Turn {
-        transaction: Some(transaction),
-        cause_detail: None,
-        ..turn(session, SessionState::Preparing, now)
-    };
+    let new =
+        Turn { transaction: Some(transaction), cause_detail: None, ..turn(session, SessionState::Preparing, now) };
     let written = match store::sessions::turn(&tx, permit, session, &new).await {
         Ok(written) => written,
         // Another session came onto the machine since the pass read it: this one waits.
@@ -235,8 +232,7 @@ async fn prepare(services: &Services, permit: &Permit, due: &Due, now: Timestamp
 
 async fn send_revert(services: &Services, permit: &Permit, due: &Due, now: Timestamp) -> Result<()> {
     let Due { session, machine, .. } = due;
-    let work =
-        Work::Revert { session: session.id, machine: machine.id, machine_name: machine.local_name.clone() };
+    let work = Work::Revert { session: session.id, machine: machine.id, machine_name: machine.local_name.clone() };
     let tx = services.store().begin().await?;
     let transaction = instructions::dispatch(&tx, permit, session.host, Some(session.id), work, now).await?;
     let new = Turn { transaction: Some(transaction), ..turn(session, SessionState::Reverting, now) };

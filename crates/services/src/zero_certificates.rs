@@ -47,7 +47,9 @@ pub async fn create(services: &Services, call: &Call, ask: Ask) -> Result<Create
 pub async fn create_as_operator(services: &Services, ask: Ask) -> Result<Created> {
     let tenants = store::tenants::list(services.store()).await?;
     let Some((tenant, _)) = tenants.first() else {
-        return Err(Error::Conflict("there is no tenant yet: make an admin first (berth-server admin create)".to_owned()));
+        return Err(Error::Conflict(
+            "there is no tenant yet: make an admin first (berth-server admin create)".to_owned(),
+        ));
     };
     make(services, &Permit::system(*tenant), "berth-server admin", None, ask).await
 }

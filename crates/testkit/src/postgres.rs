@@ -43,15 +43,15 @@ impl Drop for Postgres {
     }
 }
 
-/// Where Debian, Fedora and a PATH have it.
+/// Where Debian has the newest, else where the PATH has one.
 fn binaries() -> PathBuf {
+    let has_all = |bin: &PathBuf| ["initdb", "postgres", "pg_isready"].iter().all(|name| bin.join(name).is_file());
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let mut found: Vec<PathBuf> =
-        versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").is_file()).collect();
+    let mut found: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).filter(has_all).collect();
     found.sort();
     let path = std::env::var_os("PATH").unwrap_or_default();
-    found.extend(std::env::split_paths(&path).filter(|bin| bin.join("initdb").is_file()));
-    found.pop().expect("PostgreSQL's initdb is needed for these tests: apt-get install postgresql")
+    let in_path = || std::env::split_paths(&path).find(has_all);
+    found.pop().or_else(in_path).expect("PostgreSQL is needed for these tests: apt-get install postgresql")
 }
 
 fn is_root() -> bool {
@@ -73,7 +73,7 @@ impl Postgres {
         };
         // Ctrl+C at a terminal goes to the whole group: it must not end the shell before its work is done.
         let script = format!(
-            "trap '' INT HUP; cd /; {own}; {run_as} \"$bin/initdb\" -D \"$dir/data\" -U berth -A trust -E UTF8 --locale=C -N >\"$dir/initdb.log\" 2>&1
+            "trap '' INT HUP TERM; cd /; {own}; {run_as} \"$bin/initdb\" -D \"$dir/data\" -U berth -A trust -E UTF8 --locale=C -N >\"$dir/initdb.log\" 2>&1
              {run_as} \"$bin/postgres\" -D \"$dir/data\" -k \"$dir\" -c listen_addresses= -c max_connections=300 \
              -c shared_buffers=64MB {sync} >\"$dir/server.log\" 2>&1 & server=$!
              cat >/dev/null; kill -QUIT $server; wait $server; rm -rf \"$dir\""

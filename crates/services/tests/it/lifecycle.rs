@@ -220,7 +220,10 @@ async fn hosts_that_are_away_lost_or_revoked() {
         let reservation = book(&world, &ada, Keep::Reservation, 36_000).await;
         pass(&world).await;
         let waiting = session(&world, &ada, &reservation).await;
-        assert_eq!((waiting.state, waiting.cause_detail.as_deref()), (SessionState::Scheduled, Some("the host is offline")));
+        assert_eq!(
+            (waiting.state, waiting.cause_detail.as_deref()),
+            (SessionState::Scheduled, Some("the host is offline"))
+        );
         world.set_link(host, HostLink::Online).await;
         world.set_intent(host, HostIntent::Draining).await;
         pass(&world).await;
@@ -297,7 +300,10 @@ async fn killed_at_any_await_it_goes_on_after_the_restart() {
                 }
             }
             assert_eq!(states.last(), Some(&SessionState::Ended), "killed after {polls} polls: {states:?}");
-            assert!(states.windows(2).all(|pair| pair[0].may_become(pair[1]) || pair[0] == SessionState::Scheduled), "{states:?}");
+            assert!(
+                states.windows(2).all(|pair| pair[0].may_become(pair[1]) || pair[0] == SessionState::Scheduled),
+                "{states:?}"
+            );
         }
     })
     .await;
