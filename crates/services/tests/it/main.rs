@@ -1,4 +1,8 @@
 //! The operations and the reconciler on SQLite and PostgreSQL.
 
+mod idempotency;
 mod lifecycle;
+mod people;
 mod reservations;
+mod sign_in;
+mod tokens;
