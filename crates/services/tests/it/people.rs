@@ -186,8 +186,7 @@ async fn a_removed_person_is_gone_or_has_no_name() {
         let world = World::new(store).await;
         let admin = world.person("Ada", Role::Admin).await;
         let new = world.person("New", Role::Engineer).await;
-        let (_, secret) =
-            tokens::create(&world.services, &new, "cli", domain::tokens::Scope::All, None).await.unwrap();
+        let (_, secret) = tokens::create(&world.services, &new, "cli", domain::tokens::Scope::All, None).await.unwrap();
         let removed = people::remove(&world.services, &admin, new.actor.person).await.unwrap();
         assert_eq!(removed, Removal::Deleted);
         assert!(matches!(tokens::caller(&world.services, &secret, None).await, Err(Error::NotSignedIn)));
@@ -236,7 +235,10 @@ async fn the_operator_makes_the_first_admin() {
             .into_iter()
             .map(|line| line.action)
             .collect();
-        assert!(actions.contains(&"tokens.create".to_owned()) && actions.contains(&"sign-in".to_owned()), "{actions:?}");
+        assert!(
+            actions.contains(&"tokens.create".to_owned()) && actions.contains(&"sign-in".to_owned()),
+            "{actions:?}"
+        );
         assert!(operator::link(&services, "nobody@x").await.is_err());
     })
     .await;

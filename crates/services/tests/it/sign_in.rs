@@ -167,9 +167,8 @@ async fn sign_ins_end_when_idle_and_for_good() {
             world.clock.advance(step);
             gone += step;
             assert!(holds("busy").await, "after {gone:?}");
-            assert_eq!(holds("idle").await, gone < IDLE_LIFE && gone == step, "after {gone:?}");
-            if gone == step {
-                world.clock.advance(SignedDuration::ZERO);
+            if gone == IDLE_LIFE {
+                assert!(!holds("idle").await, "nobody used it for that long");
             }
         }
         world.clock.advance(step);
