@@ -1,7 +1,7 @@
 //! What pages are made of: our own components on native elements. Each file's doc comment shows its use.
 //!
 //! Rules: no `now()`, no local zone and no random ids in a view (server and browser must render the same at first);
-//! lengths that data decides go into SVG attributes, not into `style`.
+//! no `<style>` elements (the policy forbids them); lengths that data decides go into SVG or `style` attributes.
 
 pub mod chart;
 pub mod confirm;
@@ -22,3 +22,4 @@ pub mod table;
 pub mod terminal;
 pub mod theme;
 pub mod time;
+pub mod timeline;
