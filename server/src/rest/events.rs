@@ -7,7 +7,7 @@ use axum::{
     http::HeaderMap,
     response::sse::{Event as SseEvent, KeepAlive, Sse},
 };
-use domain::events::Event;
+use domain::events::{Event, EventKind};
 use futures_util::Stream;
 use serde::Deserialize;
 use services::{Call, Error, live};
@@ -112,6 +112,12 @@ impl Reader {
                 }
                 event = self.subscription.events.recv() => match event {
                     Ok(event) if event.tenant == self.subscription.tenant && event.revision > self.subscription.revision => {
+                        // It may be the reader's own lock, sign-out or token that changed.
+                        if matches!(event.kind, EventKind::Person | EventKind::Token)
+                            && !self.state.may_still(&self.call).await
+                        {
+                            return None;
+                        }
                         self.ready.push_back(change(&event));
                     }
                     Ok(_) => {}

@@ -10,8 +10,8 @@ use crate::state::AppState;
 
 pub mod audit;
 pub mod events;
-pub mod idempotency;
 pub mod hosts;
+pub mod idempotency;
 pub mod instructions;
 pub mod machines;
 pub mod people;

@@ -56,8 +56,8 @@ use crate::{
 
 /// The most streams of one session at a time.
 const MAX_STREAMS: usize = 32;
-/// How often a stream asks whether its client may still use the session.
-const RECHECK: Duration = Duration::from_secs(2);
+/// How often a stream asks whether its client may still use the session: often enough that a lock cuts it within 2 s.
+const RECHECK: Duration = Duration::from_millis(1_500);
 /// How long a client may take to say what it wants to run, and the host to start it.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// A client that was not heard of for this long is gone.

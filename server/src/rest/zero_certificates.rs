@@ -15,6 +15,7 @@ use crate::{
     caller::Caller,
     extract::{Ask, Body, Named},
     failure::Failure,
+    rest::idempotency::ShownOnce,
     state::AppState,
 };
 
@@ -46,7 +47,7 @@ async fn create(
     State(state): State<AppState>,
     Caller(call): Caller,
     Body(ask): Body<CreateZeroCertificate>,
-) -> Result<(StatusCode, Json<CreatedZeroCertificate>), Failure> {
+) -> Result<ShownOnce<CreatedZeroCertificate>, Failure> {
     let ask = services::zero_certificates::Ask {
         name: ask.name,
         max_uses: ask.max_uses,
@@ -57,7 +58,9 @@ async fn create(
     let now = state.services.clock().now();
     let file_name = format!("berth-zero-{}.toml", created.zero_certificate.id);
     let zero_certificate = ZeroCertificate::at(created.zero_certificate, now);
-    Ok((StatusCode::CREATED, Json(CreatedZeroCertificate { zero_certificate, file_name, file: created.file })))
+    let created = CreatedZeroCertificate { zero_certificate, file_name, file: created.file };
+    // The file holds a private key: it must not stay in the database for a repeated Idempotency-Key.
+    Ok(ShownOnce(StatusCode::CREATED, created))
 }
 
 /// One of them, without its file.
