@@ -232,10 +232,9 @@ impl Admin<'_> {
     }
 
     fn zero_certificate(&self, uses: u32, file: &Path) -> Result<()> {
+        remove_if_there(file)?;
         let uses = uses.to_string();
-        processes::ask(
-            self.command().args(["zero-certificate", "--uses", &uses, "--hours", "1", "--output"]).arg(file),
-        )?;
+        processes::ask(self.command().args(["zero-certificate", "--uses", &uses, "--hours", "1", "--out"]).arg(file))?;
         Ok(())
     }
 }
@@ -251,10 +250,15 @@ fn start_agent(programs: &mut Programs, admin: &Admin<'_>, bin: &Path, data: &Da
     let enrolled = dir.join("enrolled");
     if !enrolled.exists() {
         let zero = dir.join("zero.toml");
-        remove_if_there(&zero)?;
         admin.zero_certificate(1, &zero)?;
-        let mut enroll = cargo::clean(&agent);
-        processes::ask(enroll.arg("enroll").arg(&zero).arg("--config").arg(&config).args(["--name", &name]))?;
+        // A new tenant's authority reaches the agents' port within seconds; asking again costs no second use.
+        let mut last = Ok(String::new());
+        programs.wait(&format!("enrolling {name}"), READY, || {
+            let mut enroll = cargo::clean(&agent);
+            last = processes::ask(enroll.arg("enroll").arg(&zero).arg("--config").arg(&config).args(["--name", &name]));
+            last.is_ok()
+        })?;
+        last?;
         remove_if_there(&zero)?;
         fs::write(&enrolled, &name)?;
     }
@@ -271,9 +275,7 @@ fn start_demo(programs: &mut Programs, admin: &Admin<'_>, bin: &Path, data: &Dat
     let dir = data.dir.join("demo");
     fs::create_dir_all(&dir)?;
     let zero = dir.join("zero.toml");
-    if !zero.exists() {
-        admin.zero_certificate(DEMO_HOSTS, &zero)?;
-    }
+    admin.zero_certificate(DEMO_HOSTS, &zero)?;
     let (hosts, machines) = (DEMO_HOSTS.to_string(), DEMO_MACHINES_PER_HOST.to_string());
     let state = dir.join("state");
     programs.start(

@@ -45,7 +45,12 @@ impl Programs {
             None => cargo::clean(program),
         };
         command.args(args).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
-        let child = command.spawn().with_context(|| format!("could not start {name}"))?;
+        // A child inherits the mask, and with it would never hear SIGTERM.
+        let held = SigSet::thread_get_mask()?;
+        SigSet::empty().thread_set_mask()?;
+        let spawned = command.spawn();
+        held.thread_set_mask()?;
+        let child = spawned.with_context(|| format!("could not start {name}"))?;
         self.programs.push(Program { name: name.to_owned(), child, log });
         Ok(())
     }
@@ -88,8 +93,14 @@ impl Programs {
         }
     }
 
-    /// Stops all, the last started first.
+    /// Stops all: those that were started after the first at once, then the first, on which they stand.
     pub fn stop(&mut self) {
+        for program in self.programs.iter().skip(1) {
+            // It may have ended just now.
+            if let Err(error) = terminate(&program.child) {
+                eprintln!("{} is gone already: {error:#}", program.name);
+            }
+        }
         while let Some(mut program) = self.programs.pop() {
             if let Err(error) = stop(&mut program.child) {
                 eprintln!("{} could not be stopped: {error:#}", program.name);
@@ -104,8 +115,7 @@ impl Drop for Programs {
     }
 }
 
-/// The signals that [`Programs::run_until_signal`] waits for, held back from this thread on. Children do not inherit this:
-/// the standard library clears their mask.
+/// The signals that [`Programs::run_until_signal`] waits for, held back from this thread on.
 pub fn hold_signals() -> Result<SigSet> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD].into_iter().collect();
     signals.thread_block()?;
@@ -116,8 +126,7 @@ fn stop(child: &mut Child) -> Result<ExitStatus> {
     if let Some(status) = child.try_wait()? {
         return Ok(status);
     }
-    let group = Pid::from_raw(-i32::try_from(child.id())?);
-    kill(group, Signal::SIGTERM)?;
+    terminate(child)?;
     let deadline = Instant::now() + STOP;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait()? {
@@ -125,8 +134,16 @@ fn stop(child: &mut Child) -> Result<ExitStatus> {
         }
         std::thread::sleep(POLL);
     }
-    kill(group, Signal::SIGKILL)?;
+    kill(group(child)?, Signal::SIGKILL)?;
     Ok(child.wait()?)
+}
+
+fn terminate(child: &Child) -> Result<()> {
+    Ok(kill(group(child)?, Signal::SIGTERM)?)
+}
+
+fn group(child: &Child) -> Result<Pid> {
+    Ok(Pid::from_raw(-i32::try_from(child.id())?))
 }
 
 /// Runs a program to its end with its output in `log`, and gives what it printed on standard output.
