@@ -14,6 +14,8 @@ pub mod failure;
 pub mod live;
 pub mod pages;
 pub mod preferences;
+#[cfg(feature = "ssr")]
+pub mod server;
 pub mod viewer;
 
 pub use document::{App, shell};

@@ -1,5 +1,6 @@
 //! States as a person sees them: icon, word, colour, since when and why.
 
+use domain::certificates::ZeroCertificateState;
 use domain::hosts::{HostIntent, HostLink};
 use domain::instructions::TransactionState;
 use domain::machines::MachineState;
@@ -129,7 +130,33 @@ impl From<StepState> for Badge {
     }
 }
 
+impl From<ZeroCertificateState> for Badge {
+    fn from(state: ZeroCertificateState) -> Self {
+        match state {
+            ZeroCertificateState::Valid => badge("ok", "valid", Tone::Good),
+            ZeroCertificateState::UsedUp => badge("check", "used up", Tone::Idle),
+            ZeroCertificateState::Expired => badge("clock", "expired", Tone::Idle),
+            ZeroCertificateState::Revoked => badge("blocked", "revoked", Tone::Bad),
+        }
+    }
+}
+
 impl Badge {
+    /// Of an account that can be used.
+    pub const fn active() -> Self {
+        badge("ok", "active", Tone::Good)
+    }
+
+    /// Of an account whose person has not come in yet.
+    pub const fn invited() -> Self {
+        badge("clock", "invited", Tone::Idle)
+    }
+
+    /// Of an account that cannot be used.
+    pub const fn locked() -> Self {
+        badge("blocked", "locked", Tone::Bad)
+    }
+
     /// The classes of the badge.
     fn class(self) -> String {
         let tone = match self.tone {
@@ -147,8 +174,8 @@ impl Badge {
 #[component]
 pub fn Status(
     #[prop(into)] badge: Badge,
-    #[prop(optional, into)] since: Option<Timestamp>,
-    #[prop(optional, into)] why: Option<String>,
+    #[prop(optional_no_strip, into)] since: Option<Timestamp>,
+    #[prop(optional_no_strip, into)] why: Option<String>,
 ) -> impl IntoView {
     view! {
         <span class="status-line">

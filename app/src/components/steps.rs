@@ -1,11 +1,12 @@
 //! The steps of a long operation, as they go.
 
-use domain::sessions::{Step, StepState};
+use api::sessions::Step;
+use domain::sessions::StepState;
 use leptos::prelude::*;
 
 use super::icon::Icon;
 use super::status::Badge;
-use super::time::Elapsed;
+use super::time::{Elapsed, at};
 
 /// `<Steps steps=session.steps label="Preparing"/>`: each with its state, its time, and what there is to know of it.
 #[component]
@@ -32,7 +33,7 @@ pub fn Steps(steps: Vec<Step>, #[prop(into)] label: String) -> impl IntoView {
                 <Icon name=badge.icon/>
                 <span class="step-name">{step.name}<span class="visually-hidden">": "{badge.word}</span></span>
                 <span class="step-time">
-                    {step.started_at.map(|from| view! { <Elapsed from to=step.ended_at/> })}
+                    {step.started_at.as_deref().and_then(at).map(|from| view! { <Elapsed from to=step.ended_at.as_deref().and_then(at)/> })}
                 </span>
                 {detail}
             </li>

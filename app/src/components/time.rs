@@ -37,6 +37,11 @@ pub fn Elapsed(from: Timestamp, to: Option<Timestamp>) -> impl IntoView {
     view! { <span class="num">{move || text.get()}</span> }
 }
 
+/// A time of the API (RFC 3339); `None` if it is none.
+pub fn at(text: &str) -> Option<Timestamp> {
+    text.parse().ok()
+}
+
 /// `2026-11-21 14:05`.
 pub fn absolute(zone: &Zone, at: Timestamp, seconds: bool) -> String {
     zone.local(at).strftime(if seconds { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M" }).to_string()

@@ -1,0 +1,261 @@
+//! One host: how it is, its machines, and what an admin can do with it.
+
+use api::hosts::{Host, HostReading, HostReadings};
+use api::machines::Machine;
+use domain::events::EventKind;
+use domain::hosts::{HostAct, HostIntent};
+use leptos::prelude::*;
+use leptos_router::hooks::{use_navigate, use_params_map};
+use uuid::Uuid;
+
+use super::hosts::share;
+use crate::Failure;
+use crate::components::chart::{Meter, Sparkline};
+use crate::components::confirm::ConfirmButton;
+use crate::components::layout::Page;
+use crate::components::load::{failure_of, follow};
+use crate::components::status::Status;
+use crate::components::table::{DataTable, Heading};
+use crate::components::tags::{Tags, query_part};
+use crate::components::time::{Ago, Time, at};
+use crate::components::units::bytes;
+use crate::live::use_live;
+
+/// A host, its readings of the last minutes, and its machines.
+type Shown = (Host, Vec<HostReading>, Vec<Machine>);
+
+#[server(prefix = "/fn", endpoint = "hosts-get")]
+async fn get(host: String) -> Result<Shown, Failure> {
+    let (services, call) = crate::server::asked()?;
+    let id = crate::server::id(&host, "host")?;
+    let host = services::hosts::get(&services, &call, id).await.map_err(crate::server::failure)?;
+    let HostReadings { items: readings } =
+        services::hosts::metrics(&services, &call, id).await.map_err(crate::server::failure)?;
+    let machines = super::machines::of_host(&services, &call, id).await?;
+    Ok((host, readings, machines))
+}
+
+/// Does `act` with the host; deleting and revoking have been confirmed on the page.
+#[server(prefix = "/fn", endpoint = "hosts-act")]
+pub async fn act(host: Uuid, act: HostAct) -> Result<HostAct, Failure> {
+    let (services, call) = crate::server::asked()?;
+    let host = host.into();
+    let done = match act {
+        HostAct::Approve => services::hosts::approve(&services, &call, host).await.map(|_| ()),
+        HostAct::PutInService => services::hosts::set_intent(&services, &call, host, HostIntent::InService).await.map(|_| ()),
+        HostAct::Drain => services::hosts::set_intent(&services, &call, host, HostIntent::Draining).await.map(|_| ()),
+        HostAct::PutInMaintenance => {
+            services::hosts::set_intent(&services, &call, host, HostIntent::Maintenance).await.map(|_| ())
+        }
+        HostAct::Revoke => services::hosts::revoke(&services, &call, host).await.map(|_| ()),
+        HostAct::Delete => services::hosts::delete(&services, &call, host).await,
+    };
+    done.map(|()| act).map_err(crate::server::failure)
+}
+
+/// What the button says.
+pub(super) fn act_word(act: HostAct) -> &'static str {
+    match act {
+        HostAct::Approve => "Approve",
+        HostAct::PutInService => "Put in service",
+        HostAct::Drain => "Drain",
+        HostAct::PutInMaintenance => "Put in maintenance",
+        HostAct::Revoke => "Revoke",
+        HostAct::Delete => "Delete",
+    }
+}
+
+/// What the state of the host means, and what comes next.
+fn meaning(intent: HostIntent) -> &'static str {
+    match intent {
+        HostIntent::Pending => "Joined and waits for an admin. Until then its agent cannot link and its machines cannot be booked.",
+        HostIntent::InService => "Its machines can be booked.",
+        HostIntent::Draining => "Takes no new sessions; those that run go on until they end.",
+        HostIntent::Maintenance => "Takes no sessions until it is put in service again.",
+        HostIntent::Revoked => "Its certificates are worth nothing any more. To bring it back, delete it and enrol it again.",
+    }
+}
+
+#[component]
+pub fn HostPage() -> impl IntoView {
+    let params = use_params_map();
+    let live = use_live(&[EventKind::Host, EventKind::HostMetrics, EventKind::Machine]);
+    let acting = ServerAction::<Act>::new();
+    let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
+    let host = Resource::new_blocking(move || (id.get(), live.get(), acting.version().get()), |(id, ..)| get(id));
+    let title = Signal::derive(move || match host.get() {
+        Some(Ok((host, ..))) => host.name,
+        Some(Err(_)) | None => "Host".to_owned(),
+    });
+    let navigate = use_navigate();
+    Effect::new(move || {
+        if let Some(Ok(HostAct::Delete)) = acting.value().get() {
+            navigate("/hosts", leptos_router::NavigateOptions::default());
+        }
+    });
+    view! {
+        <Page title up=("/hosts", "Hosts")>
+            {failure_of(move || acting.value().get())}
+            {follow(host, move |shown| view! { <Shown shown acting/> }.into_any())}
+        </Page>
+    }
+}
+
+#[component]
+fn Shown(shown: Signal<Shown>, acting: ServerAction<Act>) -> impl IntoView {
+    let host = Memo::new(move |_| shown.with(|(host, ..)| host.clone()));
+    let readings = Memo::new(move |_| shown.with(|(_, readings, _)| readings.clone()));
+    let machines = Memo::new(move |_| shown.with(|(.., machines)| machines.clone()));
+    let can = Memo::new(move |_| host.with(|host| (host.id, host.name.clone(), host.can.clone())));
+    view! {
+        <div class="with-aside">
+            <div class="column wide-gap">
+                <section class="card" aria-labelledby="state">
+                    <h2 id="state">"State"</h2>
+                    {move || {
+                        let host = host.get();
+                        view! {
+                            <div class="row">
+                                <Status badge=host.link since=at(&host.link_since)/>
+                                <Status badge=host.intent/>
+                            </div>
+                            <p class="soft">{meaning(host.intent)}</p>
+                        }
+                    }}
+                    {move || {
+                        let (id, name, can) = can.get();
+                        view! { <Acts id name can acting/> }
+                    }}
+                </section>
+                {move || view! { <Metrics readings=readings.get()/> }}
+                {move || view! { <Machines machines=machines.get()/> }}
+            </div>
+            <aside class="card" aria-labelledby="facts">
+                <h2 id="facts">"Facts"</h2>
+                {move || view! { <Facts host=host.get()/> }}
+            </aside>
+        </div>
+    }
+}
+
+#[component]
+fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: ServerAction<Act>) -> impl IntoView {
+    let button = move |act: HostAct| {
+        let word = act_word(act);
+        let dispatch = move |()| {
+            acting.dispatch(Act { host: id, act });
+        };
+        match act {
+            HostAct::Approve | HostAct::PutInService | HostAct::Drain | HostAct::PutInMaintenance => view! {
+                <ActionForm action=acting>
+                    <input type="hidden" name="host" value=id.to_string()/>
+                    <input type="hidden" name="act" value=act.word()/>
+                    <button type="submit" class=if act == HostAct::Approve { "button primary" } else { "button" }>{word}</button>
+                </ActionForm>
+            }.into_any(),
+            HostAct::Revoke => view! {
+                <ConfirmButton label=word title=format!("Revoke {name}?") word=name.clone() on_confirm=dispatch>
+                    <p>"Its link is cut and its certificates are worth nothing any more. Sessions on it fail, and its machines cannot be booked."</p>
+                </ConfirmButton>
+            }.into_any(),
+            HostAct::Delete => view! {
+                <ConfirmButton label=word title=format!("Delete {name}?") word=name.clone() on_confirm=dispatch>
+                    <p>"The host is revoked and leaves the list with its machines. Their past sessions stay in the history."</p>
+                </ConfirmButton>
+            }.into_any(),
+        }
+    };
+    view! {
+        <div class="row">
+            {can.into_iter().map(button).collect_view()}
+            <a class="button" href=format!("/instructions/new?hosts={}", query_part(&name))>"Run an instruction"</a>
+        </div>
+    }
+}
+
+#[component]
+fn Metrics(readings: Vec<HostReading>) -> impl IntoView {
+    let Some(last) = readings.last().copied() else {
+        return view! {
+            <section class="card" aria-labelledby="metrics">
+                <h2 id="metrics">"Load"</h2>
+                <p class="soft">"No readings: the host is not linked. They come every second while it is."</p>
+            </section>
+        }.into_any();
+    };
+    let line = |value: fn(&HostReading) -> f64| readings.iter().map(value).collect::<Vec<f64>>();
+    #[expect(clippy::cast_precision_loss, reason = "a picture")]
+    let rate = line(|reading| (reading.rx_bytes_per_s + reading.tx_bytes_per_s) as f64);
+    let waiting = |share: f32| format!("{:.0} %", share * 100.0);
+    view! {
+        <section class="card" aria-labelledby="metrics">
+            <h2 id="metrics">"Load"</h2>
+            <div class="columns">
+                <div class="column">
+                    <div class="row between"><strong>"CPU"</strong><span class="soft">{last.cores}" cores, load "{format!("{:.2}", last.load_1m)}</span></div>
+                    <Meter share=f64::from(last.cpu_used) label="CPU"/>
+                    <Sparkline values=line(|reading| f64::from(reading.cpu_used)) max=1.0 big=true label="CPU over the last ten minutes"/>
+                </div>
+                <div class="column">
+                    <div class="row between"><strong>"Memory"</strong><span class="soft">{bytes(last.memory_used_bytes)}" of "{bytes(last.memory_total_bytes)}</span></div>
+                    <Meter share=share(last.memory_used_bytes, last.memory_total_bytes) label="Memory"/>
+                    <Sparkline values=line(|reading| share(reading.memory_used_bytes, reading.memory_total_bytes)) max=1.0 big=true label="Memory over the last ten minutes"/>
+                </div>
+                <div class="column">
+                    <div class="row between"><strong>"Network"</strong><span class="soft">{bytes(last.rx_bytes_per_s)}"/s in, "{bytes(last.tx_bytes_per_s)}"/s out"</span></div>
+                    <Sparkline values=rate big=true label="Network over the last ten minutes"/>
+                </div>
+            </div>
+            <dl class="facts">
+                <dt>"Disk"</dt><dd>{bytes(last.disk_used_bytes)}" of "{bytes(last.disk_total_bytes)}" used"</dd>
+                <dt>"Waiting for"</dt>
+                <dd>"CPU "{waiting(last.psi_cpu)}", memory "{waiting(last.psi_memory)}", disk "{waiting(last.psi_io)}" of the time"</dd>
+            </dl>
+        </section>
+    }.into_any()
+}
+
+#[component]
+fn Machines(machines: Vec<Machine>) -> impl IntoView {
+    if machines.is_empty() {
+        return view! {
+            <section class="card" aria-labelledby="machines">
+                <h2 id="machines">"Machines"</h2>
+                <p class="soft">"It offers none. Its configuration file says which; they appear here when its agent links."</p>
+            </section>
+        }.into_any();
+    }
+    let rows = machines.into_iter().map(|machine| view! {
+        <tr>
+            <th scope="row"><a class="main-link" href=format!("/machines/{}", machine.id)>{machine.name}</a></th>
+            <td data-label="Kind"><span class="tag">{machine.kind.word()}</span></td>
+            <td data-label="State"><Status badge=machine.state since=at(&machine.since)/></td>
+            <td data-label="Who has it">{machine.holder.map(|holder| holder.person)}</td>
+        </tr>
+    }).collect_view();
+    let headings =
+        vec![Heading::text("Machine"), Heading::text("Kind"), Heading::text("State"), Heading::text("Who has it")];
+    view! {
+        <section class="column" aria-labelledby="machines">
+            <h2 id="machines">"Machines"</h2>
+            <DataTable caption="Machines of this host" headings>{rows}</DataTable>
+        </section>
+    }.into_any()
+}
+
+#[component]
+fn Facts(host: Host) -> impl IntoView {
+    view! {
+        <dl class="facts">
+            <dt>"Labels"</dt><dd><Tags labels=host.labels link="/hosts"/></dd>
+            <dt>"Agent"</dt><dd>{host.agent_version.unwrap_or_else(|| "never linked".to_owned())}</dd>
+            <dt>"Heard of"</dt><dd>{match host.last_heartbeat_at.as_deref().and_then(at) {
+                Some(at) => view! { <Ago at/> }.into_any(),
+                None => "never".into_any(),
+            }}</dd>
+            <dt>"Enrolled"</dt><dd>{at(&host.enrolled_at).map(|at| view! { <Time at/> })}</dd>
+            <dt>"Certificate"</dt><dd><code>{host.certificate_serial}</code></dd>
+            <dt>"Good until"</dt><dd>{at(&host.certificate_expires_at).map(|at| view! { <Time at/> })}<div class="soft small">"Renewed by itself at two thirds of its life."</div></dd>
+        </dl>
+    }
+}

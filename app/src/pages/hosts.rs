@@ -1,0 +1,147 @@
+//! Hosts: the computers that run an agent.
+
+use api::Page as Items;
+use api::hosts::{Host, HostReading, ListHosts};
+use domain::access::Action;
+use domain::events::EventKind;
+use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
+
+use crate::Failure;
+use crate::components::chart::Meter;
+use crate::components::empty::Empty;
+use crate::components::field::SearchField;
+use crate::components::icon::Icon;
+use crate::components::layout::Page;
+use crate::components::load::{failure_of, follow};
+use crate::components::status::Status;
+use crate::components::table::{DataTable, Heading, Pager};
+use crate::components::tags::{Tags, query_part};
+use crate::components::time::at;
+use crate::components::units::bytes;
+use crate::live::use_live;
+use crate::viewer::use_viewer;
+
+use super::host::{Act, act_word};
+use domain::hosts::{HostAct, HostIntent};
+
+#[server(prefix = "/fn", endpoint = "hosts-list")]
+async fn list(ask: ListHosts) -> Result<Items<Host>, Failure> {
+    let (services, call) = crate::server::asked()?;
+    services::hosts::list(&services, &call, ask).await.map_err(crate::server::failure)
+}
+
+#[component]
+pub fn Hosts() -> impl IntoView {
+    let query = use_query_map();
+    let live = use_live(&[EventKind::Host, EventKind::HostMetrics]);
+    let acting = ServerAction::<Act>::new();
+    let ask = Memo::new(move |_| query.with(|query| ListHosts {
+        name: query.get("q").filter(|q| !q.is_empty()),
+        labels: query.get("labels").filter(|labels| !labels.is_empty()),
+        cursor: query.get("cursor"),
+        ..ListHosts::default()
+    }));
+    let hosts = Resource::new_blocking(move || (ask.get(), live.get(), acting.version().get()), |(ask, ..)| list(ask));
+    let admin = use_viewer().is_some_and(|viewer| viewer.may(Action::HostsManage));
+    let filtered = Signal::derive(move || ask.with(|ask| ask.name.is_some() || ask.labels.is_some()));
+    view! {
+        <Page title="Hosts" lede="The computers that run an agent and offer machines."
+            actions=move || admin.then(|| view! {
+                <a class="button" href="/hosts/certificates"><Icon name="shield"/>"Zero certificates"</a>
+                <a class="button primary" href="/hosts/certificates"><Icon name="plus"/>"Add a host"</a>
+            })>
+            <form class="toolbar" method="get" action="/hosts">
+                <SearchField name="q" label="Search hosts" placeholder="Name" value=ask.get_untracked().name.unwrap_or_default()/>
+                <input class="input compact mono" name="labels" aria-label="Labels" placeholder="os=debian12" value=ask.get_untracked().labels.unwrap_or_default()/>
+                <button class="button" type="submit"><Icon name="filter"/>"Filter"</button>
+                {move || filtered.get().then(|| view! { <a class="button quiet" href="/hosts">"Clear"</a> })}
+            </form>
+            {failure_of(move || acting.value().get())}
+            {follow(hosts, move |hosts| view! { <Table hosts admin filtered acting/> }.into_any())}
+        </Page>
+    }
+}
+
+#[component]
+fn Table(hosts: Signal<Items<Host>>, admin: bool, filtered: Signal<bool>, acting: ServerAction<Act>) -> impl IntoView {
+    let headings = || vec![
+        Heading::text("Host"),
+        Heading::text("Link"),
+        Heading::text("Service"),
+        Heading::text("CPU"),
+        Heading::text("Memory"),
+        Heading::text("Disk"),
+        Heading::text("Agent"),
+        Heading::actions(),
+    ];
+    move || {
+        let Items { items, next_cursor } = hosts.get();
+        if items.is_empty() {
+            return if filtered.get() {
+                view! {
+                    <Empty icon="search" title="No host fits">
+                        <p>"No host has this name and these labels."</p>
+                        <a class="button" href="/hosts">"Show all hosts"</a>
+                    </Empty>
+                }.into_any()
+            } else {
+                view! {
+                    <Empty icon="hosts" title="No hosts yet">
+                        <p>"A host joins with a zero certificate: make one, carry the file over, and run “berth-agent enroll FILE”."</p>
+                        {admin.then(|| view! { <a class="button primary" href="/hosts/certificates">"Make a zero certificate"</a> })}
+                    </Empty>
+                }.into_any()
+            };
+        }
+        let shown = items.len();
+        let next = next_cursor.map(|cursor| format!("/hosts?cursor={}", query_part(&cursor)));
+        let rows = items.into_iter().map(|host| view! { <Row host admin acting/> }).collect_view();
+        view! {
+            <DataTable caption="Hosts" headings=headings()>{rows}</DataTable>
+            <Pager next shown/>
+        }.into_any()
+    }
+}
+
+#[component]
+fn Row(host: Host, admin: bool, acting: ServerAction<Act>) -> impl IntoView {
+    let id = host.id.to_string();
+    let pending = host.intent == HostIntent::Pending && host.can.contains(&HostAct::Approve) && admin;
+    let reading = host.metrics;
+    let cell = move |show: fn(HostReading) -> AnyView| match reading {
+        Some(reading) => show(reading),
+        None => view! { <span class="soft">"–"</span> }.into_any(),
+    };
+    view! {
+        <tr>
+            <th scope="row">
+                <a class="main-link" href=format!("/hosts/{id}")>{host.name.clone()}</a>
+                <Tags labels=host.labels link="/hosts"/>
+            </th>
+            <td data-label="Link"><Status badge=host.link since=at(&host.link_since)/></td>
+            <td data-label="Service"><Status badge=host.intent/></td>
+            <td data-label="CPU">{cell(|reading| view! { <Meter share=f64::from(reading.cpu_used) label="CPU"/> }.into_any())}</td>
+            <td data-label="Memory">{cell(|reading| view! {
+                <Meter share=share(reading.memory_used_bytes, reading.memory_total_bytes) label="Memory"/>
+            }.into_any())}</td>
+            <td data-label="Disk">{cell(|reading| view! { <span class="num">{bytes(reading.disk_total_bytes.saturating_sub(reading.disk_used_bytes))}" free"</span> }.into_any())}</td>
+            <td data-label="Agent" class="soft">{host.agent_version.unwrap_or_else(|| "–".to_owned())}</td>
+            <td class="actions">
+                {pending.then(|| view! {
+                    <ActionForm action=acting>
+                        <input type="hidden" name="host" value=id/>
+                        <input type="hidden" name="act" value=HostAct::Approve.word()/>
+                        <button type="submit" class="button small primary" aria-label=format!("Approve {}", host.name)>{act_word(HostAct::Approve)}</button>
+                    </ActionForm>
+                })}
+            </td>
+        </tr>
+    }
+}
+
+/// `used` of `total`, 0 to 1.
+#[expect(clippy::cast_precision_loss, reason = "shown in whole percent")]
+pub(super) fn share(used: u64, total: u64) -> f64 {
+    if total == 0 { 0.0 } else { used as f64 / total as f64 }
+}

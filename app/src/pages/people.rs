@@ -1,0 +1,202 @@
+//! The people of the tenant: invite, give roles, lock.
+
+use api::Page as Items;
+use api::people::{InvitedPerson, OneTimeLink, Person};
+use domain::events::EventKind;
+use domain::people::Role;
+use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
+use uuid::Uuid;
+
+use crate::Failure;
+use crate::components::copy::Secret;
+use crate::components::field::{SelectField, TextField};
+use crate::components::icon::Icon;
+use crate::components::layout::Page;
+use crate::components::load::{failure_of, follow};
+use crate::components::tags::query_part;
+use crate::components::status::{Badge, Status};
+use crate::components::table::{DataTable, Heading, Pager};
+use crate::components::time::Time;
+use crate::live::use_live;
+use crate::viewer::use_viewer;
+
+#[server(prefix = "/fn", endpoint = "people-list")]
+async fn list(cursor: Option<String>) -> Result<Items<Person>, Failure> {
+    let (services, call) = crate::server::asked()?;
+    let ask = services::page::PageAsk { limit: None, cursor };
+    let page = services::people::list(&services, &call, &ask).await.map_err(crate::server::failure)?;
+    Ok(crate::server::page(page, Person::from))
+}
+
+#[server(prefix = "/fn", endpoint = "people-invite")]
+async fn invite(email: String, name: String, role: Role) -> Result<InvitedPerson, Failure> {
+    let (services, call) = crate::server::asked()?;
+    let ask = api::people::InvitePerson { email, name: Some(name).filter(|name| !name.trim().is_empty()), role };
+    let invited = services::people::invite(&services, &call, &ask.email, ask.name.as_deref(), ask.role).await;
+    let (person, link) = invited.map_err(crate::server::failure)?;
+    Ok(InvitedPerson { person: person.into(), link: shown(link) })
+}
+
+#[server(prefix = "/fn", endpoint = "people-change")]
+async fn change(person: Uuid, role: Option<Role>, locked: Option<bool>) -> Result<Person, Failure> {
+    let (services, call) = crate::server::asked()?;
+    let ask = services::people::ChangeAsk { name: None, role, locked };
+    let changed = services::people::change(&services, &call, person.into(), &ask).await;
+    changed.map(Person::from).map_err(crate::server::failure)
+}
+
+#[server(prefix = "/fn", endpoint = "people-link")]
+async fn link(person: Uuid) -> Result<OneTimeLink, Failure> {
+    let (services, call) = crate::server::asked()?;
+    services::people::link(&services, &call, person.into()).await.map(shown).map_err(crate::server::failure)
+}
+
+#[cfg(feature = "ssr")]
+fn shown(link: services::people::OneTimeLink) -> OneTimeLink {
+    OneTimeLink { url: link.url, expires_at: link.expires_at }
+}
+
+pub(super) fn roles() -> Vec<(String, String)> {
+    Role::ALL.iter().map(|role| (role.word().to_owned(), role.word().to_owned())).collect()
+}
+
+#[component]
+pub fn People() -> impl IntoView {
+    let query = use_query_map();
+    let live = use_live(&[EventKind::Person]);
+    let inviting = ServerAction::<Invite>::new();
+    let changing = ServerAction::<Change>::new();
+    let linking = ServerAction::<Link>::new();
+    let people = Resource::new_blocking(
+        move || (query.with(|query| query.get("cursor")), live.get(), inviting.version().get(), changing.version().get()),
+        |(cursor, ..)| list(cursor),
+    );
+    let me = use_viewer().map(|viewer| viewer.email).unwrap_or_default();
+    let error_of = move |field: &'static str| {
+        Signal::derive(move || inviting.value().get().and_then(Result::err).and_then(|failure| failure.of_field(field)))
+    };
+    let general = move || {
+        let failure = inviting.value().get().and_then(Result::err)?;
+        failure.0.field.is_none().then_some(Err::<(), _>(failure))
+    };
+    view! {
+        <Page title="People" lede="Who may use this portal, and what they may do in it.">
+            <section class="card" aria-labelledby="invite">
+                <h2 id="invite">"Invite somebody"</h2>
+                <ActionForm action=inviting attr:class="form">
+                    <div class="form-row">
+                        <TextField name="email" label="E-mail" kind="email" autocomplete="off" max_length=254 error=error_of("email")/>
+                        <TextField name="name" label="Name" optional=true autocomplete="off" max_length=120 error=error_of("name")/>
+                        <SelectField name="role" label="Role" options=roles() selected="engineer"
+                            hint="Engineers book for themselves, managers for all; admins run the hosts too."/>
+                    </div>
+                    <div class="form-actions">
+                        <button type="submit" class="button primary" disabled=move || inviting.pending().get()>"Invite"</button>
+                    </div>
+                </ActionForm>
+                {failure_of(general)}
+                {move || inviting.value().get().and_then(Result::ok).map(|invited| view! {
+                    <HandOver name=invited.person.name link=invited.link/>
+                })}
+            </section>
+            {failure_of(move || changing.value().get())}
+            {failure_of(move || linking.value().get())}
+            {move || linking.value().get().and_then(Result::ok).map(|link| view! { <HandOver name="them" link/> })}
+            {follow(people, move |people| {
+                let me = me.clone();
+                view! { <Table people changing linking me/> }.into_any()
+            })}
+        </Page>
+    }
+}
+
+/// A link to hand over, shown this once.
+#[component]
+fn HandOver(#[prop(into)] name: String, link: OneTimeLink) -> impl IntoView {
+    view! {
+        <div class="column" role="status">
+            <p>"Hand this link to "{name}". It works once, until "<Time at=link.expires_at/>", and is not shown again."</p>
+            <Secret text=link.url what="the link"/>
+        </div>
+    }
+}
+
+#[component]
+fn Table(
+    people: Signal<Items<Person>>,
+    changing: ServerAction<Change>,
+    linking: ServerAction<Link>,
+    me: String,
+) -> impl IntoView {
+    let headings = vec![
+        Heading::text("Name"),
+        Heading::text("State"),
+        Heading::text("Role"),
+        Heading::text("Since"),
+        Heading::actions(),
+    ];
+    let rows = move || {
+        let me = me.clone();
+        people.get().items.into_iter().map(move |person| {
+            let own = person.email == me;
+            view! { <Row person own changing linking/> }
+        }).collect_view()
+    };
+    let next = move || people.get().next_cursor.map(|cursor| format!("/people?cursor={}", query_part(&cursor)));
+    view! {
+        <DataTable caption="People" headings>{rows}</DataTable>
+        {move || view! { <Pager next=next() shown=people.get().items.len()/> }}
+    }
+}
+
+#[component]
+fn Row(person: Person, own: bool, changing: ServerAction<Change>, linking: ServerAction<Link>) -> impl IntoView {
+    let id = person.id.to_string();
+    let badge = match (person.locked, person.has_password) {
+        (true, _) => Badge::locked(),
+        (false, true) => Badge::active(),
+        (false, false) => Badge::invited(),
+    };
+    let role = if own {
+        view! { <span>{person.role.word()}" (you)"</span> }.into_any()
+    } else {
+        let options = Role::ALL.iter().map(|role| {
+            view! { <option value=role.word() selected=*role == person.role>{role.word()}</option> }
+        });
+        view! {
+            <ActionForm action=changing attr:class="row">
+                <input type="hidden" name="person" value=id.clone()/>
+                <select class="select compact" name="role" aria-label=format!("Role of {}", person.name)>{options.collect_view()}</select>
+                <button type="submit" class="button small quiet" aria-label=format!("Set the role of {}", person.name)>"Set"</button>
+            </ActionForm>
+        }.into_any()
+    };
+    let (word, icon) = if person.locked { ("Unlock", "undo") } else { ("Lock", "blocked") };
+    view! {
+        <tr>
+            <th scope="row">
+                <div>{person.name.clone()}</div>
+                <div class="soft small">{person.email}</div>
+            </th>
+            <td data-label="State"><Status badge/></td>
+            <td data-label="Role">{role}</td>
+            <td data-label="Since"><Time at=person.created_at/></td>
+            <td class="actions">
+                {(!own).then(|| view! {
+                    <div class="row end">
+                        <ActionForm action=linking>
+                            <input type="hidden" name="person" value=id.clone()/>
+                            <button type="submit" class="button small" disabled=person.locked aria-label=format!("New sign-in link for {}", person.name)>"Sign-in link"</button>
+                        </ActionForm>
+                        <ActionForm action=changing>
+                            <input type="hidden" name="person" value=id/>
+                            <input type="hidden" name="locked" value=(!person.locked).to_string()/>
+                            <button type="submit" class="button small" aria-label=format!("{word} {}", person.name)><Icon name=icon/>{word}</button>
+                        </ActionForm>
+                    </div>
+                })}
+            </td>
+        </tr>
+    }
+}

@@ -1,0 +1,63 @@
+//! What server functions stand on: the services and the caller of their request, and refusals as problems.
+
+use api::Problem;
+use http::request::Parts;
+use leptos::prelude::*;
+use leptos_axum::ResponseOptions;
+use services::{Call, Error, Services};
+
+use crate::Failure;
+
+/// Server functions answer below this; everything else is a page.
+pub const FUNCTIONS: &str = "/fn/";
+
+/// How the server tells an error: logs its inside cause, and makes the problem for outside. Provided with each request,
+/// so that pages and REST say the same.
+#[derive(Clone, Copy)]
+pub struct Tell(pub fn(Error, Option<String>) -> Problem);
+
+/// Who asks, of what.
+pub(crate) fn asked() -> Result<(Services, Call), Failure> {
+    let services = expect_context::<Services>();
+    match use_context::<Option<Call>>().flatten() {
+        Some(call) => Ok((services, call)),
+        None => {
+            if let Some(parts) = use_context::<Parts>()
+                && !parts.uri.path().starts_with(FUNCTIONS)
+            {
+                let here = parts.uri.path_and_query().map_or("/", |here| here.as_str());
+                leptos_axum::redirect(&format!("/sign-in?next={}", crate::components::tags::query_part(here)));
+            }
+            Err(failure(Error::NotSignedIn))
+        }
+    }
+}
+
+/// The refusal as a person sees it; the answer gets its status.
+pub(crate) fn failure(error: Error) -> Failure {
+    let request_id = use_context::<Parts>().and_then(|parts| {
+        parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
+    });
+    let signed_in = !matches!(error, Error::NotSignedIn);
+    let problem = expect_context::<Tell>().0(error, request_id);
+    if let (true, Some(response), Ok(status)) =
+        (signed_in, use_context::<ResponseOptions>(), http::StatusCode::from_u16(problem.status))
+    {
+        response.set_status(status);
+    }
+    Failure(problem)
+}
+
+/// An id out of an address or a form.
+pub(crate) fn id<T>(text: &str, kind: &'static str) -> Result<T, Failure>
+where
+    T: std::str::FromStr,
+{
+    text.parse().map_err(|_| failure(Error::not_found(kind, text)))
+}
+
+/// A page of a list, as pages get it.
+pub(crate) fn page<T, U>(page: services::page::Page<T>, convert: impl FnMut(T) -> U) -> api::Page<U> {
+    let page = page.map(convert);
+    api::Page { items: page.items, next_cursor: page.next_cursor }
+}
