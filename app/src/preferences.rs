@@ -146,6 +146,22 @@ pub async fn choose_theme(theme: Theme) -> Result<(), crate::Failure> {
     Ok(())
 }
 
+/// Chooses the time zone of every page from the next document on.
+#[server(prefix = "/fn", endpoint = "choose-zone")]
+pub async fn choose_zone(zone: String) -> Result<(), crate::Failure> {
+    let services = expect_context::<services::Services>();
+    let zone = zone.trim();
+    if Zone::named(zone, services.clock().now()).is_none() {
+        let unknown = services::Error::invalid("zone", "nobody knows a zone of this name; write one such as Europe/Berlin");
+        return Err(crate::server::failure(unknown));
+    }
+    let response = expect_context::<leptos_axum::ResponseOptions>();
+    if let Ok(value) = http::HeaderValue::from_str(&cookie(ZONE_COOKIE, zone)) {
+        response.append_header(http::header::SET_COOKIE, value);
+    }
+    Ok(())
+}
+
 fn cookie(name: &str, value: &str) -> String {
     format!("{name}={value}; Path=/; Max-Age={COOKIE_AGE_S}; SameSite=Lax")
 }

@@ -22,6 +22,7 @@ use crate::{caller::Authenticated, security::lead_to_sign_in, state::AppState};
 fn context(services: Services) -> impl Fn() + Clone + Send + Sync + 'static {
     move || {
         provide_context(services.clone());
+        provide_context(app::server::Tell(crate::failure::told));
         let call = use_context::<Parts>()
             .and_then(|parts| parts.extensions.get::<Authenticated>().cloned())
             .and_then(|authenticated| authenticated.0);

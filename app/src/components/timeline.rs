@@ -37,10 +37,24 @@ pub enum BlockKind {
     Maintenance,
 }
 
+/// A stretch of a machine's time that was chosen, by drag, two clicks, or two times Enter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picked {
+    pub name: String,
+    pub start: Timestamp,
+    pub end: Timestamp,
+}
+
 /// `<Timeline from to rows/>`, of the visible window `[from, to)` only; bookings that reach beyond it are cut. It is one tab
-/// stop: arrows move within, Enter opens. Offer the list beside it, for small screens and screen readers.
+/// stop: arrows move within, Enter opens. With `on_pick`, one can choose a stretch of free time. Offer the list beside it,
+/// for small screens and screen readers.
 #[component]
-pub fn Timeline(from: Timestamp, to: Timestamp, rows: Vec<Row>) -> impl IntoView {
+pub fn Timeline(
+    from: Timestamp,
+    to: Timestamp,
+    rows: Vec<Row>,
+    #[prop(optional)] on_pick: Option<Callback<Picked>>,
+) -> impl IntoView {
     let zone = use_preferences().zone;
     let scale = Scale { from, to };
     let ticks = ticks(&zone, from, to);
@@ -65,9 +79,19 @@ pub fn Timeline(from: Timestamp, to: Timestamp, rows: Vec<Row>) -> impl IntoView
         .map(|x| view! { <line x1=x.clone() x2=x y1="0" y2="1"></line> })
         .collect_view();
     let mut first = true;
+    let pick = on_pick.map(|chosen| Pick::new(scale, chosen));
     let body = rows
         .into_iter()
-        .map(|row| {
+        .enumerate()
+        .map(|(index, row)| {
+            let slot = pick.map(|pick| pick.slot(index, &row, &zone, std::mem::take(&mut first)));
+            let name = row.name.clone();
+            let pointed = move |event: leptos::ev::PointerEvent, what: Pointed| {
+                if let Some(pick) = pick {
+                    pick.point(index, &name, &event, what);
+                }
+            };
+            let (down, moved, up) = (pointed.clone(), pointed.clone(), pointed);
             let blocks = row
                 .blocks
                 .into_iter()
@@ -80,7 +104,16 @@ pub fn Timeline(from: Timestamp, to: Timestamp, rows: Vec<Row>) -> impl IntoView
             view! {
                 <div class="timeline-row" role="row">
                     <span class="timeline-name" role="rowheader"><a href=row.href tabindex="-1">{row.name}</a></span>
-                    <span class="timeline-track" role="gridcell">{blocks}</span>
+                    <span
+                        class=if pick.is_some() { "timeline-track pickable" } else { "timeline-track" }
+                        role="gridcell"
+                        on:pointerdown=move |event| down(event, Pointed::Down)
+                        on:pointermove=move |event| moved(event, Pointed::Moved)
+                        on:pointerup=move |event| up(event, Pointed::Up)
+                    >
+                        {blocks}
+                        {slot}
+                    </span>
                 </div>
             }
         })
@@ -120,6 +153,161 @@ fn block_view(block: Block, zone: &Zone, scale: Scale, tab: &'static str) -> Any
         None => {
             view! { <span class=class style=style tabindex=tab role="note" title=title.clone() aria-label=title data-block="">{label}</span> }.into_any()
         }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pointed {
+    Down,
+    Moved,
+    Up,
+}
+
+/// Choosing a stretch: where it began, and where it reaches now.
+#[derive(Clone, Copy)]
+struct Pick {
+    scale: Scale,
+    step: SignedDuration,
+    chosen: Callback<Picked>,
+    /// Row, first step, last step; both are part of the stretch.
+    range: RwSignal<Option<(usize, i64, i64)>>,
+    dragging: RwSignal<bool>,
+    /// The step on which the keyboard is.
+    cursor: RwSignal<i64>,
+}
+
+impl Pick {
+    fn new(scale: Scale, chosen: Callback<Picked>) -> Self {
+        let day = scale.to.duration_since(scale.from) <= SignedDuration::from_hours(26);
+        let step = SignedDuration::from_mins(if day { 30 } else { 120 });
+        Pick {
+            scale,
+            step,
+            chosen,
+            range: RwSignal::new(None),
+            dragging: RwSignal::new(false),
+            cursor: RwSignal::new(0),
+        }
+    }
+
+    fn steps(self) -> i64 {
+        (self.scale.to.duration_since(self.scale.from).as_secs() / self.step.as_secs()).max(1)
+    }
+
+    fn time(self, step: i64) -> Timestamp {
+        let after = SignedDuration::from_secs(self.step.as_secs().saturating_mul(step));
+        self.scale.from.saturating_add(after).unwrap_or(self.scale.to)
+    }
+
+    /// Begins at `step`, or ends there if it has begun in this row.
+    fn press(self, row: usize, name: &str, step: i64) {
+        match self.range.get_untracked() {
+            Some((begun, first, _)) if begun == row => self.choose(name, first, step),
+            Some(_) | None => self.range.set(Some((row, step, step))),
+        }
+    }
+
+    fn choose(self, name: &str, one: i64, other: i64) {
+        self.range.set(None);
+        let (start, end) = (self.time(one.min(other)), self.time(one.max(other) + 1));
+        self.chosen.run(Picked { name: name.to_owned(), start, end });
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "some dozens of steps")]
+    fn point(self, row: usize, name: &str, event: &leptos::ev::PointerEvent, what: Pointed) {
+        let target = event.target().and_then(|target| target.dyn_into::<HtmlElement>().ok());
+        let track = target.as_ref().and_then(|target| target.closest(".timeline-track").ok().flatten());
+        let Some(track) = track else { return };
+        let rect = track.get_bounding_client_rect();
+        let share = ((f64::from(event.client_x()) - rect.left()) / rect.width().max(1.0)).clamp(0.0, 0.999_999);
+        let step = (share * self.steps() as f64) as i64;
+        let on_block = target.is_some_and(|target| target.closest("[data-block]").is_ok_and(|block| block.is_some()));
+        match (what, self.range.get_untracked()) {
+            (Pointed::Down, _) if on_block || event.button() != 0 => {}
+            (Pointed::Down, Some((begun, first, _))) if begun == row => self.choose(name, first, step),
+            (Pointed::Down, _) => {
+                self.dragging.set(true);
+                self.range.set(Some((row, step, step)));
+            }
+            (Pointed::Moved, Some((begun, first, _))) if begun == row && event.pointer_type() != "touch" => {
+                self.range.set(Some((row, first, step)));
+            }
+            (Pointed::Up, Some((begun, first, last))) if self.dragging.get_untracked() => {
+                self.dragging.set(false);
+                if begun == row && first != last {
+                    self.choose(name, first, last);
+                }
+            }
+            (Pointed::Moved | Pointed::Up, _) => {}
+        }
+    }
+
+    /// What the keyboard holds in a row, and the stretch as far as it is chosen.
+    #[expect(clippy::cast_precision_loss, reason = "some dozens of steps")]
+    fn slot(self, index: usize, row: &Row, zone: &Zone, first: bool) -> AnyView {
+        let (name, blocks, zone) = (row.name.clone(), row.blocks.clone(), zone.clone());
+        let at_step = move |blocks: &[Block], step: i64| {
+            let at = self.time(step);
+            blocks.iter().find(|block| block.start <= at && at < block.end).cloned()
+        };
+        let label = {
+            let (name, blocks) = (name.clone(), blocks.clone());
+            move || {
+                let step = self.cursor.get();
+                let state = match at_step(&blocks, step) {
+                    Some(block) => format!("{}; Enter opens", block.label),
+                    None if self.range.get().is_some_and(|(begun, ..)| begun == index) => "free; Enter ends here".to_owned(),
+                    None => "free; Enter begins here".to_owned(),
+                };
+                format!("{name}, {}, {state}", absolute(&zone, self.time(step), false))
+            }
+        };
+        let share = move |step: i64| step as f64 / self.steps() as f64 * 100.0;
+        let stretch = move || {
+            let (_, one, other) = self.range.get().filter(|(begun, ..)| *begun == index)?;
+            let (left, right) = (share(one.min(other)), share(one.max(other) + 1));
+            Some(view! { <span class="stretch" style=format!("left:{left:.3}%;width:{:.3}%", right - left)></span> })
+        };
+        let keydown = move |event: leptos::ev::KeyboardEvent| {
+            let last = self.steps() - 1;
+            match event.key().as_str() {
+                "ArrowLeft" => self.cursor.update(|cursor| *cursor = (*cursor - 1).max(0)),
+                "ArrowRight" => self.cursor.update(|cursor| *cursor = (*cursor + 1).min(last)),
+                "Home" => self.cursor.set(0),
+                "End" => self.cursor.set(last),
+                "Escape" => self.range.set(None),
+                _ => return,
+            }
+            if let Some((begun, from, _)) = self.range.get_untracked()
+                && begun == index
+            {
+                self.range.set(Some((index, from, self.cursor.get_untracked())));
+            }
+            event.prevent_default();
+            event.stop_propagation();
+        };
+        let navigate = leptos_router::hooks::use_navigate();
+        let press = move |_| {
+            let step = self.cursor.get_untracked();
+            match at_step(&blocks, step).map(|block| block.href) {
+                Some(Some(href)) => navigate(&href, leptos_router::NavigateOptions::default()),
+                Some(None) => {}
+                None => self.press(index, &name, step),
+            }
+        };
+        view! {
+            {stretch}
+            <button
+                type="button"
+                class="slot"
+                data-block=""
+                tabindex=if first { "0" } else { "-1" }
+                aria-label=label
+                style=move || format!("left:{:.3}%;width:{:.3}%", share(self.cursor.get()), share(1))
+                on:keydown=keydown
+                on:click=press
+            ></button>
+        }.into_any()
     }
 }
 

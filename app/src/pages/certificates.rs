@@ -2,7 +2,7 @@
 
 use api::Page as Items;
 use api::hosts::{Host, ListHosts};
-use api::zero_certificates::{CreateZeroCertificate, CreatedZeroCertificate, ListZeroCertificates, ZeroCertificate};
+use api::zero_certificates::{CreatedZeroCertificate, ZeroCertificate};
 use domain::certificates::{JoinPolicy, ZeroCertificateState};
 use domain::events::EventKind;
 use domain::hosts::{HostAct, HostIntent};
@@ -29,10 +29,12 @@ type Shown = (Items<ZeroCertificate>, Vec<Host>);
 #[server(prefix = "/fn", endpoint = "zero-certificates-list")]
 async fn list(cursor: Option<String>) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
-    let ask = ListZeroCertificates { limit: None, cursor };
-    let zeros = services::zero_certificates::list(&services, &call, ask).await.map_err(crate::server::failure)?;
+    let ask = services::page::PageAsk { limit: None, cursor };
+    let zeros = services::zero_certificates::list(&services, &call, &ask).await.map_err(crate::server::failure)?;
+    let now = services.clock().now();
+    let zeros = crate::server::page(zeros, |zero| ZeroCertificate::at(zero, now));
     let waiting = ListHosts { intent: Some(HostIntent::Pending), ..ListHosts::default() };
-    let waiting = services::hosts::list(&services, &call, waiting).await.map_err(crate::server::failure)?;
+    let waiting = super::hosts::listed(&services, &call, waiting).await?;
     Ok((zeros, waiting.items))
 }
 
@@ -44,8 +46,12 @@ async fn create(
     join: JoinPolicy,
 ) -> Result<CreatedZeroCertificate, Failure> {
     let (services, call) = crate::server::asked()?;
-    let ask = CreateZeroCertificate { name, max_uses, lifetime_hours, join };
-    services::zero_certificates::create(&services, &call, ask).await.map_err(crate::server::failure)
+    let lifetime = jiff::SignedDuration::from_hours(i64::from(lifetime_hours));
+    let ask = services::zero_certificates::Ask { name, max_uses, lifetime, join };
+    let created = services::zero_certificates::create(&services, &call, ask).await.map_err(crate::server::failure)?;
+    let file_name = format!("berth-zero-{}.toml", created.zero_certificate.id);
+    let zero_certificate = ZeroCertificate::at(created.zero_certificate, services.clock().now());
+    Ok(CreatedZeroCertificate { zero_certificate, file_name, file: created.file })
 }
 
 #[server(prefix = "/fn", endpoint = "zero-certificates-revoke")]

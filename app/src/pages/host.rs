@@ -1,6 +1,6 @@
 //! One host: how it is, its machines, and what an admin can do with it.
 
-use api::hosts::{Host, HostReading, HostReadings};
+use api::hosts::{Host, HostReading};
 use api::machines::Machine;
 use domain::events::EventKind;
 use domain::hosts::{HostAct, HostIntent};
@@ -29,10 +29,9 @@ async fn get(host: String) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
     let id = crate::server::id(&host, "host")?;
     let host = services::hosts::get(&services, &call, id).await.map_err(crate::server::failure)?;
-    let HostReadings { items: readings } =
-        services::hosts::metrics(&services, &call, id).await.map_err(crate::server::failure)?;
+    let readings = services::hosts::readings(&services, &call, id).await.map_err(crate::server::failure)?;
     let machines = super::machines::of_host(&services, &call, id).await?;
-    Ok((host, readings, machines))
+    Ok((super::hosts::with_reading(&services, host), readings.into_iter().map(HostReading::from).collect(), machines))
 }
 
 /// Does `act` with the host; deleting and revoking have been confirmed on the page.
@@ -42,10 +41,10 @@ pub async fn act(host: Uuid, act: HostAct) -> Result<HostAct, Failure> {
     let host = host.into();
     let done = match act {
         HostAct::Approve => services::hosts::approve(&services, &call, host).await.map(|_| ()),
-        HostAct::PutInService => services::hosts::set_intent(&services, &call, host, HostIntent::InService).await.map(|_| ()),
-        HostAct::Drain => services::hosts::set_intent(&services, &call, host, HostIntent::Draining).await.map(|_| ()),
+        HostAct::PutInService => services::hosts::change_intent(&services, &call, host, HostIntent::InService).await.map(|_| ()),
+        HostAct::Drain => services::hosts::change_intent(&services, &call, host, HostIntent::Draining).await.map(|_| ()),
         HostAct::PutInMaintenance => {
-            services::hosts::set_intent(&services, &call, host, HostIntent::Maintenance).await.map(|_| ())
+            services::hosts::change_intent(&services, &call, host, HostIntent::Maintenance).await.map(|_| ())
         }
         HostAct::Revoke => services::hosts::revoke(&services, &call, host).await.map(|_| ()),
         HostAct::Delete => services::hosts::delete(&services, &call, host).await,
@@ -168,7 +167,7 @@ fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: ServerAction<Act>) ->
     view! {
         <div class="row">
             {can.into_iter().map(button).collect_view()}
-            <a class="button" href=format!("/instructions/new?hosts={}", query_part(&name))>"Run an instruction"</a>
+            <a class="button" href=format!("/instructions?hosts={}", query_part(&name))>"Run an instruction"</a>
         </div>
     }
 }

@@ -28,7 +28,29 @@ use domain::hosts::{HostAct, HostIntent};
 #[server(prefix = "/fn", endpoint = "hosts-list")]
 async fn list(ask: ListHosts) -> Result<Items<Host>, Failure> {
     let (services, call) = crate::server::asked()?;
-    services::hosts::list(&services, &call, ask).await.map_err(crate::server::failure)
+    listed(&services, &call, ask).await
+}
+
+#[cfg(feature = "ssr")]
+pub(super) async fn listed(
+    services: &services::Services,
+    call: &services::Call,
+    ask: ListHosts,
+) -> Result<Items<Host>, Failure> {
+    let labels = ask.labels.unwrap_or_default().parse();
+    let labels = labels.map_err(|bad: domain::labels::BadLabels| {
+        crate::server::failure(services::Error::invalid("labels", bad.to_string()))
+    })?;
+    let wanted = services::hosts::Wanted { name: ask.name, labels, intent: ask.intent, link: ask.link };
+    let page = services::page::PageAsk { limit: ask.limit, cursor: ask.cursor };
+    let page = services::hosts::list(services, call, &wanted, &page).await.map_err(crate::server::failure)?;
+    Ok(crate::server::page(page, |host| with_reading(services, host)))
+}
+
+#[cfg(feature = "ssr")]
+pub(super) fn with_reading(services: &services::Services, host: domain::hosts::Host) -> Host {
+    let newest = services.links().newest_reading(host.id);
+    Host::new(host, newest)
 }
 
 #[component]

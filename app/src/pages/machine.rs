@@ -3,11 +3,13 @@
 use api::machines::{Booking, Machine, MachineChange, MachineDetail};
 use domain::events::EventKind;
 use domain::machines::{MachineAction, MachineState};
+use jiff::Timestamp;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 
 use super::book::BookNow;
-use super::timeline::{Lane, Strip};
+use crate::components::timeline::Timeline;
+use super::reserve::rows;
 use crate::Failure;
 use crate::components::field::TextField;
 use crate::components::layout::Page;
@@ -18,6 +20,7 @@ use crate::components::tags::{Tags, query_part};
 use crate::components::time::{Time, at};
 use crate::components::units::{bytes, cores};
 use crate::live::use_live;
+use crate::viewer::use_viewer;
 
 /// The machine, and the window of time that its bookings are of.
 type Shown = (MachineDetail, (i64, i64));
@@ -86,6 +89,7 @@ fn Shown(shown: Signal<Shown>, changing: ServerAction<Change>) -> impl IntoView 
     let can = Memo::new(move |_| machine.with(|machine| {
         (machine.id.to_string(), machine.name.clone(), machine.actions.clone(), machine.state)
     }));
+    let me = use_viewer().map(|viewer| viewer.name).unwrap_or_default();
     let strip = move || shown.with(|(detail, window)| (detail.machine.clone(), detail.bookings.clone(), *window));
     view! {
         <div class="with-aside">
@@ -111,8 +115,11 @@ fn Shown(shown: Signal<Shown>, changing: ServerAction<Change>) -> impl IntoView 
                     <h2 id="bookings">"Next seven days"</h2>
                     {move || {
                         let (machine, bookings, (from_ms, to_ms)) = strip();
-                        let lane = Lane::new(machine.id, machine.name, machine.state, bookings.clone());
-                        view! { <Strip lane from_ms to_ms/> <Bookings bookings caption="Bookings" empty="Nothing is booked."/> }
+                        let edges = Timestamp::from_millisecond(from_ms).ok().zip(Timestamp::from_millisecond(to_ms).ok());
+                        view! {
+                            {edges.map(|(from, to)| view! { <Timeline from to rows=rows(vec![machine], &bookings, &me)/> })}
+                            <Bookings bookings caption="Bookings" empty="Nothing is booked."/>
+                        }
                     }}
                 </section>
                 <section class="column" aria-labelledby="history">

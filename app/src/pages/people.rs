@@ -19,14 +19,13 @@ use crate::components::status::{Badge, Status};
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::time::Time;
 use crate::live::use_live;
-use crate::viewer::use_viewer;
 
 #[server(prefix = "/fn", endpoint = "people-list")]
-async fn list(cursor: Option<String>) -> Result<Items<Person>, Failure> {
+async fn list(cursor: Option<String>) -> Result<(Items<Person>, Uuid), Failure> {
     let (services, call) = crate::server::asked()?;
     let ask = services::page::PageAsk { limit: None, cursor };
     let page = services::people::list(&services, &call, &ask).await.map_err(crate::server::failure)?;
-    Ok(crate::server::page(page, Person::from))
+    Ok((crate::server::page(page, Person::from), call.actor.person.uuid()))
 }
 
 #[server(prefix = "/fn", endpoint = "people-invite")]
@@ -72,7 +71,6 @@ pub fn People() -> impl IntoView {
         move || (query.with(|query| query.get("cursor")), live.get(), inviting.version().get(), changing.version().get()),
         |(cursor, ..)| list(cursor),
     );
-    let me = use_viewer().map(|viewer| viewer.email).unwrap_or_default();
     let error_of = move |field: &'static str| {
         Signal::derive(move || inviting.value().get().and_then(Result::err).and_then(|failure| failure.of_field(field)))
     };
@@ -104,8 +102,7 @@ pub fn People() -> impl IntoView {
             {failure_of(move || linking.value().get())}
             {move || linking.value().get().and_then(Result::ok).map(|link| view! { <HandOver name="them" link/> })}
             {follow(people, move |people| {
-                let me = me.clone();
-                view! { <Table people changing linking me/> }.into_any()
+                view! { <Table people changing linking/> }.into_any()
             })}
         </Page>
     }
@@ -124,10 +121,9 @@ fn HandOver(#[prop(into)] name: String, link: OneTimeLink) -> impl IntoView {
 
 #[component]
 fn Table(
-    people: Signal<Items<Person>>,
+    people: Signal<(Items<Person>, Uuid)>,
     changing: ServerAction<Change>,
     linking: ServerAction<Link>,
-    me: String,
 ) -> impl IntoView {
     let headings = vec![
         Heading::text("Name"),
@@ -137,16 +133,16 @@ fn Table(
         Heading::actions(),
     ];
     let rows = move || {
-        let me = me.clone();
-        people.get().items.into_iter().map(move |person| {
-            let own = person.email == me;
+        let (people, me) = people.get();
+        people.items.into_iter().map(move |person| {
+            let own = person.id == me;
             view! { <Row person own changing linking/> }
         }).collect_view()
     };
-    let next = move || people.get().next_cursor.map(|cursor| format!("/people?cursor={}", query_part(&cursor)));
+    let next = move || people.get().0.next_cursor.map(|cursor| format!("/people?cursor={}", query_part(&cursor)));
     view! {
         <DataTable caption="People" headings>{rows}</DataTable>
-        {move || view! { <Pager next=next() shown=people.get().items.len()/> }}
+        {move || view! { <Pager next=next() shown=people.get().0.items.len()/> }}
     }
 }
 

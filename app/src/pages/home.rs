@@ -1,0 +1,128 @@
+//! Now and next: what runs of mine, what comes, what is free, what needs me.
+
+use api::machines::Machine;
+use api::sessions::Session;
+use domain::events::EventKind;
+use domain::machines::MachineState;
+use domain::sessions::SessionState;
+use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::book::BookNow;
+use super::sessions::SessionTable;
+use crate::Failure;
+use crate::components::empty::Empty;
+use crate::components::icon::Icon;
+use crate::components::layout::Page;
+use crate::components::load::follow;
+use crate::components::tags::Tags;
+use crate::live::use_live;
+use crate::viewer::use_viewer;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Now {
+    sessions: Vec<Session>,
+    machines: Vec<Machine>,
+}
+
+#[server(prefix = "/fn", endpoint = "home-now")]
+async fn now() -> Result<Now, Failure> {
+    let refuse = crate::server::failure;
+    let (services, call) = crate::server::asked()?;
+    let mine = services::sessions::ListAsk::default();
+    let sessions = services::sessions::list(&services, &call, &mine).await.map_err(refuse)?;
+    let page = services::page::PageAsk { limit: Some(services::page::MAX_LIMIT), cursor: None };
+    let all = services::machines::ListAsk { page, ..services::machines::ListAsk::default() };
+    let machines = services::machines::list(&services, &call, &all).await.map_err(refuse)?;
+    let sessions = crate::server::page(sessions, |session| Session::new(session, &call.actor)).items;
+    let machines = crate::server::page(machines, |live| Machine::new(live, &call.actor)).items;
+    Ok(Now { sessions: sessions.into_iter().filter(|session| !session.state.is_final()).collect(), machines })
+}
+
+#[component]
+pub fn Home() -> impl IntoView {
+    let live = use_live(&[EventKind::Machine, EventKind::Session, EventKind::Reservation, EventKind::Host]);
+    let now = Resource::new_blocking(move || live.get(), |_| now());
+    let name = use_viewer().map(|viewer| viewer.name).unwrap_or_default();
+    view! {
+        <Page title="Now and next" lede=format!("Signed in as {name}.")
+            actions=|| view! { <a class="button primary" href="/reserve"><Icon name="plus"/>"Reserve"</a> }>
+            {follow(now, move |now| view! { <Shown now/> }.into_any())}
+        </Page>
+    }
+}
+
+#[component]
+fn Shown(now: Signal<Now>) -> impl IntoView {
+    let of = move |wanted: fn(SessionState) -> bool| now.with(|now| {
+        now.sessions.iter().filter(|session| wanted(session.state)).cloned().collect::<Vec<_>>()
+    });
+    let running = Memo::new(move |_| of(|state| state != SessionState::Scheduled));
+    let coming = Memo::new(move |_| {
+        let mut coming = of(|state| state == SessionState::Scheduled);
+        coming.sort_by(|one, other| one.start.cmp(&other.start));
+        coming
+    });
+    let free = Memo::new(move |_| now.with(|now| {
+        now.machines.iter().filter(|machine| machine.state == MachineState::Free).take(6).cloned().collect::<Vec<_>>()
+    }));
+    let count = move |states: &'static [MachineState]| now.with(|now| {
+        now.machines.iter().filter(|machine| states.contains(&machine.state)).count()
+    });
+    let dirty = Memo::new(move |_| count(&[MachineState::Quarantined]));
+    view! {
+        {move || (dirty.get() > 0).then(|| view! {
+            <div class="notice warn" role="status">
+                <Icon name="warning"/>
+                <span>{dirty.get()}" in quarantine: they did not come out clean and wait for a check or a decision."</span>
+                <a class="button small" href="/machines?state=quarantined">"Show"</a>
+            </div>
+        })}
+        <dl class="figures">
+            <div class="figure"><dt>"Free"</dt><dd>{move || count(&[MachineState::Free])}</dd></div>
+            <div class="figure"><dt>"In use or held"</dt><dd>{move || count(&[MachineState::InUse, MachineState::Held])}</dd></div>
+            <div class="figure"><dt>"Reverting"</dt><dd>{move || count(&[MachineState::Reverting])}</dd></div>
+            <div class="figure"><dt>"Offline or in maintenance"</dt><dd>{move || count(&[MachineState::Offline, MachineState::InMaintenance])}</dd></div>
+        </dl>
+        <section class="column" aria-labelledby="running">
+            <h2 id="running">"Running now"</h2>
+            {move || {
+                let running = running.get();
+                if running.is_empty() {
+                    view! {
+                        <Empty icon="sessions" title="Nothing of yours runs">
+                            <p>"Book a free machine below for now, or one ahead of time."</p>
+                            <a class="button" href="/machines">"See all machines"</a>
+                        </Empty>
+                    }.into_any()
+                } else {
+                    view! { <SessionTable sessions=running caption="Your sessions that run now"/> }.into_any()
+                }
+            }}
+        </section>
+        {move || {
+            let coming = coming.get();
+            (!coming.is_empty()).then(|| view! {
+                <section class="column" aria-labelledby="coming">
+                    <h2 id="coming">"Booked"</h2>
+                    <SessionTable sessions=coming caption="Your next bookings"/>
+                </section>
+            })
+        }}
+        <section class="column" aria-labelledby="free">
+            <h2 id="free">"Free machines"</h2>
+            <ul class="columns" role="list">
+                <For each=move || free.get() key=|machine| machine.id let:machine>
+                    <li class="card">
+                        <div class="card-head">
+                            <a class="main-link" href=format!("/machines/{}", machine.id)>{machine.name.clone()}</a>
+                            <BookNow machine=machine.name.clone() id=machine.id.to_string()/>
+                        </div>
+                        <Tags labels=machine.labels link="/machines"/>
+                    </li>
+                </For>
+            </ul>
+            {move || free.with(Vec::is_empty).then(|| view! { <p class="soft">"None is free at the moment."</p> })}
+        </section>
+    }
+}
