@@ -35,9 +35,8 @@ pub(crate) fn asked() -> Result<(Services, Call), Failure> {
 
 /// The refusal as a person sees it; the answer gets its status.
 pub(crate) fn failure(error: Error) -> Failure {
-    let request_id = use_context::<Parts>().and_then(|parts| {
-        parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned)
-    });
+    let request_id = use_context::<Parts>()
+        .and_then(|parts| parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned));
     let signed_in = !matches!(error, Error::NotSignedIn);
     let problem = expect_context::<Tell>().0(error, request_id);
     if let (true, Some(response), Ok(status)) =

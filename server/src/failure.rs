@@ -101,27 +101,38 @@ pub fn problem(error: Error, request_id: Option<String>) -> Problem {
     }
 }
 
+/// Logs what goes to the operator alone.
+fn log(error: &Error, request_id: Option<&str>) {
+    match error {
+        Error::Store(cause) | Error::Full(cause) => {
+            tracing::error!(request_id, error = %cause, "the database failed a request");
+        }
+        Error::Internal(cause) => {
+            tracing::error!(request_id, error = %cause, "a request failed inside");
+        }
+        Error::NotFound { .. }
+        | Error::NotSignedIn
+        | Error::Denied(_)
+        | Error::Invalid { .. }
+        | Error::Conflict(_)
+        | Error::Overlap { .. }
+        | Error::NothingFits { .. }
+        | Error::TooMany { .. }
+        | Error::Unavailable(_) => {}
+    }
+}
+
+/// As [`problem`], logged: how pages tell a refusal.
+pub fn told(error: Error, request_id: Option<String>) -> Problem {
+    log(&error, request_id.as_deref());
+    problem(error, request_id)
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Failure { error, request_id, status } = self;
         let request_id = request_id.or_else(|| REQUEST.try_with(Clone::clone).ok().flatten());
-        match &error {
-            Error::Store(cause) | Error::Full(cause) => {
-                tracing::error!(request_id = request_id.as_deref(), error = %cause, "the database failed a request");
-            }
-            Error::Internal(cause) => {
-                tracing::error!(request_id = request_id.as_deref(), error = %cause, "a request failed inside");
-            }
-            Error::NotFound { .. }
-            | Error::NotSignedIn
-            | Error::Denied(_)
-            | Error::Invalid { .. }
-            | Error::Conflict(_)
-            | Error::Overlap { .. }
-            | Error::NothingFits { .. }
-            | Error::TooMany { .. }
-            | Error::Unavailable(_) => {}
-        }
+        log(&error, request_id.as_deref());
         let retry = match &error {
             Error::TooMany { retry_after_s } => Some(*retry_after_s),
             Error::Unavailable(_) | Error::Store(_) => Some(2),

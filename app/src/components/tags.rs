@@ -16,7 +16,8 @@ pub fn Tags(
         let text = format!("{key}={value}");
         match link {
             Some(list) => {
-                view! { <a class="tag" href=format!("{list}?labels={}", query_part(&text))>{text.clone()}</a> }.into_any()
+                view! { <a class="tag" href=format!("{list}?labels={}", query_part(&text))>{text.clone()}</a> }
+                    .into_any()
             }
             None => view! { <span class="tag">{text}</span> }.into_any(),
         }

@@ -256,7 +256,9 @@ impl Pick {
                 let step = self.cursor.get();
                 let state = match at_step(&blocks, step) {
                     Some(block) => format!("{}; Enter opens", block.label),
-                    None if self.range.get().is_some_and(|(begun, ..)| begun == index) => "free; Enter ends here".to_owned(),
+                    None if self.range.get().is_some_and(|(begun, ..)| begun == index) => {
+                        "free; Enter ends here".to_owned()
+                    }
                     None => "free; Enter begins here".to_owned(),
                 };
                 format!("{name}, {}, {state}", absolute(&zone, self.time(step), false))
@@ -307,7 +309,8 @@ impl Pick {
                 on:keydown=keydown
                 on:click=press
             ></button>
-        }.into_any()
+        }
+        .into_any()
     }
 }
 

@@ -34,23 +34,27 @@ pub fn Audit() -> impl IntoView {
 
 #[component]
 fn Lines(lines: Signal<Items<AuditLine>>) -> impl IntoView {
-    let headings = || vec![
-        Heading::text("When"),
-        Heading::text("Who"),
-        Heading::text("Did"),
-        Heading::text("To"),
-        Heading::text("Detail"),
-        Heading::text("Request"),
-    ];
-    let row = |line: AuditLine| view! {
-        <tr>
-            <td data-label="When"><Time at=line.at seconds=true/></td>
-            <td data-label="Who">{if line.person_id.is_some() { line.person } else { "the server".to_owned() }}</td>
-            <th scope="row" data-label="Did"><code>{line.action}</code></th>
-            <td data-label="To">{line.subject_kind}" "<code class="faint" title=line.subject_id.clone()>{short(&line.subject_id)}</code></td>
-            <td data-label="Detail" class="wrap">{line.detail}</td>
-            <td data-label="Request">{line.request_id.map(|id| view! { <code class="faint" title=id.clone()>{short(&id)}</code> })}</td>
-        </tr>
+    let headings = || {
+        vec![
+            Heading::text("When"),
+            Heading::text("Who"),
+            Heading::text("Did"),
+            Heading::text("To"),
+            Heading::text("Detail"),
+            Heading::text("Request"),
+        ]
+    };
+    let row = |line: AuditLine| {
+        view! {
+            <tr>
+                <td data-label="When"><Time at=line.at seconds=true/></td>
+                <td data-label="Who">{if line.person_id.is_some() { line.person } else { "the server".to_owned() }}</td>
+                <th scope="row" data-label="Did"><code>{line.action}</code></th>
+                <td data-label="To">{line.subject_kind}" "<code class="faint" title=line.subject_id.clone()>{short(&line.subject_id)}</code></td>
+                <td data-label="Detail" class="wrap">{line.detail}</td>
+                <td data-label="Request">{line.request_id.map(|id| view! { <code class="faint" title=id.clone()>{short(&id)}</code> })}</td>
+            </tr>
+        }
     };
     move || {
         let Items { items, next_cursor } = lines.get();
@@ -59,14 +63,16 @@ fn Lines(lines: Signal<Items<AuditLine>>) -> impl IntoView {
                 <Empty icon="audit" title="Nothing yet">
                     <p>"Each booking, change and sign-in leaves a line here."</p>
                 </Empty>
-            }.into_any();
+            }
+            .into_any();
         }
         let shown = items.len();
         let next = next_cursor.map(|cursor| format!("/audit?cursor={}", query_part(&cursor)));
         view! {
             <DataTable caption="Audit log" headings=headings()>{items.into_iter().map(row).collect_view()}</DataTable>
             <Pager next shown/>
-        }.into_any()
+        }
+        .into_any()
     }
 }
 

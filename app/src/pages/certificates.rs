@@ -184,7 +184,8 @@ fn Table(zeros: Items<ZeroCertificate>, revoking: ServerAction<Revoke>) -> impl 
             <Empty icon="shield" title="No zero certificates yet">
                 <p>"Make one above to add the first host. It is the only file that has to be carried to a host."</p>
             </Empty>
-        }.into_any();
+        }
+        .into_any();
     }
     let shown = items.len();
     let next = next_cursor.map(|cursor| format!("/hosts/certificates?cursor={}", query_part(&cursor)));
@@ -207,8 +208,13 @@ fn Table(zeros: Items<ZeroCertificate>, revoking: ServerAction<Revoke>) -> impl 
         </tr>
     }).collect_view();
     let headings = vec![
-        Heading::text("What for"), Heading::text("State"), Heading::number("Used"), Heading::text("Hosts join"),
-        Heading::text("Made"), Heading::text("Expires"), Heading::actions(),
+        Heading::text("What for"),
+        Heading::text("State"),
+        Heading::number("Used"),
+        Heading::text("Hosts join"),
+        Heading::text("Made"),
+        Heading::text("Expires"),
+        Heading::actions(),
     ];
     view! {
         <section class="column" aria-labelledby="zeros">
@@ -216,5 +222,6 @@ fn Table(zeros: Items<ZeroCertificate>, revoking: ServerAction<Revoke>) -> impl 
             <DataTable caption="Zero certificates" headings>{rows}</DataTable>
             <Pager next shown/>
         </section>
-    }.into_any()
+    }
+    .into_any()
 }

@@ -26,7 +26,7 @@ struct Now {
 }
 
 #[server(prefix = "/fn", endpoint = "home-now")]
-async fn now() -> Result<Now, Failure> {
+async fn now_and_next() -> Result<Now, Failure> {
     let refuse = crate::server::failure;
     let (services, call) = crate::server::asked()?;
     let mine = services::sessions::ListAsk::default();
@@ -42,7 +42,7 @@ async fn now() -> Result<Now, Failure> {
 #[component]
 pub fn Home() -> impl IntoView {
     let live = use_live(&[EventKind::Machine, EventKind::Session, EventKind::Reservation, EventKind::Host]);
-    let now = Resource::new_blocking(move || live.get(), |_| now());
+    let now = Resource::new_blocking(move || live.get(), |_| now_and_next());
     let name = use_viewer().map(|viewer| viewer.name).unwrap_or_default();
     view! {
         <Page title="Now and next" lede=format!("Signed in as {name}.")
@@ -54,21 +54,28 @@ pub fn Home() -> impl IntoView {
 
 #[component]
 fn Shown(now: Signal<Now>) -> impl IntoView {
-    let of = move |wanted: fn(SessionState) -> bool| now.with(|now| {
-        now.sessions.iter().filter(|session| wanted(session.state)).cloned().collect::<Vec<_>>()
-    });
+    let of = move |wanted: fn(SessionState) -> bool| {
+        now.with(|now| now.sessions.iter().filter(|session| wanted(session.state)).cloned().collect::<Vec<_>>())
+    };
     let running = Memo::new(move |_| of(|state| state != SessionState::Scheduled));
     let coming = Memo::new(move |_| {
         let mut coming = of(|state| state == SessionState::Scheduled);
         coming.sort_by(|one, other| one.start.cmp(&other.start));
         coming
     });
-    let free = Memo::new(move |_| now.with(|now| {
-        now.machines.iter().filter(|machine| machine.state == MachineState::Free).take(6).cloned().collect::<Vec<_>>()
-    }));
-    let count = move |states: &'static [MachineState]| now.with(|now| {
-        now.machines.iter().filter(|machine| states.contains(&machine.state)).count()
+    let free = Memo::new(move |_| {
+        now.with(|now| {
+            now.machines
+                .iter()
+                .filter(|machine| machine.state == MachineState::Free)
+                .take(6)
+                .cloned()
+                .collect::<Vec<_>>()
+        })
     });
+    let count = move |states: &'static [MachineState]| {
+        now.with(|now| now.machines.iter().filter(|machine| states.contains(&machine.state)).count())
+    };
     let dirty = Memo::new(move |_| count(&[MachineState::Quarantined]));
     view! {
         {move || (dirty.get() > 0).then(|| view! {

@@ -41,8 +41,12 @@ pub async fn act(host: Uuid, act: HostAct) -> Result<HostAct, Failure> {
     let host = host.into();
     let done = match act {
         HostAct::Approve => services::hosts::approve(&services, &call, host).await.map(|_| ()),
-        HostAct::PutInService => services::hosts::change_intent(&services, &call, host, HostIntent::InService).await.map(|_| ()),
-        HostAct::Drain => services::hosts::change_intent(&services, &call, host, HostIntent::Draining).await.map(|_| ()),
+        HostAct::PutInService => {
+            services::hosts::change_intent(&services, &call, host, HostIntent::InService).await.map(|_| ())
+        }
+        HostAct::Drain => {
+            services::hosts::change_intent(&services, &call, host, HostIntent::Draining).await.map(|_| ())
+        }
         HostAct::PutInMaintenance => {
             services::hosts::change_intent(&services, &call, host, HostIntent::Maintenance).await.map(|_| ())
         }
@@ -67,11 +71,15 @@ pub(super) fn act_word(act: HostAct) -> &'static str {
 /// What the state of the host means, and what comes next.
 fn meaning(intent: HostIntent) -> &'static str {
     match intent {
-        HostIntent::Pending => "Joined and waits for an admin. Until then its agent cannot link and its machines cannot be booked.",
+        HostIntent::Pending => {
+            "Joined and waits for an admin. Until then its agent cannot link and its machines cannot be booked."
+        }
         HostIntent::InService => "Its machines can be booked.",
         HostIntent::Draining => "Takes no new sessions; those that run go on until they end.",
         HostIntent::Maintenance => "Takes no sessions until it is put in service again.",
-        HostIntent::Revoked => "Its certificates are worth nothing any more. To bring it back, delete it and enrol it again.",
+        HostIntent::Revoked => {
+            "Its certificates are worth nothing any more. To bring it back, delete it and enrol it again."
+        }
     }
 }
 
@@ -139,6 +147,7 @@ fn Shown(shown: Signal<Shown>, acting: ServerAction<Act>) -> impl IntoView {
 
 #[component]
 fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: ServerAction<Act>) -> impl IntoView {
+    let run = format!("/instructions?hosts={}", query_part(&name));
     let button = move |act: HostAct| {
         let word = act_word(act);
         let dispatch = move |()| {
@@ -167,7 +176,7 @@ fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: ServerAction<Act>) ->
     view! {
         <div class="row">
             {can.into_iter().map(button).collect_view()}
-            <a class="button" href=format!("/instructions?hosts={}", query_part(&name))>"Run an instruction"</a>
+            <a class="button" href=run>"Run an instruction"</a>
         </div>
     }
 }
@@ -180,7 +189,8 @@ fn Metrics(readings: Vec<HostReading>) -> impl IntoView {
                 <h2 id="metrics">"Load"</h2>
                 <p class="soft">"No readings: the host is not linked. They come every second while it is."</p>
             </section>
-        }.into_any();
+        }
+        .into_any();
     };
     let line = |value: fn(&HostReading) -> f64| readings.iter().map(value).collect::<Vec<f64>>();
     #[expect(clippy::cast_precision_loss, reason = "a picture")]
@@ -239,7 +249,8 @@ fn Machines(machines: Vec<Machine>) -> impl IntoView {
             <h2 id="machines">"Machines"</h2>
             <DataTable caption="Machines of this host" headings>{rows}</DataTable>
         </section>
-    }.into_any()
+    }
+    .into_any()
 }
 
 #[component]

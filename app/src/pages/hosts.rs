@@ -25,7 +25,7 @@ use crate::viewer::use_viewer;
 use super::host::{Act, act_word};
 use domain::hosts::{HostAct, HostIntent};
 
-#[server(prefix = "/fn", endpoint = "hosts-list")]
+#[server(prefix = "/fn", endpoint = "hosts-list", input = leptos::server_fn::codec::Json)]
 async fn list(ask: ListHosts) -> Result<Items<Host>, Failure> {
     let (services, call) = crate::server::asked()?;
     listed(&services, &call, ask).await
@@ -58,12 +58,14 @@ pub fn Hosts() -> impl IntoView {
     let query = use_query_map();
     let live = use_live(&[EventKind::Host, EventKind::HostMetrics]);
     let acting = ServerAction::<Act>::new();
-    let ask = Memo::new(move |_| query.with(|query| ListHosts {
-        name: query.get("q").filter(|q| !q.is_empty()),
-        labels: query.get("labels").filter(|labels| !labels.is_empty()),
-        cursor: query.get("cursor"),
-        ..ListHosts::default()
-    }));
+    let ask = Memo::new(move |_| {
+        query.with(|query| ListHosts {
+            name: query.get("q").filter(|q| !q.is_empty()),
+            labels: query.get("labels").filter(|labels| !labels.is_empty()),
+            cursor: query.get("cursor"),
+            ..ListHosts::default()
+        })
+    });
     let hosts = Resource::new_blocking(move || (ask.get(), live.get(), acting.version().get()), |(ask, ..)| list(ask));
     let admin = use_viewer().is_some_and(|viewer| viewer.may(Action::HostsManage));
     let filtered = Signal::derive(move || ask.with(|ask| ask.name.is_some() || ask.labels.is_some()));
@@ -87,16 +89,18 @@ pub fn Hosts() -> impl IntoView {
 
 #[component]
 fn Table(hosts: Signal<Items<Host>>, admin: bool, filtered: Signal<bool>, acting: ServerAction<Act>) -> impl IntoView {
-    let headings = || vec![
-        Heading::text("Host"),
-        Heading::text("Link"),
-        Heading::text("Service"),
-        Heading::text("CPU"),
-        Heading::text("Memory"),
-        Heading::text("Disk"),
-        Heading::text("Agent"),
-        Heading::actions(),
-    ];
+    let headings = || {
+        vec![
+            Heading::text("Host"),
+            Heading::text("Link"),
+            Heading::text("Service"),
+            Heading::text("CPU"),
+            Heading::text("Memory"),
+            Heading::text("Disk"),
+            Heading::text("Agent"),
+            Heading::actions(),
+        ]
+    };
     move || {
         let Items { items, next_cursor } = hosts.get();
         if items.is_empty() {
@@ -106,7 +110,8 @@ fn Table(hosts: Signal<Items<Host>>, admin: bool, filtered: Signal<bool>, acting
                         <p>"No host has this name and these labels."</p>
                         <a class="button" href="/hosts">"Show all hosts"</a>
                     </Empty>
-                }.into_any()
+                }
+                .into_any()
             } else {
                 view! {
                     <Empty icon="hosts" title="No hosts yet">
@@ -122,7 +127,8 @@ fn Table(hosts: Signal<Items<Host>>, admin: bool, filtered: Signal<bool>, acting
         view! {
             <DataTable caption="Hosts" headings=headings()>{rows}</DataTable>
             <Pager next shown/>
-        }.into_any()
+        }
+        .into_any()
     }
 }
 

@@ -69,10 +69,12 @@ pub fn InstructionPage() -> impl IntoView {
 
 #[component]
 fn Shown(shown: Signal<Shown>, cancelling: ServerAction<Cancel>) -> impl IntoView {
-    let head = Memo::new(move |_| shown.with(|(detail, shares)| {
-        let open = shares.iter().any(|(share, _)| !share.state.is_final() && !share.cancelling);
-        (detail.instruction.id, detail.instruction.title.clone(), detail.instruction.created_at.clone(), open)
-    }));
+    let head = Memo::new(move |_| {
+        shown.with(|(detail, shares)| {
+            let open = shares.iter().any(|(share, _)| !share.state.is_final() && !share.cancelling);
+            (detail.instruction.id, detail.instruction.title.clone(), detail.instruction.created_at.clone(), open)
+        })
+    });
     let shares = Memo::new(move |_| shown.with(|(_, shares)| shares.clone()));
     view! {
         {move || {
@@ -101,9 +103,13 @@ fn Shown(shown: Signal<Shown>, cancelling: ServerAction<Cancel>) -> impl IntoVie
 
 #[component]
 fn OfHost(share: Transaction, output: String) -> impl IntoView {
-    let step = |word: &'static str, time: Option<String>| time.as_deref().and_then(at).map(|at| view! {
-        <dt>{word}</dt><dd><Time at seconds=true/></dd>
-    });
+    let step = |word: &'static str, time: Option<String>| {
+        time.as_deref().and_then(at).map(|at| {
+            view! {
+                <dt>{word}</dt><dd><Time at seconds=true/></dd>
+            }
+        })
+    };
     let why = match (share.cancelling, share.cause, share.exit_code) {
         (true, ..) => Some("asked to stop".to_owned()),
         (false, Some(cause), _) => Some(cause),

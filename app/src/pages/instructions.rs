@@ -35,7 +35,8 @@ async fn run(hosts: String, labels: String, command: String, timeout_s: u32) -> 
     use services::instructions::Targets;
     let refuse = crate::server::failure;
     let (services, call) = crate::server::asked()?;
-    let names: Vec<String> = hosts.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    let names: Vec<String> =
+        hosts.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
     let on = match (names.is_empty(), labels.trim()) {
         (false, "") => Targets::Names(names),
         (true, text) if !text.is_empty() => Targets::Labels(
@@ -89,7 +90,8 @@ pub fn Instructions() -> impl IntoView {
     };
     let general = move || {
         let failure = running.value().get().and_then(Result::err)?;
-        let beside = failure.0.field.as_deref().is_some_and(|field| ["hosts", "labels", "argv", "timeout_s"].contains(&field));
+        let beside =
+            failure.0.field.as_deref().is_some_and(|field| ["hosts", "labels", "argv", "timeout_s"].contains(&field));
         (!beside).then_some(Err::<(), _>(failure))
     };
     let hosts = query.with_untracked(|query| query.get("hosts")).unwrap_or_default();
@@ -121,9 +123,15 @@ pub fn Instructions() -> impl IntoView {
 #[component]
 fn Table(instructions: Signal<Items<Instruction>>) -> impl IntoView {
     let row = |instruction: Instruction| {
-        let states = instruction.states.into_iter().map(|state| view! {
-            <span class="row"><Status badge=state.state/><span class="num soft">"× "{state.count}</span></span>
-        }).collect_view();
+        let states = instruction
+            .states
+            .into_iter()
+            .map(|state| {
+                view! {
+                    <span class="row"><Status badge=state.state/><span class="num soft">"× "{state.count}</span></span>
+                }
+            })
+            .collect_view();
         view! {
             <tr>
                 <th scope="row"><a class="main-link mono" href=format!("/instructions/{}", instruction.id)>{instruction.title}</a></th>
@@ -139,7 +147,8 @@ fn Table(instructions: Signal<Items<Instruction>>) -> impl IntoView {
                 <Empty icon="instructions" title="No instructions yet">
                     <p>"What you run on hosts stays here with its output, host by host."</p>
                 </Empty>
-            }.into_any();
+            }
+            .into_any();
         }
         let shown = items.len();
         let next = next_cursor.map(|cursor| format!("/instructions?cursor={}", query_part(&cursor)));
@@ -147,7 +156,8 @@ fn Table(instructions: Signal<Items<Instruction>>) -> impl IntoView {
         view! {
             <DataTable caption="Instructions" headings>{items.into_iter().map(row).collect_view()}</DataTable>
             <Pager next shown/>
-        }.into_any()
+        }
+        .into_any()
     }
 }
 

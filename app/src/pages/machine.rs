@@ -8,7 +8,6 @@ use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 
 use super::book::BookNow;
-use crate::components::timeline::Timeline;
 use super::reserve::rows;
 use crate::Failure;
 use crate::components::field::TextField;
@@ -18,6 +17,7 @@ use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading};
 use crate::components::tags::{Tags, query_part};
 use crate::components::time::{Time, at};
+use crate::components::timeline::Timeline;
 use crate::components::units::{bytes, cores};
 use crate::live::use_live;
 use crate::viewer::use_viewer;
@@ -56,8 +56,12 @@ fn next(state: MachineState) -> &'static str {
         MachineState::Free => "Book it now or ahead.",
         MachineState::Held => "Its session is being prepared or about to begin.",
         MachineState::InUse => "When its session ends, it is brought back to its initial state and checked.",
-        MachineState::Reverting => "What the session left is destroyed and the machine is checked. Clean, it is free again.",
-        MachineState::Quarantined => "It is never handed out like this. Its host checks it again; an admin can have it checked now or release it.",
+        MachineState::Reverting => {
+            "What the session left is destroyed and the machine is checked. Clean, it is free again."
+        }
+        MachineState::Quarantined => {
+            "It is never handed out like this. Its host checks it again; an admin can have it checked now or release it."
+        }
         MachineState::Offline => "Its host has no link to the server. Bookings stay; sessions begin when it is back.",
         MachineState::InMaintenance => "Its host takes no sessions now. An admin puts it back in service.",
         MachineState::Withdrawn => "Its host's configuration offers it no longer. Its history stays.",
@@ -86,9 +90,9 @@ pub fn MachinePage() -> impl IntoView {
 #[component]
 fn Shown(shown: Signal<Shown>, changing: ServerAction<Change>) -> impl IntoView {
     let machine = Memo::new(move |_| shown.with(|(detail, _)| detail.machine.clone()));
-    let can = Memo::new(move |_| machine.with(|machine| {
-        (machine.id.to_string(), machine.name.clone(), machine.actions.clone(), machine.state)
-    }));
+    let can = Memo::new(move |_| {
+        machine.with(|machine| (machine.id.to_string(), machine.name.clone(), machine.actions.clone(), machine.state))
+    });
     let me = use_viewer().map(|viewer| viewer.name).unwrap_or_default();
     let strip = move || shown.with(|(detail, window)| (detail.machine.clone(), detail.bookings.clone(), *window));
     view! {
@@ -160,26 +164,31 @@ fn Acts(
             </div>
         }
     };
-    let buttons = can.into_iter().map(|action| match action {
-        MachineAction::Reserve => {
-            let href = format!("/reserve?machine={}", query_part(&name));
-            let now = (state == MachineState::Free).then(|| view! { <BookNow machine=name.clone() id="now"/> });
-            view! { {now}<a class="button" href=href>"Book ahead"</a> }.into_any()
-        }
-        MachineAction::Quarantine => {
-            asks_why(action, "Quarantine", "Takes it out of use. Bookings stay, and wait.").into_any()
-        }
-        MachineAction::Verify => view! {
-            <ActionForm action=changing>
-                <input type="hidden" name="machine" value=id.clone()/>
-                <input type="hidden" name="action" value=action.word()/>
-                <button type="submit" class="button primary">"Check again now"</button>
-            </ActionForm>
-        }.into_any(),
-        MachineAction::Release => {
-            asks_why(action, "Release", "Back into use without a check: only if you know that it is clean.").into_any()
-        }
-    }).collect_view();
+    let buttons = can
+        .into_iter()
+        .map(|action| match action {
+            MachineAction::Reserve => {
+                let href = format!("/reserve?machine={}", query_part(&name));
+                let now = (state == MachineState::Free).then(|| view! { <BookNow machine=name.clone() id="now"/> });
+                view! { {now}<a class="button" href=href>"Book ahead"</a> }.into_any()
+            }
+            MachineAction::Quarantine => {
+                asks_why(action, "Quarantine", "Takes it out of use. Bookings stay, and wait.").into_any()
+            }
+            MachineAction::Verify => view! {
+                <ActionForm action=changing>
+                    <input type="hidden" name="machine" value=id.clone()/>
+                    <input type="hidden" name="action" value=action.word()/>
+                    <button type="submit" class="button primary">"Check again now"</button>
+                </ActionForm>
+            }
+            .into_any(),
+            MachineAction::Release => {
+                asks_why(action, "Release", "Back into use without a check: only if you know that it is clean.")
+                    .into_any()
+            }
+        })
+        .collect_view();
     view! { <div class="row">{buttons}</div> }
 }
 
@@ -193,7 +202,7 @@ fn Bookings(bookings: Vec<Booking>, caption: &'static str, empty: &'static str) 
             <th scope="row">{at(&booking.start).map(|at| view! { <a class="main-link" href=format!("/sessions/{}", booking.session)><Time at/></a> })}</th>
             <td data-label="Until">{at(&booking.end).map(|at| view! { <Time at/> })}</td>
             <td data-label="Who">{booking.person}</td>
-            <td data-label="State"><Status badge=booking.state why=booking.cause.map(super::session::cause_words).unwrap_or_default()/></td>
+            <td data-label="State"><Status badge=booking.state why=booking.cause.map(super::session::cause_words)/></td>
         </tr>
     }).collect_view();
     let headings = vec![Heading::text("From"), Heading::text("Until"), Heading::text("Who"), Heading::text("State")];

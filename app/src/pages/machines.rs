@@ -32,14 +32,13 @@ pub struct Wanted {
     cursor: Option<String>,
 }
 
-#[server(prefix = "/fn", endpoint = "machines-list")]
+#[server(prefix = "/fn", endpoint = "machines-list", input = leptos::server_fn::codec::Json)]
 async fn list(wanted: Wanted) -> Result<Items<Machine>, Failure> {
     use services::Error;
     let (services, call) = crate::server::asked()?;
     let labels = wanted.labels.unwrap_or_default().parse();
-    let labels = labels.map_err(|bad: domain::labels::BadLabels| {
-        crate::server::failure(Error::invalid("labels", bad.to_string()))
-    })?;
+    let labels = labels
+        .map_err(|bad: domain::labels::BadLabels| crate::server::failure(Error::invalid("labels", bad.to_string())))?;
     let state = wanted.state.filter(|state| !state.is_empty()).map(|state| state.parse()).transpose();
     let state =
         state.map_err(|bad: domain::UnknownWord| crate::server::failure(Error::invalid("state", bad.to_string())))?;
@@ -58,14 +57,16 @@ async fn list(wanted: Wanted) -> Result<Items<Machine>, Failure> {
 pub fn Machines() -> impl IntoView {
     let query = use_query_map();
     let live = use_live(&[EventKind::Machine, EventKind::Session, EventKind::Reservation, EventKind::Host]);
-    let wanted = Memo::new(move |_| query.with(|query| {
-        let given = |name: &str| query.get(name).filter(|text| !text.is_empty());
-        Wanted { q: given("q"), labels: given("labels"), state: given("state"), cursor: given("cursor") }
-    }));
+    let wanted = Memo::new(move |_| {
+        query.with(|query| {
+            let given = |name: &str| query.get(name).filter(|text| !text.is_empty());
+            Wanted { q: given("q"), labels: given("labels"), state: given("state"), cursor: given("cursor") }
+        })
+    });
     let machines = Resource::new_blocking(move || (wanted.get(), live.get()), |(wanted, _)| list(wanted));
-    let filtered = Signal::derive(move || wanted.with(|wanted| {
-        wanted.q.is_some() || wanted.labels.is_some() || wanted.state.is_some()
-    }));
+    let filtered = Signal::derive(move || {
+        wanted.with(|wanted| wanted.q.is_some() || wanted.labels.is_some() || wanted.state.is_some())
+    });
     view! {
         <Page title="Machines" lede="What you can book, and who has it now."
             actions=|| view! { <a class="button" href="/reserve"><Icon name="timeline"/>"Book ahead"</a> }>
@@ -78,10 +79,13 @@ pub fn Machines() -> impl IntoView {
 /// A form that a browser sends by itself: the address holds what was asked.
 #[component]
 fn Filters(wanted: Wanted, filtered: bool) -> impl IntoView {
-    let states = MachineState::ALL.iter().map(|state| {
-        let chosen = wanted.state.as_deref() == Some(state.word());
-        view! { <option value=state.word() selected=chosen>{state.word().replace('-', " ")}</option> }
-    }).collect_view();
+    let states = MachineState::ALL
+        .iter()
+        .map(|state| {
+            let chosen = wanted.state.as_deref() == Some(state.word());
+            view! { <option value=state.word() selected=chosen>{state.word().replace('-', " ")}</option> }
+        })
+        .collect_view();
     view! {
         <form class="toolbar" method="get" action="/machines">
             <SearchField name="q" label="Search machines" placeholder="Name" value=wanted.q.unwrap_or_default()/>
@@ -99,17 +103,33 @@ fn Filters(wanted: Wanted, filtered: bool) -> impl IntoView {
 #[component]
 fn Table(machines: Signal<Items<Machine>>, filtered: Signal<bool>) -> impl IntoView {
     let empty = Memo::new(move |_| machines.with(|machines| machines.items.is_empty()));
-    let headings = || vec![
-        Heading::text("Machine"), Heading::text("State"), Heading::text("Who has it"), Heading::text("Next booking"),
-        Heading::text("Offers"), Heading::actions(),
-    ];
+    let headings = || {
+        vec![
+            Heading::text("Machine"),
+            Heading::text("State"),
+            Heading::text("Who has it"),
+            Heading::text("Next booking"),
+            Heading::text("Offers"),
+            Heading::actions(),
+        ]
+    };
     // Keyed by all that a row shows: an open menu in another row stays open.
-    let key = |machine: &Machine| (machine.id, machine.state.word(), machine.since.clone(), machine.next_booking.clone().map(|booking| booking.session), machine.holder.clone().map(|holder| holder.until));
+    let key = |machine: &Machine| {
+        (
+            machine.id,
+            machine.state.word(),
+            machine.since.clone(),
+            machine.next_booking.clone().map(|booking| booking.session),
+            machine.holder.clone().map(|holder| holder.until),
+        )
+    };
     let query = use_query_map();
     let next = move || {
         let cursor = machines.with(|machines| machines.next_cursor.clone())?;
         let kept = query.with(|query| {
-            let kept = ["q", "labels", "state"].iter().filter_map(|name| Some(format!("{name}={}&", query_part(&query.get(name)?))));
+            let kept = ["q", "labels", "state"]
+                .iter()
+                .filter_map(|name| Some(format!("{name}={}&", query_part(&query.get(name)?))));
             kept.collect::<String>()
         });
         Some(format!("/machines?{kept}cursor={}", query_part(&cursor)))
@@ -120,19 +140,22 @@ fn Table(machines: Signal<Items<Machine>>, filtered: Signal<bool>) -> impl IntoV
                 <For each=move || machines.get().items key=key let:machine><Row machine/></For>
             </DataTable>
             {move || view! { <Pager next=next() shown=machines.with(|machines| machines.items.len())/> }}
-        }.into_any(),
+        }
+        .into_any(),
         (true, true) => view! {
             <Empty icon="search" title="No machine fits">
                 <p>"None has this name, these labels and this state."</p>
                 <a class="button" href="/machines">"Show all machines"</a>
             </Empty>
-        }.into_any(),
+        }
+        .into_any(),
         (true, false) => view! {
             <Empty icon="machines" title="No machines yet">
                 <p>"Machines come with hosts: each host's configuration says what it offers. An admin adds hosts."</p>
                 <a class="button primary" href="/hosts">"Go to hosts"</a>
             </Empty>
-        }.into_any(),
+        }
+        .into_any(),
     }
 }
 

@@ -14,9 +14,9 @@ use crate::components::field::{SelectField, TextField};
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
 use crate::components::load::{failure_of, follow};
-use crate::components::tags::query_part;
 use crate::components::status::{Badge, Status};
 use crate::components::table::{DataTable, Heading, Pager};
+use crate::components::tags::query_part;
 use crate::components::time::Time;
 use crate::live::use_live;
 
@@ -68,7 +68,9 @@ pub fn People() -> impl IntoView {
     let changing = ServerAction::<Change>::new();
     let linking = ServerAction::<Link>::new();
     let people = Resource::new_blocking(
-        move || (query.with(|query| query.get("cursor")), live.get(), inviting.version().get(), changing.version().get()),
+        move || {
+            (query.with(|query| query.get("cursor")), live.get(), inviting.version().get(), changing.version().get())
+        },
         |(cursor, ..)| list(cursor),
     );
     let error_of = move |field: &'static str| {
@@ -134,10 +136,14 @@ fn Table(
     ];
     let rows = move || {
         let (people, me) = people.get();
-        people.items.into_iter().map(move |person| {
-            let own = person.id == me;
-            view! { <Row person own changing linking/> }
-        }).collect_view()
+        people
+            .items
+            .into_iter()
+            .map(move |person| {
+                let own = person.id == me;
+                view! { <Row person own changing linking/> }
+            })
+            .collect_view()
     };
     let next = move || people.get().0.next_cursor.map(|cursor| format!("/people?cursor={}", query_part(&cursor)));
     view! {

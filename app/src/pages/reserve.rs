@@ -59,8 +59,8 @@ pub struct Window {
     more: bool,
 }
 
-#[server(prefix = "/fn", endpoint = "reserve-window")]
-async fn window(wanted: Wanted) -> Result<Window, Failure> {
+#[server(prefix = "/fn", endpoint = "reserve-window", input = leptos::server_fn::codec::Json)]
+async fn get_window(wanted: Wanted) -> Result<Window, Failure> {
     use services::Error;
     let refuse = crate::server::failure;
     let (services, call) = crate::server::asked()?;
@@ -110,18 +110,19 @@ pub struct NextFree {
 
 /// The machines that are free first for `hours`.
 #[server(prefix = "/fn", endpoint = "reserve-next-free")]
-pub async fn next_free(labels: Option<String>, hours: u32) -> Result<(Vec<NextFree>, Option<String>), Failure> {
+pub async fn find_free(labels: Option<String>, hours: u32) -> Result<(Vec<NextFree>, Option<String>), Failure> {
     use services::Error;
     let (services, call) = crate::server::asked()?;
     let labels = labels.unwrap_or_default().parse();
-    let labels = labels.map_err(|bad: domain::labels::BadLabels| {
-        crate::server::failure(Error::invalid("labels", bad.to_string()))
-    })?;
+    let labels = labels
+        .map_err(|bad: domain::labels::BadLabels| crate::server::failure(Error::invalid("labels", bad.to_string())))?;
     let length = SignedDuration::from_hours(i64::from(hours));
     let found = services::machines::free(&services, &call, &labels, length).await.map_err(crate::server::failure)?;
-    let first = found.machines.into_iter().take(4).filter_map(|free| {
-        Some(NextFree { start: free.slots.first()?.start(), machine: free.machine.name })
-    });
+    let first = found
+        .machines
+        .into_iter()
+        .take(4)
+        .filter_map(|free| Some(NextFree { start: free.slots.first()?.start(), machine: free.machine.name }));
     Ok((first.collect(), found.why_none))
 }
 
@@ -156,7 +157,8 @@ pub async fn reserve(
     let refuse = |field, why: &str| crate::server::failure(Error::invalid(field, why));
     let given = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let services = expect_context::<services::Services>();
-    let zone = Zone::named(&zone, services.clock().now()).ok_or_else(|| refuse("zone", "nobody knows this time zone"))?;
+    let zone =
+        Zone::named(&zone, services.clock().now()).ok_or_else(|| refuse("zone", "nobody knows this time zone"))?;
     let time = |field, text: String| {
         let local = text.parse::<DateTime>().map_err(|_| refuse(field, "give a day and a time"))?;
         let at = zone.timestamp(local).ok_or_else(|| refuse(field, "there is no such time"))?;
@@ -169,7 +171,11 @@ pub async fn reserve(
         machine,
         start: given(start).map(|start| time("start", start)).transpose()?,
         end: Some(time("end", end)?),
-        environment: Some(api::reservations::Environment { image: given(image), setup: given(setup), setup_timeout_s: None }),
+        environment: Some(api::reservations::Environment {
+            image: given(image),
+            setup: given(setup),
+            setup_timeout_s: None,
+        }),
         purpose: given(purpose),
         ..NewReservation::default()
     };
@@ -211,18 +217,31 @@ pub fn Reserve() -> impl IntoView {
         labels: given("labels"),
         q: given("q"),
     });
-    let chosen = Memo::new(move |_| Chosen { machine: given("machine"), start: given("start"), end: given("end"), labels: given("labels") });
-    let shown = Resource::new_blocking(move || (wanted.get(), live.get()), |(wanted, _)| window(wanted));
-    let free = Resource::new_blocking(move || (wanted.with(|wanted| wanted.labels.clone()), live.get()), |(labels, _)| next_free(labels, 4));
+    let chosen = Memo::new(move |_| Chosen {
+        machine: given("machine"),
+        start: given("start"),
+        end: given("end"),
+        labels: given("labels"),
+    });
+    let shown = Resource::new_blocking(move || (wanted.get(), live.get()), |(wanted, _)| get_window(wanted));
+    let free = Resource::new_blocking(
+        move || (wanted.with(|wanted| wanted.labels.clone()), live.get()),
+        |(labels, _)| find_free(labels, 4),
+    );
     let zone = StoredValue::new(use_preferences().zone);
     let navigate = StoredValue::new(use_navigate());
     let pick = Callback::new(move |picked: Picked| {
         let local = |at| zone.with_value(|zone| zone.local(at).strftime("%Y-%m-%dT%H:%M").to_string());
         let address = format!(
             "{}&machine={}&start={}&end={}",
-            address(&wanted.get_untracked()), query_part(&picked.name), query_part(&local(picked.start)), query_part(&local(picked.end)),
+            address(&wanted.get_untracked()),
+            query_part(&picked.name),
+            query_part(&local(picked.start)),
+            query_part(&local(picked.end)),
         );
-        navigate.with_value(|navigate| navigate(&address, NavigateOptions { scroll: false, replace: true, ..Default::default() }));
+        navigate.with_value(|navigate| {
+            navigate(&address, NavigateOptions { scroll: false, replace: true, ..Default::default() })
+        });
         if let Some(button) = document().get_element_by_id("reserve-submit") {
             use wasm_bindgen::JsCast as _;
             if button.unchecked_ref::<web_sys::HtmlElement>().focus().is_err() {
@@ -254,11 +273,7 @@ pub fn Reserve() -> impl IntoView {
 /// The address of this view, to which the choice is added.
 fn address(wanted: &Wanted) -> String {
     let mut address = format!("/reserve?view={}", wanted.view.word());
-    let rest = [
-        ("on", wanted.on.map(|on| on.to_string())),
-        ("labels", wanted.labels.clone()),
-        ("q", wanted.q.clone()),
-    ];
+    let rest = [("on", wanted.on.map(|on| on.to_string())), ("labels", wanted.labels.clone()), ("q", wanted.q.clone())];
     for (name, value) in rest {
         if let Some(value) = value {
             address.push_str(&format!("&{name}={}", query_part(&value)));
@@ -321,11 +336,18 @@ fn Bar(wanted: Wanted, on: Date, today: Date) -> impl IntoView {
     let step: i64 = if wanted.view == View::Day { 1 } else { 7 };
     let to = |view: View, on: Option<Date>| address(&Wanted { view, on, ..wanted.clone() });
     let moved = |days: i64| on.checked_add(days.days()).unwrap_or(on);
-    let views = View::ALL.iter().map(|view| {
-        let current = (*view == wanted.view).then_some("page");
-        let word = match view { View::Day => "Day", View::Week => "Week", View::List => "List" };
-        view! { <a class="button small" href=to(*view, wanted.on) aria-current=current>{word}</a> }
-    }).collect_view();
+    let views = View::ALL
+        .iter()
+        .map(|view| {
+            let current = (*view == wanted.view).then_some("page");
+            let word = match view {
+                View::Day => "Day",
+                View::Week => "Week",
+                View::List => "List",
+            };
+            view! { <a class="button small" href=to(*view, wanted.on) aria-current=current>{word}</a> }
+        })
+        .collect_view();
     let what = if wanted.view == View::Day { "day" } else { "week" };
     view! {
         <div class="toolbar">
@@ -355,10 +377,15 @@ fn List(machines: Vec<Machine>, bookings: Vec<Booking>) -> impl IntoView {
             <Empty icon="timeline" title="Nothing is booked in these days">
                 <p>"Every machine here is free. Choose one of the next free times, or fill in the form."</p>
             </Empty>
-        }.into_any();
+        }
+        .into_any();
     }
     let name_of = |booking: &Booking| {
-        machines.iter().find(|machine| machine.id == booking.machine_id).map(|machine| machine.name.clone()).unwrap_or_default()
+        machines
+            .iter()
+            .find(|machine| machine.id == booking.machine_id)
+            .map(|machine| machine.name.clone())
+            .unwrap_or_default()
     };
     let rows = bookings.iter().map(|booking| view! {
         <tr>
@@ -370,7 +397,11 @@ fn List(machines: Vec<Machine>, bookings: Vec<Booking>) -> impl IntoView {
         </tr>
     }).collect_view();
     let headings = vec![
-        Heading::text("Machine"), Heading::text("From"), Heading::text("Until"), Heading::text("Who"), Heading::text("State"),
+        Heading::text("Machine"),
+        Heading::text("From"),
+        Heading::text("Until"),
+        Heading::text("Who"),
+        Heading::text("State"),
     ];
     view! { <DataTable caption="Bookings" headings>{rows}</DataTable> }.into_any()
 }

@@ -20,11 +20,14 @@ pub(super) struct Chosen {
 pub(super) fn ReserveForm(chosen: Chosen) -> impl IntoView {
     let booking = ServerAction::<ReserveAction>::new();
     let zone = use_preferences().zone.name;
-    let error_of = move |fields: &'static [&'static str]| Signal::derive(move || {
-        let failure = booking.value().get().and_then(Result::err)?;
-        fields.iter().find_map(|field| failure.of_field(field))
-    });
-    const BESIDE: [&str; 9] = ["machine", "machines", "labels", "count", "start", "end", "duration_s", "purpose", "environment"];
+    let error_of = move |fields: &'static [&'static str]| {
+        Signal::derive(move || {
+            let failure = booking.value().get().and_then(Result::err)?;
+            fields.iter().find_map(|field| failure.of_field(field))
+        })
+    };
+    const BESIDE: [&str; 9] =
+        ["machine", "machines", "labels", "count", "start", "end", "duration_s", "purpose", "environment"];
     let general = move || {
         let failure = booking.value().get().and_then(Result::err)?;
         let beside = failure.0.field.as_deref().is_some_and(|field| BESIDE.contains(&field));

@@ -121,13 +121,23 @@ fn Shown(
     let session = Memo::new(move |_| shown.with(|(session, _)| session.clone()));
     let logs = Memo::new(move |_| shown.with(|(_, logs)| logs.clone()));
     // What holds a terminal or a form changes only when it must.
-    let terminal = Memo::new(move |_| session.with(|session| {
-        let usable = session.state == SessionState::Active && session.actions.contains(&SessionAction::Use);
-        usable.then(|| session.id.to_string())
-    }));
-    let acts = Memo::new(move |_| session.with(|session| {
-        (session.id, session.reservation, session.end.clone(), session.state, session.actions.contains(&SessionAction::End))
-    }));
+    let terminal = Memo::new(move |_| {
+        session.with(|session| {
+            let usable = session.state == SessionState::Active && session.actions.contains(&SessionAction::Use);
+            usable.then(|| session.id.to_string())
+        })
+    });
+    let acts = Memo::new(move |_| {
+        session.with(|session| {
+            (
+                session.id,
+                session.reservation,
+                session.end.clone(),
+                session.state,
+                session.actions.contains(&SessionAction::End),
+            )
+        })
+    });
     let steps = Memo::new(move |_| session.with(|session| session.steps.clone()));
     view! {
         {move || view! { <Warning session=session.get()/> }}
@@ -210,8 +220,10 @@ fn Acts(
     extending: ServerAction<Extend>,
     cancelling: ServerAction<Cancel>,
 ) -> impl IntoView {
-    let extend = |minutes: u32, word: &'static str| view! {
-        <button type="submit" class="button" name="minutes" value=minutes.to_string() disabled=move || extending.pending().get()>{word}</button>
+    let extend = |minutes: u32, word: &'static str| {
+        view! {
+            <button type="submit" class="button" name="minutes" value=minutes.to_string() disabled=move || extending.pending().get()>{word}</button>
+        }
     };
     match state {
         SessionState::Scheduled => view! {
@@ -240,13 +252,19 @@ fn Acts(
 
 #[component]
 fn Logs(logs: Vec<SessionLogLine>) -> impl IntoView {
-    let of = |source: &str| logs.iter().filter(|line| line.source == source).map(|line| line.content.as_str()).collect::<String>();
-    let part = |title: &'static str, text: String| (!text.is_empty()).then(|| view! {
-        <div class="column">
-            <h3>{title}</h3>
-            <pre class="output" tabindex="0" aria-label=title>{text}</pre>
-        </div>
-    });
+    let of = |source: &str| {
+        logs.iter().filter(|line| line.source == source).map(|line| line.content.as_str()).collect::<String>()
+    };
+    let part = |title: &'static str, text: String| {
+        (!text.is_empty()).then(|| {
+            view! {
+                <div class="column">
+                    <h3>{title}</h3>
+                    <pre class="output" tabindex="0" aria-label=title>{text}</pre>
+                </div>
+            }
+        })
+    };
     view! {
         <section class="card" aria-labelledby="logs">
             <h2 id="logs">"Logs"</h2>

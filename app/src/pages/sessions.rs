@@ -29,7 +29,7 @@ pub struct Wanted {
     pub cursor: Option<String>,
 }
 
-#[server(prefix = "/fn", endpoint = "sessions-list")]
+#[server(prefix = "/fn", endpoint = "sessions-list", input = leptos::server_fn::codec::Json)]
 pub async fn list(wanted: Wanted) -> Result<Items<Session>, Failure> {
     use services::reservations::Whose;
     let (services, call) = crate::server::asked()?;
@@ -47,11 +47,13 @@ pub async fn list(wanted: Wanted) -> Result<Items<Session>, Failure> {
 pub fn Sessions() -> impl IntoView {
     let query = use_query_map();
     let live = use_live(&[EventKind::Session, EventKind::Reservation]);
-    let wanted = Memo::new(move |_| query.with(|query| Wanted {
-        everybody: query.get("whose").as_deref() == Some("everybody"),
-        state: query.get("state").and_then(|state| state.parse().ok()),
-        cursor: query.get("cursor"),
-    }));
+    let wanted = Memo::new(move |_| {
+        query.with(|query| Wanted {
+            everybody: query.get("whose").as_deref() == Some("everybody"),
+            state: query.get("state").and_then(|state| state.parse().ok()),
+            cursor: query.get("cursor"),
+        })
+    });
     let sessions = Resource::new_blocking(move || (wanted.get(), live.get()), |(wanted, _)| list(wanted));
     let all = use_viewer().is_some_and(|viewer| viewer.may_for_all(Action::SessionsRead));
     view! {
@@ -65,9 +67,12 @@ pub fn Sessions() -> impl IntoView {
 
 #[component]
 fn Filters(wanted: Wanted, all: bool) -> impl IntoView {
-    let states = SessionState::ALL.iter().map(|state| {
-        view! { <option value=state.word() selected=wanted.state == Some(*state)>{state.word()}</option> }
-    }).collect_view();
+    let states = SessionState::ALL
+        .iter()
+        .map(|state| {
+            view! { <option value=state.word() selected=wanted.state == Some(*state)>{state.word()}</option> }
+        })
+        .collect_view();
     view! {
         <form class="toolbar" method="get" action="/sessions">
             {all.then(|| view! {
@@ -95,7 +100,8 @@ fn Table(sessions: Signal<Items<Session>>, wanted: Memo<Wanted>) -> impl IntoVie
                     <p>"A session is the environment that runs on a machine while you have it booked."</p>
                     <a class="button primary" href="/machines">"Book a machine"</a>
                 </Empty>
-            }.into_any();
+            }
+            .into_any();
         }
         let shown = items.len();
         let next = next_cursor.map(|cursor| {
@@ -107,7 +113,8 @@ fn Table(sessions: Signal<Items<Session>>, wanted: Memo<Wanted>) -> impl IntoVie
         view! {
             <SessionTable sessions=items caption="Sessions"/>
             <Pager next shown/>
-        }.into_any()
+        }
+        .into_any()
     }
 }
 
@@ -127,7 +134,11 @@ pub fn SessionTable(sessions: Vec<Session>, caption: &'static str) -> impl IntoV
         }
     }).collect_view();
     let headings = vec![
-        Heading::text("Machine"), Heading::text("State"), Heading::text("Who"), Heading::text("From"), Heading::text("Until"),
+        Heading::text("Machine"),
+        Heading::text("State"),
+        Heading::text("Who"),
+        Heading::text("From"),
+        Heading::text("Until"),
     ];
     view! { <DataTable caption headings>{rows}</DataTable> }
 }

@@ -26,19 +26,25 @@ fn refusal(error: &str, retry_s: Option<&str>) -> String {
 #[component]
 pub(super) fn Refused() -> impl IntoView {
     let query = use_query_map();
-    let refused = move || query.with(|query| {
-        let error = query.get("error")?;
-        Some((refusal(&error, query.get("retry_s").as_deref()), query.get("request")))
-    });
-    move || refused().map(|(why, request)| view! {
-        <div class="problem" role="alert">
-            <Icon name="error"/>
-            <div class="body">
-                <p>{why}</p>
-                {request.map(|id| view! { <div class="request">"Request "<code>{id}</code></div> })}
-            </div>
-        </div>
-    })
+    let refused = move || {
+        query.with(|query| {
+            let error = query.get("error")?;
+            Some((refusal(&error, query.get("retry_s").as_deref()), query.get("request")))
+        })
+    };
+    move || {
+        refused().map(|(why, request)| {
+            view! {
+                <div class="problem" role="alert">
+                    <Icon name="error"/>
+                    <div class="body">
+                        <p>{why}</p>
+                        {request.map(|id| view! { <div class="request">"Request "<code>{id}</code></div> })}
+                    </div>
+                </div>
+            }
+        })
+    }
 }
 
 #[component]

@@ -58,7 +58,9 @@ pub fn Tokens() -> impl IntoView {
     let creating = ServerAction::<Create>::new();
     let revoking = ServerAction::<Revoke>::new();
     let tokens = Resource::new_blocking(
-        move || (query.with(|query| query.get("cursor")), live.get(), creating.version().get(), revoking.version().get()),
+        move || {
+            (query.with(|query| query.get("cursor")), live.get(), creating.version().get(), revoking.version().get())
+        },
         |(cursor, ..)| list(cursor),
     );
     let error_of = move |field: &'static str| {
@@ -98,31 +100,35 @@ pub fn Tokens() -> impl IntoView {
 
 #[component]
 fn Table(tokens: Signal<Items<Token>>, revoking: ServerAction<Revoke>) -> impl IntoView {
-    let headings = || vec![
-        Heading::text("Name"),
-        Heading::text("Scope"),
-        Heading::text("Made"),
-        Heading::text("Last used"),
-        Heading::text("Expires"),
-        Heading::actions(),
-    ];
-    let row = move |token: Token| view! {
-        <tr>
-            <th scope="row">{token.name.clone()}</th>
-            <td data-label="Scope"><span class="tag">{token.scope.word()}</span></td>
-            <td data-label="Made"><Time at=token.created_at/></td>
-            <td data-label="Last used">{match token.last_used_at {
-                Some(at) => view! { <Ago at/> }.into_any(),
-                None => view! { <span class="soft">"never"</span> }.into_any(),
-            }}</td>
-            <td data-label="Expires"><Time at=token.expires_at/></td>
-            <td class="actions">
-                <ActionForm action=revoking>
-                    <input type="hidden" name="token" value=token.id.to_string()/>
-                    <button type="submit" class="button small danger" aria-label=format!("Revoke {}", token.name)><Icon name="trash"/>"Revoke"</button>
-                </ActionForm>
-            </td>
-        </tr>
+    let headings = || {
+        vec![
+            Heading::text("Name"),
+            Heading::text("Scope"),
+            Heading::text("Made"),
+            Heading::text("Last used"),
+            Heading::text("Expires"),
+            Heading::actions(),
+        ]
+    };
+    let row = move |token: Token| {
+        view! {
+            <tr>
+                <th scope="row">{token.name.clone()}</th>
+                <td data-label="Scope"><span class="tag">{token.scope.word()}</span></td>
+                <td data-label="Made"><Time at=token.created_at/></td>
+                <td data-label="Last used">{match token.last_used_at {
+                    Some(at) => view! { <Ago at/> }.into_any(),
+                    None => view! { <span class="soft">"never"</span> }.into_any(),
+                }}</td>
+                <td data-label="Expires"><Time at=token.expires_at/></td>
+                <td class="actions">
+                    <ActionForm action=revoking>
+                        <input type="hidden" name="token" value=token.id.to_string()/>
+                        <button type="submit" class="button small danger" aria-label=format!("Revoke {}", token.name)><Icon name="trash"/>"Revoke"</button>
+                    </ActionForm>
+                </td>
+            </tr>
+        }
     };
     move || {
         let Items { items, next_cursor } = tokens.get();
@@ -138,6 +144,7 @@ fn Table(tokens: Signal<Items<Token>>, revoking: ServerAction<Revoke>) -> impl I
         view! {
             <DataTable caption="Your tokens" headings=headings()>{items.into_iter().map(row).collect_view()}</DataTable>
             <Pager next shown/>
-        }.into_any()
+        }
+        .into_any()
     }
 }
