@@ -70,7 +70,7 @@ pub fn Account() -> impl IntoView {
 fn PasswordForm(me: Person, from_link: bool) -> impl IntoView {
     let needs_current = me.has_password && !from_link;
     view! {
-        <p class="soft">{me.name}", "{me.email}", "{me.role.word()}</p>
+        <p class="soft">{me.name}", "{me.email.clone()}", "{me.role.word()}</p>
         <form class="form" method="post" action="/account/password">
             <input class="visually-hidden" type="email" name="username" autocomplete="username" value=me.email.clone() tabindex="-1" aria-hidden="true" readonly/>
             {needs_current.then(|| view! {

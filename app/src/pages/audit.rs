@@ -18,7 +18,7 @@ async fn list(cursor: Option<String>) -> Result<Items<AuditLine>, Failure> {
     let (services, call) = crate::server::asked()?;
     let ask = services::page::PageAsk { limit: None, cursor };
     let page = services::audit::list(&services, &call, &ask).await.map_err(crate::server::failure)?;
-    Ok(crate::server::page(page, AuditLine::from))
+    Ok(crate::server::page(page, services::audit::line))
 }
 
 #[component]

@@ -37,14 +37,15 @@ pub(super) async fn create(ask: NewReservation) -> Result<api::reservations::Res
 pub fn BookNow(#[prop(into)] machine: String, #[prop(into)] id: String) -> impl IntoView {
     let booking = ServerAction::<BookNow>::new();
     let menu = format!("book-{id}");
+    let label = format!("Book {machine} now");
     let choices = LENGTHS.map(|(seconds, word)| view! {
         <button type="submit" name="duration_s" value=seconds.to_string() disabled=move || booking.pending().get()>{word}</button>
     });
     view! {
-        <button type="button" class="button small primary" popovertarget=menu.clone() aria-label=format!("Book {machine} now")>
+        <button type="button" class="button small primary" popovertarget=menu.clone() aria-label=label.clone()>
             "Book now"<Icon name="chevron-down"/>
         </button>
-        <div class="popover-menu" id=menu popover="auto" role="dialog" aria-label=format!("Book {machine} now")>
+        <div class="popover-menu" id=menu popover="auto" role="dialog" aria-label=label.clone()>
             <ActionForm action=booking>
                 <input type="hidden" name="machine" value=machine.clone()/>
                 <div class="menu-items">

@@ -150,12 +150,16 @@ fn Shown(shown: Signal<Shown>, revoking: ServerAction<Revoke>, acting: ServerAct
 #[component]
 fn Waiting(hosts: Vec<Host>, acting: ServerAction<Act>) -> impl IntoView {
     let rows = hosts.into_iter().map(|host| {
-        let button = |act: HostAct, class| view! {
+        let (id, name) = (host.id.to_string(), host.name.clone());
+        let button = move |act: HostAct, class: &'static str| {
+            let (id, name) = (id.clone(), name.clone());
+            view! {
             <ActionForm action=acting>
-                <input type="hidden" name="host" value=host.id.to_string()/>
+                <input type="hidden" name="host" value=id.clone()/>
                 <input type="hidden" name="act" value=act.word()/>
-                <button type="submit" class=class aria-label=format!("{} {}", act_word(act), host.name)>{act_word(act)}</button>
+                <button type="submit" class=class aria-label=format!("{} {}", act_word(act), name)>{act_word(act)}</button>
             </ActionForm>
+            }
         };
         let buttons = (button(HostAct::Approve, "button small primary"), button(HostAct::Revoke, "button small danger"));
         view! {

@@ -25,7 +25,7 @@ use crate::live::use_live;
 type Shown = (Host, Vec<HostReading>, Vec<Machine>);
 
 #[server(prefix = "/fn", endpoint = "hosts-get")]
-async fn get(host: String) -> Result<Shown, Failure> {
+async fn fetch(host: String) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
     let id = crate::server::id(&host, "host")?;
     let host = services::hosts::get(&services, &call, id).await.map_err(crate::server::failure)?;
@@ -89,7 +89,7 @@ pub fn HostPage() -> impl IntoView {
     let live = use_live(&[EventKind::Host, EventKind::HostMetrics, EventKind::Machine]);
     let acting = ServerAction::<Act>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let host = Resource::new_blocking(move || (id.get(), live.get(), acting.version().get()), |(id, ..)| get(id));
+    let host = Resource::new_blocking(move || (id.get(), live.get(), acting.version().get()), |(id, ..)| fetch(id));
     let title = Signal::derive(move || match host.get() {
         Some(Ok((host, ..))) => host.name,
         Some(Err(_)) | None => "Host".to_owned(),

@@ -22,7 +22,7 @@ type Shown = (InstructionDetail, Vec<Share>);
 const OUTPUTS: usize = 50;
 
 #[server(prefix = "/fn", endpoint = "instructions-get")]
-async fn get(instruction: String) -> Result<Shown, Failure> {
+async fn fetch(instruction: String) -> Result<Shown, Failure> {
     let refuse = crate::server::failure;
     let (services, call) = crate::server::asked()?;
     let id: domain::ids::InstructionId = crate::server::id(&instruction, "instruction")?;
@@ -58,7 +58,7 @@ pub fn InstructionPage() -> impl IntoView {
     let live = use_live(&[EventKind::Instruction]);
     let cancelling = ServerAction::<Cancel>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let shown = Resource::new_blocking(move || (id.get(), live.get(), cancelling.version().get()), |(id, ..)| get(id));
+    let shown = Resource::new_blocking(move || (id.get(), live.get(), cancelling.version().get()), |(id, ..)| fetch(id));
     view! {
         <Page title="Instruction" up=("/instructions", "Instructions")>
             {failure_of(move || cancelling.value().get())}

@@ -26,7 +26,7 @@ use crate::viewer::use_viewer;
 type Shown = (MachineDetail, (i64, i64));
 
 #[server(prefix = "/fn", endpoint = "machines-get")]
-async fn get(machine: String) -> Result<Shown, Failure> {
+async fn fetch(machine: String) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
     let now = services.clock().now();
     let hours = jiff::SignedDuration::from_hours;
@@ -74,7 +74,7 @@ pub fn MachinePage() -> impl IntoView {
     let live = use_live(&[EventKind::Machine, EventKind::Session, EventKind::Reservation, EventKind::Host]);
     let changing = ServerAction::<Change>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let machine = Resource::new_blocking(move || (id.get(), live.get(), changing.version().get()), |(id, ..)| get(id));
+    let machine = Resource::new_blocking(move || (id.get(), live.get(), changing.version().get()), |(id, ..)| fetch(id));
     let title = Signal::derive(move || match machine.get() {
         Some(Ok((detail, _))) => detail.machine.name,
         Some(Err(_)) | None => "Machine".to_owned(),
@@ -150,7 +150,7 @@ fn Acts(
     changing: ServerAction<Change>,
 ) -> impl IntoView {
     let asks_why = |action: MachineAction, word: &'static str, what: &'static str| {
-        let menu = format!("{}-menu", action.word());
+        let (menu, id) = (format!("{}-menu", action.word()), id.clone());
         view! {
             <button type="button" class="button" popovertarget=menu.clone()>{word}</button>
             <div class="popover-menu" id=menu popover="auto" role="dialog" aria-label=word>
@@ -175,14 +175,17 @@ fn Acts(
             MachineAction::Quarantine => {
                 asks_why(action, "Quarantine", "Takes it out of use. Bookings stay, and wait.").into_any()
             }
-            MachineAction::Verify => view! {
+            MachineAction::Verify => {
+                let id = id.clone();
+                view! {
                 <ActionForm action=changing>
                     <input type="hidden" name="machine" value=id.clone()/>
                     <input type="hidden" name="action" value=action.word()/>
                     <button type="submit" class="button primary">"Check again now"</button>
                 </ActionForm>
+                }
+                .into_any()
             }
-            .into_any(),
             MachineAction::Release => {
                 asks_why(action, "Release", "Back into use without a check: only if you know that it is clean.")
                     .into_any()

@@ -154,7 +154,7 @@ fn Table(
 
 #[component]
 fn Row(person: Person, own: bool, changing: ServerAction<Change>, linking: ServerAction<Link>) -> impl IntoView {
-    let id = person.id.to_string();
+    let (id, name) = (person.id, StoredValue::new(person.name));
     let badge = match (person.locked, person.has_password) {
         (true, _) => Badge::locked(),
         (false, true) => Badge::active(),
@@ -163,14 +163,14 @@ fn Row(person: Person, own: bool, changing: ServerAction<Change>, linking: Serve
     let role = if own {
         view! { <span>{person.role.word()}" (you)"</span> }.into_any()
     } else {
-        let options = Role::ALL.iter().map(|role| {
+        let options = Role::ALL.iter().map(move |role| {
             view! { <option value=role.word() selected=*role == person.role>{role.word()}</option> }
         });
         view! {
             <ActionForm action=changing attr:class="row">
-                <input type="hidden" name="person" value=id.clone()/>
-                <select class="select compact" name="role" aria-label=format!("Role of {}", person.name)>{options.collect_view()}</select>
-                <button type="submit" class="button small quiet" aria-label=format!("Set the role of {}", person.name)>"Set"</button>
+                <input type="hidden" name="person" value=id.to_string()/>
+                <select class="select compact" name="role" aria-label=format!("Role of {}", name.get_value())>{options.collect_view()}</select>
+                <button type="submit" class="button small quiet" aria-label=format!("Set the role of {}", name.get_value())>"Set"</button>
             </ActionForm>
         }.into_any()
     };
@@ -178,7 +178,7 @@ fn Row(person: Person, own: bool, changing: ServerAction<Change>, linking: Serve
     view! {
         <tr>
             <th scope="row">
-                <div>{person.name.clone()}</div>
+                <div>{name.get_value()}</div>
                 <div class="soft small">{person.email}</div>
             </th>
             <td data-label="State"><Status badge/></td>
@@ -188,13 +188,13 @@ fn Row(person: Person, own: bool, changing: ServerAction<Change>, linking: Serve
                 {(!own).then(|| view! {
                     <div class="row end">
                         <ActionForm action=linking>
-                            <input type="hidden" name="person" value=id.clone()/>
-                            <button type="submit" class="button small" disabled=person.locked aria-label=format!("New sign-in link for {}", person.name)>"Sign-in link"</button>
+                            <input type="hidden" name="person" value=id.to_string()/>
+                            <button type="submit" class="button small" disabled=person.locked aria-label=format!("New sign-in link for {}", name.get_value())>"Sign-in link"</button>
                         </ActionForm>
                         <ActionForm action=changing>
-                            <input type="hidden" name="person" value=id/>
+                            <input type="hidden" name="person" value=id.to_string()/>
                             <input type="hidden" name="locked" value=(!person.locked).to_string()/>
-                            <button type="submit" class="button small" aria-label=format!("{word} {}", person.name)><Icon name=icon/>{word}</button>
+                            <button type="submit" class="button small" aria-label=format!("{word} {}", name.get_value())><Icon name=icon/>{word}</button>
                         </ActionForm>
                     </div>
                 })}

@@ -20,6 +20,8 @@ pub(super) struct Chosen {
 pub(super) fn ReserveForm(chosen: Chosen) -> impl IntoView {
     let booking = ServerAction::<ReserveAction>::new();
     let zone = use_preferences().zone.name;
+    let by_labels = chosen.labels.is_some();
+    let zone_hint = format!("Empty is now. Times in {zone}.");
     let error_of = move |fields: &'static [&'static str]| {
         Signal::derive(move || {
             let failure = booking.value().get().and_then(Result::err)?;
@@ -35,10 +37,10 @@ pub(super) fn ReserveForm(chosen: Chosen) -> impl IntoView {
     };
     view! {
         <ActionForm action=booking attr:class="form">
-            <input type="hidden" name="zone" value=zone.clone()/>
+            <input type="hidden" name="zone" value=zone/>
             <TextField name="machine" label="Machine" optional=true mono=true value=chosen.machine.unwrap_or_default()
                 hint="Leave it empty to get any machine with the labels." error=error_of(&["machine", "machines"])/>
-            <details open=chosen.labels.is_some()>
+            <details open=by_labels>
                 <summary>"Any machine with labels"</summary>
                 <div class="form-row padded-top">
                     <TextField name="labels" id="form-labels" label="Labels" optional=true mono=true placeholder="gpu=a100" value=chosen.labels.unwrap_or_default() error=error_of(&["labels"])/>
@@ -46,7 +48,7 @@ pub(super) fn ReserveForm(chosen: Chosen) -> impl IntoView {
                 </div>
             </details>
             <TextField name="start" label="From" kind="datetime-local" optional=true value=chosen.start.unwrap_or_default()
-                hint=format!("Empty is now. Times in {zone}.") error=error_of(&["start"])/>
+                hint=zone_hint error=error_of(&["start"])/>
             <TextField name="end" label="Until" kind="datetime-local" value=chosen.end.unwrap_or_default() error=error_of(&["end", "duration_s"])/>
             <TextField name="purpose" label="What for" optional=true max_length=500 error=error_of(&["purpose"])/>
             <details>

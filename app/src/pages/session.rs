@@ -22,7 +22,7 @@ use crate::live::use_live;
 type Shown = (Session, Vec<SessionLogLine>);
 
 #[server(prefix = "/fn", endpoint = "sessions-get")]
-async fn get(session: String) -> Result<Shown, Failure> {
+async fn fetch(session: String) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
     let id = crate::server::id(&session, "session")?;
     let session = services::sessions::get(&services, &call, id).await.map_err(crate::server::failure)?;
@@ -95,7 +95,7 @@ pub fn SessionPage() -> impl IntoView {
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
     let session = Resource::new_blocking(
         move || (id.get(), live.get(), ending.version().get(), extending.version().get(), cancelling.version().get()),
-        |(id, ..)| get(id),
+        |(id, ..)| fetch(id),
     );
     let title = Signal::derive(move || match session.get() {
         Some(Ok((session, _))) => format!("Session on {}", session.machine),
