@@ -220,7 +220,7 @@ fn Acts(
     extending: ServerAction<Extend>,
     cancelling: ServerAction<Cancel>,
 ) -> impl IntoView {
-    let extend = |minutes: u32, word: &'static str| {
+    let extend = move |minutes: u32, word: &'static str| {
         view! {
             <button type="submit" class="button" name="minutes" value=minutes.to_string() disabled=move || extending.pending().get()>{word}</button>
         }
