@@ -9,6 +9,7 @@ mod agents;
 mod dispatch;
 mod pages;
 mod report;
+mod reservations;
 mod rest;
 mod server;
 
@@ -34,6 +35,8 @@ enum Name {
     Dispatch,
     /// The machines page, the way of an event to a browser, the size of the page's code.
     Pages,
+    /// No overlap in contended attempts; decisions and bookings a second, on both databases.
+    Reservations,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn run() -> Result<()> {
     match options.name {
         Name::Agents => agents::run(&mut report, options.full)?,
         Name::Pages => runtime()?.block_on(pages::run(&mut report, options.full))?,
+        Name::Reservations => runtime()?.block_on(reservations::run(&mut report, options.full))?,
         Name::Dispatch => runtime()?.block_on(dispatch::run(&mut report, options.full))?,
     }
     report.print();

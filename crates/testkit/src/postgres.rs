@@ -110,6 +110,12 @@ impl Postgres {
         }
     }
 
+    /// Makes a database, without a schema; returns its address.
+    pub async fn create(&self, database: &str) -> String {
+        execute(self, &format!("create database {database}")).await;
+        self.url(database)
+    }
+
     /// The address of one of its databases.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://berth@localhost/{database}?host={}", self.directory.display())

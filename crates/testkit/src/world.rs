@@ -35,10 +35,15 @@ impl World {
     }
 
     pub async fn with_clock(store: Store, clock: Clock) -> Self {
-        let services = Services::new(store.clone(), clock.clone(), Settings::default());
         let tx = store.begin().await.expect("begins");
         let tenant = store::tenants::create(&tx, "test", clock.now()).await.expect("a tenant");
         tx.commit().await.expect("commits");
+        Self::of(store, clock, tenant)
+    }
+
+    /// A tenant that is there already.
+    pub fn of(store: Store, clock: Clock, tenant: TenantId) -> Self {
+        let services = Services::new(store.clone(), clock.clone(), Settings::default());
         Self { store, services, clock, tenant }
     }
 
