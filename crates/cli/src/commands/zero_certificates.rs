@@ -55,7 +55,7 @@ async fn create(client: &Client, ask: &args::CreateZeroCertificate) -> Result<()
     if let Err(fault) = write_new(&file, &created.file) {
         // Nobody has the file, so nobody can use it: better gone than forgotten.
         let id = created.zero_certificate.id.to_string();
-        return match client.delete(&["zero-certificates", &id]).await {
+        return match client.tell(&["zero-certificates", &id, "revoke"], &serde_json::json!({})).await {
             Ok(()) => Err(fault),
             Err(other) => Err(Fault::Failed(format!("{fault}; and {id} could not be revoked: {other}"))),
         };
@@ -106,7 +106,7 @@ async fn list(client: &Client, output: Output) -> Result<(), Fault> {
 async fn revoke(client: &Client, id: &str) -> Result<(), Fault> {
     let items: Vec<ZeroCertificate> = client.list(PATH, &[]).await?;
     let item = by_id(&items, "zero certificate", id, |item| item.id)?;
-    client.delete(&["zero-certificates", &item.id.to_string()]).await?;
+    client.tell(&["zero-certificates", &item.id.to_string(), "revoke"], &serde_json::json!({})).await?;
     eprintln!("No more hosts can join with '{}'. Those that did stay.", table::printable(&item.name));
     Ok(())
 }
