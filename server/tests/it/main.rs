@@ -1,0 +1,5 @@
+//! The server over HTTP, as browsers and programs meet it.
+
+mod access;
+mod attacks;
+mod site;
