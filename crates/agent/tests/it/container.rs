@@ -114,6 +114,18 @@ impl Drop for Podman {
     fn drop(&mut self) {
         // Whatever a failed test has left; its storage goes with the directory.
         drop(Self::command(self.directory.path()).args(["rm", "--all", "--force", "--time", "0"]).output());
+        // Podman keeps the monitor of each exec for 5 minutes after its end.
+        let at = self.directory.path().to_string_lossy().into_owned();
+        for entry in fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let pid =
+                entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(rustix::process::Pid::from_raw);
+            if let Some(pid) =
+                pid.filter(|_| line.starts_with(b"/usr/bin/conmon") && String::from_utf8_lossy(&line).contains(&at))
+            {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
         drop(self.service.kill());
         drop(self.service.wait());
         drop(
