@@ -82,6 +82,7 @@ fn AccountMenu(viewer: Viewer) -> impl IntoView {
                 <hr/>
                 <ThemeSwitch/>
                 <hr/>
+                <a href="/account"><Icon name="user"/>"Account"</a>
                 <form method="post" action="/sign-out">
                     <button type="submit"><Icon name="sign-out"/>"Sign out"</button>
                 </form>

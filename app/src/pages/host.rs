@@ -90,10 +90,8 @@ pub fn HostPage() -> impl IntoView {
     let acting = ServerAction::<Act>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
     let host = Resource::new_blocking(move || (id.get(), live.get(), acting.version().get()), |(id, ..)| fetch(id));
-    let title = Signal::derive(move || match host.get() {
-        Some(Ok((host, ..))) => host.name,
-        Some(Err(_)) | None => "Host".to_owned(),
-    });
+    // The data is read where it is awaited; the heading follows.
+    let title = RwSignal::new("Host".to_owned());
     let navigate = use_navigate();
     Effect::new(move || {
         if let Some(Ok(HostAct::Delete)) = acting.value().get() {
@@ -103,7 +101,10 @@ pub fn HostPage() -> impl IntoView {
     view! {
         <Page title up=("/hosts", "Hosts")>
             {failure_of(move || acting.value().get())}
-            {follow(host, move |shown| view! { <Shown shown acting/> }.into_any())}
+            {follow(host, move |shown| {
+                Effect::new(move || title.set(shown.with(|(host, ..)| host.name.clone())));
+                view! { <Shown shown acting/> }.into_any()
+            })}
         </Page>
     }
 }

@@ -75,14 +75,15 @@ pub fn MachinePage() -> impl IntoView {
     let changing = ServerAction::<Change>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
     let machine = Resource::new_blocking(move || (id.get(), live.get(), changing.version().get()), |(id, ..)| fetch(id));
-    let title = Signal::derive(move || match machine.get() {
-        Some(Ok((detail, _))) => detail.machine.name,
-        Some(Err(_)) | None => "Machine".to_owned(),
-    });
+    // The data is read where it is awaited; the heading follows.
+    let title = RwSignal::new("Machine".to_owned());
     view! {
         <Page title up=("/machines", "Machines")>
             {failure_of(move || changing.value().get())}
-            {follow(machine, move |shown| view! { <Shown shown changing/> }.into_any())}
+            {follow(machine, move |shown| {
+                Effect::new(move || title.set(shown.with(|(detail, _)| detail.machine.name.clone())));
+                view! { <Shown shown changing/> }.into_any()
+            })}
         </Page>
     }
 }

@@ -97,16 +97,17 @@ pub fn SessionPage() -> impl IntoView {
         move || (id.get(), live.get(), ending.version().get(), extending.version().get(), cancelling.version().get()),
         |(id, ..)| fetch(id),
     );
-    let title = Signal::derive(move || match session.get() {
-        Some(Ok((session, _))) => format!("Session on {}", session.machine),
-        Some(Err(_)) | None => "Session".to_owned(),
-    });
+    // The data is read where it is awaited; the heading follows.
+    let title = RwSignal::new("Session".to_owned());
     view! {
         <Page title up=("/sessions", "Sessions")>
             {failure_of(move || ending.value().get())}
             {failure_of(move || extending.value().get())}
             {failure_of(move || cancelling.value().get())}
-            {follow(session, move |shown| view! { <Shown shown ending extending cancelling/> }.into_any())}
+            {follow(session, move |shown| {
+                Effect::new(move || title.set(shown.with(|(session, _)| format!("Session on {}", session.machine))));
+                view! { <Shown shown ending extending cancelling/> }.into_any()
+            })}
         </Page>
     }
 }
