@@ -12,7 +12,7 @@ use domain::{
 };
 use jiff::Timestamp;
 use sea_orm::{ConnectionTrait, Statement, Value};
-use services::{Call, Clock, Services, Settings, Via};
+use services::{Call, Clock, Services, Settings, Via, certificates::ServerKey};
 use store::{Store, machines::Offer, people::NewPerson};
 use uuid::Uuid;
 
@@ -26,6 +26,8 @@ pub struct World {
     pub services: Services,
     pub clock: Clock,
     pub tenant: TenantId,
+    /// The same for every server on this database.
+    pub server_key: ServerKey,
 }
 
 impl World {
@@ -45,12 +47,23 @@ impl World {
     pub fn of(store: Store, clock: Clock, tenant: TenantId) -> Self {
         let services = Services::new(store.clone(), clock.clone(), Settings::default());
         Self { store, services, clock, tenant }
+        let server_key = ServerKey::generate().expect("random numbers");
+        let services = Self::services(&store, &clock, &server_key);
+        let tx = store.begin().await.expect("begins");
+        let tenant = store::tenants::create(&tx, "test", clock.now()).await.expect("a tenant");
+        tx.commit().await.expect("commits");
+        Self { store, services, clock, tenant, server_key }
     }
 
     /// The same database, seen by another server: nothing in memory is shared.
     pub fn restarted(&self) -> Self {
-        let services = Services::new(self.store.clone(), self.clock.clone(), Settings::default());
+        let services = Self::services(&self.store, &self.clock, &self.server_key);
         Self { services, ..self.clone() }
+    }
+
+    fn services(store: &Store, clock: &Clock, server_key: &ServerKey) -> Services {
+        let settings = Settings { server_key: Some(server_key.clone()), ..Settings::default() };
+        Services::new(store.clone(), clock.clone(), settings)
     }
 
     pub fn permit(&self) -> Permit {

@@ -1,5 +1,7 @@
 //! The operations and the reconciler on SQLite and PostgreSQL.
 
+mod enrolment;
+mod exchange;
 mod idempotency;
 mod lifecycle;
 mod people;
