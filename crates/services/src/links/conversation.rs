@@ -19,7 +19,7 @@ use domain::{
     labels::Labels,
 };
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use protocol::{
     CloseReason, MAX_PROGRESS_BYTES, MachineReport, OLDEST_VERSION, OfferedMachine, Outcome, ProgressEvent, ToAgent,
@@ -47,6 +47,8 @@ const MAX_MACHINES: usize = 1_024;
 const MAX_OPEN: usize = 10_000;
 const MAX_AGENT_VERSION_CHARS: usize = 64;
 const MAX_CAUSE_CHARS: usize = 2_000;
+/// An offer that was not claimed in this time is sent again.
+pub(super) const OFFER_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// Transactions that are looked at in one go.
 const LOOK: u64 = 256;
 
@@ -263,12 +265,16 @@ pub async fn detach(services: &Services, link: &Arc<Link>) {
 /// Offers what waits for the host, and passes on what is to be cancelled. Safe to repeat.
 pub async fn look(services: &Services, link: &Arc<Link>) -> Result<(), Trouble> {
     let permit = link.peer.permit();
+    let now = services.clock().now();
+    let offered_before = now.saturating_sub(OFFER_AGAIN_AFTER).unwrap_or(now);
     let stored = store::instructions::open_of(services.store(), &permit, link.peer.host, LOOK).await?;
     let mut waiting = Vec::new();
     for Stored { transaction, cancel_requested } in stored {
         match transaction.state {
             TransactionState::Waiting => waiting.push((transaction.instruction, transaction.id)),
-            TransactionState::Offered if link.is_available() => {
+            TransactionState::Offered
+                if link.is_available() && transaction.offered_at.is_none_or(|at| at < offered_before) =>
+            {
                 link.send(ToAgent::Offer { transaction: transaction.id });
             }
             TransactionState::Claimed | TransactionState::Running if cancel_requested => {

@@ -16,7 +16,7 @@ use store::{StoreError, Tx, events::Told, hosts::Owned};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::conversation::host_told;
+use super::conversation::{OFFER_AGAIN_AFTER, host_told};
 use crate::{Result, Services, certificates::Holder, ledger::Write};
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -24,8 +24,6 @@ const PERIOD: Duration = Duration::from_secs(1);
 const HEARTBEAT_PERIODS: u32 = 5;
 /// Revocations are looked for this far back each time, for replicas' clocks differ.
 const REVOCATION_WINDOW: SignedDuration = SignedDuration::from_secs(30);
-/// An offer that was not claimed in this time is sent again.
-const OFFER_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(5);
 const MAX_HOSTS: u64 = 1_000;
 
 /// How long after the last stored heartbeat a host is taken for offline: three heartbeats, and the time between stores.

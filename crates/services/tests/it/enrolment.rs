@@ -100,8 +100,7 @@ async fn the_same_key_gets_the_same_certificate_and_costs_no_second_use() {
         let admin = world.person("Ada", Role::Admin).await;
         let zero = Arc::new(Zero::make(&world.services, &admin, 1, JoinPolicy::Open).await);
         let asked = request("rack", &csr(&KeyPair::generate().expect("a key")));
-        let (first, again) =
-            tokio::join!(zero.join(&world.services, &asked), zero.join(&world.services, &asked));
+        let (first, again) = tokio::join!(zero.join(&world.services, &asked), zero.join(&world.services, &asked));
         let (first, again) = (first.expect("joins"), again.expect("the same again"));
         assert_eq!((first.host, &first.certificate_pem), (again.host, &again.certificate_pem));
         // Another server that never saw the first answer says the same.

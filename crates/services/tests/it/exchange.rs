@@ -162,8 +162,15 @@ impl Talk {
         })
         .await
     }
+    /// Waits for the offer; earlier ones that were not claimed may be repeated before it.
     async fn offered(&mut self, id: TransactionId) {
-        assert_eq!(self.next().await, ToAgent::Offer { transaction: id });
+        loop {
+            match self.next().await {
+                ToAgent::Offer { transaction } if transaction == id => return,
+                ToAgent::Offer { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
     }
     async fn claim(&mut self, id: TransactionId) -> Option<ToAgent> {
         self.say(ToServer::Claim { transaction: id }).await.expect("the link stays")
