@@ -5,6 +5,7 @@
 //! What differs between server and browser (time, zone, theme, who is signed in) comes with the document: see
 //! [`preferences`] and [`viewer`].
 
+#![allow(clippy::too_many_arguments, reason = "the fields of a form, which works without JavaScript")]
 #![allow(clippy::needless_pass_by_value, reason = "a component owns its properties")]
 
 pub mod clock;

@@ -152,7 +152,8 @@ pub async fn choose_zone(zone: String) -> Result<(), crate::Failure> {
     let services = expect_context::<services::Services>();
     let zone = zone.trim();
     if Zone::named(zone, services.clock().now()).is_none() {
-        let unknown = services::Error::invalid("zone", "nobody knows a zone of this name; write one such as Europe/Berlin");
+        let unknown =
+            services::Error::invalid("zone", "nobody knows a zone of this name; write one such as Europe/Berlin");
         return Err(crate::server::failure(unknown));
     }
     let response = expect_context::<leptos_axum::ResponseOptions>();

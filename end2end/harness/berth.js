@@ -41,7 +41,7 @@ export async function startBerth({ agents = 1 } = {}) {
 }
 
 function launch(args) {
-  const { BERTH_XTASK: xtask } = process.env;
+  const { XTASK_PROGRAM: xtask } = process.env;
   const [program, first] = xtask ? [xtask, []] : ["cargo", ["xtask"]];
   return spawn(program, [...first, ...args], { stdio: ["ignore", "pipe", "pipe"] });
 }

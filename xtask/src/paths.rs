@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 /// Read at run time: a target folder that two checkouts share may hold the other one's xtask.
 pub fn root() -> Result<PathBuf> {
     // The browser tests start the built xtask itself.
-    if let Some(root) = env::var_os("BERTH_ROOT") {
+    if let Some(root) = env::var_os("XTASK_ROOT") {
         return Ok(PathBuf::from(root));
     }
     let manifest = env::var_os("CARGO_MANIFEST_DIR").context("start this through `cargo xtask`")?;

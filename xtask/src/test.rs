@@ -141,8 +141,8 @@ fn browser(tally: &mut Tally) -> Result<()> {
     node.current_dir(&folder)
         .args(["--test", "--test-concurrency=1", "--test-reporter=spec", "tests/"])
         .env("CARGO_TARGET_DIR", paths::target()?)
-        .env("BERTH_XTASK", std::env::current_exe()?)
-        .env("BERTH_ROOT", paths::root()?);
+        .env("XTASK_PROGRAM", std::env::current_exe()?)
+        .env("XTASK_ROOT", paths::root()?);
     tally.runner(&mut node, count_node)
 }
 

@@ -1,5 +1,6 @@
 //! Booking a machine for now: open the menu, choose how long.
 
+#[cfg(feature = "ssr")]
 use api::reservations::NewReservation;
 use leptos::prelude::*;
 

@@ -1,11 +1,15 @@
 //! Zero certificates: the files with which hosts join, and the hosts that wait to be let in.
 
 use api::Page as Items;
-use api::hosts::{Host, ListHosts};
+use api::hosts::Host;
+#[cfg(feature = "ssr")]
+use api::hosts::ListHosts;
 use api::zero_certificates::{CreatedZeroCertificate, ZeroCertificate};
 use domain::certificates::{JoinPolicy, ZeroCertificateState};
 use domain::events::EventKind;
-use domain::hosts::{HostAct, HostIntent};
+use domain::hosts::HostAct;
+#[cfg(feature = "ssr")]
+use domain::hosts::HostIntent;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 use uuid::Uuid;

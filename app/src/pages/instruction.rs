@@ -1,6 +1,8 @@
 //! One instruction: what became of it on each host, with output and times.
 
-use api::instructions::{Instruction, InstructionDetail, Transaction};
+#[cfg(feature = "ssr")]
+use api::instructions::Instruction;
+use api::instructions::{InstructionDetail, Transaction};
 use domain::events::EventKind;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
@@ -58,7 +60,8 @@ pub fn InstructionPage() -> impl IntoView {
     let live = use_live(&[EventKind::Instruction]);
     let cancelling = ServerAction::<Cancel>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let shown = Resource::new_blocking(move || (id.get(), live.get(), cancelling.version().get()), |(id, ..)| fetch(id));
+    let shown =
+        Resource::new_blocking(move || (id.get(), live.get(), cancelling.version().get()), |(id, ..)| fetch(id));
     view! {
         <Page title="Instruction" up=("/instructions", "Instructions")>
             {failure_of(move || cancelling.value().get())}

@@ -1,6 +1,8 @@
 //! One machine: how it is and why, who has it, what was on it, and what one can do with it.
 
-use api::machines::{Booking, Machine, MachineChange, MachineDetail};
+#[cfg(feature = "ssr")]
+use api::machines::MachineChange;
+use api::machines::{Booking, Machine, MachineDetail};
 use domain::events::EventKind;
 use domain::machines::{MachineAction, MachineState};
 use jiff::Timestamp;
@@ -74,7 +76,8 @@ pub fn MachinePage() -> impl IntoView {
     let live = use_live(&[EventKind::Machine, EventKind::Session, EventKind::Reservation, EventKind::Host]);
     let changing = ServerAction::<Change>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let machine = Resource::new_blocking(move || (id.get(), live.get(), changing.version().get()), |(id, ..)| fetch(id));
+    let machine =
+        Resource::new_blocking(move || (id.get(), live.get(), changing.version().get()), |(id, ..)| fetch(id));
     // The data is read where it is awaited; the heading follows.
     let title = RwSignal::new("Machine".to_owned());
     view! {

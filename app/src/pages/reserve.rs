@@ -2,10 +2,14 @@
 //! The address holds the view and the choice.
 
 use api::machines::{Booking, Machine};
+#[cfg(feature = "ssr")]
 use api::reservations::NewReservation;
 use domain::events::EventKind;
+#[cfg(feature = "ssr")]
 use domain::interval::Interval;
-use jiff::civil::{Date, DateTime};
+use jiff::civil::Date;
+#[cfg(feature = "ssr")]
+use jiff::civil::DateTime;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 use leptos::prelude::*;
 use leptos_router::NavigateOptions;
@@ -24,7 +28,9 @@ use crate::components::tags::query_part;
 use crate::components::time::{Time, at};
 use crate::components::timeline::{Block, BlockKind, Picked, Row, Timeline};
 use crate::live::use_live;
-use crate::preferences::{Zone, use_preferences};
+#[cfg(feature = "ssr")]
+use crate::preferences::Zone;
+use crate::preferences::use_preferences;
 use crate::viewer::use_viewer;
 
 domain::words! {
@@ -141,7 +147,6 @@ pub(super) async fn change(
 
 /// Books what the form says; its times are of the clock on the wall in `zone`.
 #[server(prefix = "/fn", endpoint = "reservations-create")]
-#[expect(clippy::too_many_arguments, reason = "the fields of the form, which works without JavaScript")]
 pub async fn reserve(
     machine: Option<String>,
     labels: Option<String>,

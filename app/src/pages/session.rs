@@ -3,7 +3,9 @@
 use api::sessions::{Session, SessionLogLine};
 use domain::events::EventKind;
 use domain::sessions::{EndCause, SessionAction, SessionState};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
+#[cfg(feature = "ssr")]
+use jiff::Timestamp;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
 use uuid::Uuid;
