@@ -124,6 +124,7 @@ pub(crate) fn from_request() -> Preferences {
         })
     };
     let theme = cookie(THEME_COOKIE).and_then(|word| word.parse().ok()).unwrap_or(Theme::Auto);
+    #[allow(clippy::disallowed_methods, reason = "which offset a zone has today; no rule and no state hangs on it")]
     let zone = cookie(ZONE_COOKIE).and_then(|name| Zone::named(&name, Timestamp::now())).unwrap_or_default();
     Preferences { theme: RwSignal::new(theme), zone }
 }

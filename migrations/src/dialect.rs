@@ -8,7 +8,9 @@ pub(crate) async fn run(manager: &SchemaManager<'_>, sql: &str) -> Result<(), Db
     let (id, bytes, serial) = match manager.get_database_backend() {
         DbBackend::Postgres => ("uuid", "bytea", "bigserial primary key"),
         DbBackend::Sqlite => ("blob", "blob", "integer primary key autoincrement"),
-        other @ (DbBackend::MySql | _) => return Err(DbErr::Migration(format!("{other:?} is not supported; use SQLite or PostgreSQL"))),
+        other @ (DbBackend::MySql | _) => {
+            return Err(DbErr::Migration(format!("{other:?} is not supported; use SQLite or PostgreSQL")));
+        }
     };
     let sql = sql.replace(":id", id).replace(":bytes", bytes).replace(":serial", serial);
     for statement in sql.split("--;").map(str::trim).filter(|s| !s.is_empty()) {

@@ -4,7 +4,10 @@
 //! (no overlap, unique names, one use) is easier to trust when it is read as the database reads it.
 //! Times are `_ms` columns: milliseconds since 1970 in UTC. Ids are UUIDs (16-byte blobs on SQLite).
 
-#![allow(elided_lifetimes_in_paths, reason = "the migration trait late-binds the manager's lifetime; naming it does not match")]
+#![allow(
+    elided_lifetimes_in_paths,
+    reason = "the migration trait late-binds the manager's lifetime; naming it does not match"
+)]
 
 use sea_orm_migration::prelude::*;
 

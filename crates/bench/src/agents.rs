@@ -42,7 +42,7 @@ impl Simulated {
     pub fn start(server: &Server, hosts: u64, machines: u64) -> Result<Self> {
         let zero = server.dir().join("zero.toml");
         let path = zero.display().to_string();
-        server.admin(&["zero-certificate", "--uses", &hosts.to_string(), "--hours", "1", "--output", &path])?;
+        server.admin(&["zero-certificate", "--uses", &hosts.to_string(), "--hours", "1", "--out", &path])?;
         let mut child = Command::new(binary("berth-agent")?)
             .args(["simulate", "--hosts", &hosts.to_string(), "--machines", &machines.to_string(), "--report", "1"])
             .arg("--zero")

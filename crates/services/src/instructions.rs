@@ -206,9 +206,10 @@ pub async fn run_on(
     };
     services.ledger().write(create).await?;
     for transaction in &transactions {
-        match transaction.state {
-            TransactionState::Offered => services.links().offer(transaction.host, transaction.id),
-            _ => services.links().wake(transaction.host),
+        if transaction.state == TransactionState::Offered {
+            services.links().offer(transaction.host, transaction.id);
+        } else {
+            services.links().wake(transaction.host);
         }
     }
     let shares: Vec<Share> = transactions

@@ -425,10 +425,12 @@ impl StreamWriter {
                 if stream.is_over {
                     return Err(StreamClosed::Ended);
                 }
-                match control {
-                    Control::EndOfInput => stream.out.push_back(Out::EndOfInput),
-                    _ if stream.controls.len() >= MAX_CONTROLS => return Err(StreamClosed::Full),
-                    other => stream.controls.push_back(other),
+                if control == Control::EndOfInput {
+                    stream.out.push_back(Out::EndOfInput);
+                } else if stream.controls.len() >= MAX_CONTROLS {
+                    return Err(StreamClosed::Full);
+                } else {
+                    stream.controls.push_back(control);
                 }
                 Ok(())
             })
