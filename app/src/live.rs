@@ -80,7 +80,8 @@ pub(crate) fn provide(signed_in: Option<()>) {
     let feed =
         Feed { counts: RwSignal::new(HashMap::new()), gaps: RwSignal::new(0), following: RwSignal::new(Following::No) };
     provide_context(feed);
-    if signed_in.is_none() {
+    // The server opens no stream, and may drop what is local to a thread on another: that panics.
+    if signed_in.is_none() || !cfg!(feature = "hydrate") {
         return;
     }
     let stream = StoredValue::new_local(None::<Stream>);
