@@ -188,7 +188,15 @@ impl Here {
                     Ok(count) => {
                         let typed = self.escape.typed(&buffer[..count]);
                         match typed.act {
-                            Some(Act::Detach) => return Ok(End::Detached),
+                            Some(Act::Detach) => {
+                                // What was typed before it is still the shell's.
+                                if !typed.pass.is_empty()
+                                    && let Err(error) = sink.send(Message::Binary(Bytes::from(typed.pass))).await
+                                {
+                                    return Ok(End::Broken(error.to_string()));
+                                }
+                                return Ok(End::Detached);
+                            }
                             Some(Act::Help) => say("~. leaves the shell running, ~~ types a tilde, ~? shows this"),
                             None => {}
                         }
