@@ -162,12 +162,13 @@ impl Talk {
         })
         .await
     }
-    /// Waits for the offer; earlier ones that were not claimed may be repeated before it.
+    /// Waits for the offer; earlier ones that were not claimed, and cancels of what ended since, may be repeated before it:
+    /// an agent ignores both.
     async fn offered(&mut self, id: TransactionId) {
         loop {
             match self.next().await {
                 ToAgent::Offer { transaction } if transaction == id => return,
-                ToAgent::Offer { .. } => {}
+                ToAgent::Offer { .. } | ToAgent::Cancel { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
