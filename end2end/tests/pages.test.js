@@ -142,7 +142,7 @@ test("an instruction runs on a host and its output is shown", { timeout: 120_000
   await open(page, `${berth.address}/hosts`);
   const host = (await page.getByRole("rowheader").getByRole("link").first().textContent()).trim();
   await open(page, `${berth.address}/instructions?hosts=${encodeURIComponent(host)}`);
-  await page.getByLabel("Command").fill("echo it ran here");
+  await page.getByRole("textbox", { name: "Command" }).fill("echo it ran here");
   await page.getByRole("button", { name: "Run" }).click();
   await page.waitForURL(/\/instructions\//);
   await page.getByText("done", { exact: true }).first().waitFor({ timeout: LONG_MS });

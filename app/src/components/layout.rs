@@ -138,6 +138,10 @@ pub fn Page(
 
 /// Puts the focus where the new page begins, and closes what lay over the old one.
 fn focus_heading_after_navigation() {
+    // Nobody navigates on the server, and it may drop what is local to a thread on another: that panics.
+    if !cfg!(feature = "hydrate") {
+        return;
+    }
     let path = use_location().pathname;
     // The heading that was last there: by the time the effect runs, the new one may have replaced it.
     let known = StoredValue::new_local(None::<HtmlElement>);

@@ -48,11 +48,14 @@ pub fn Palette(open: RwSignal<bool>, viewer: Viewer) -> impl IntoView {
     let chosen = RwSignal::new(0_usize);
     // Only when open: the server renders no list, and a closed palette costs nothing.
     let found = Memo::new(move |_| if open.get() { commands(&viewer, &typed.get()) } else { Vec::new() });
-    let navigate = StoredValue::new_local(use_navigate());
+    // Not on the server, which may drop what is local to a thread on another: that panics.
+    let navigate = cfg!(feature = "hydrate").then(|| StoredValue::new_local(use_navigate()));
     let go = move |index: usize| {
         if let Some(command) = found.with_untracked(|found| found.get(index).cloned()) {
             open.set(false);
-            navigate.with_value(|navigate| navigate(&command.href, leptos_router::NavigateOptions::default()));
+            if let Some(navigate) = navigate {
+                navigate.with_value(|navigate| navigate(&command.href, leptos_router::NavigateOptions::default()));
+            }
         }
     };
     let keydown = move |event: leptos::ev::KeyboardEvent| {
