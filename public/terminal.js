@@ -1,4 +1,4 @@
-// A terminal in the page: <berth-terminal data-session="ID" data-number="1">.
+// A terminal in the page: <berth-terminal> within an element with data-session="ID" and data-number="1".
 // Bytes go both ways as binary frames; text frames are JSON (crates/api/src/streams.rs).
 
 import { Terminal } from "/vendor/xterm/xterm.mjs";
@@ -32,6 +32,8 @@ document.createElement = (name, options) => {
 
 class BerthTerminal extends HTMLElement {
   connectedCallback() {
+    // Kept: when the element has left the page, what was around it is gone.
+    this.about = this.closest("[data-session]").dataset;
     this.ended = false;
     this.closing = false;
     this.parentElement?.querySelector("[data-close]")?.addEventListener("click", () => { this.closing = true; });
@@ -62,7 +64,7 @@ class BerthTerminal extends HTMLElement {
       this.observer.observe(this);
       this.connect();
       // The first opens with the page, whose heading has the focus; the others open because somebody asked.
-      if (this.dataset.number !== "1") this.terminal.focus();
+      if (this.about.number !== "1") this.terminal.focus();
     });
   }
 
@@ -80,7 +82,7 @@ class BerthTerminal extends HTMLElement {
 
   // A reload, or a way back from another page, finds the shell again; a terminal that was closed does not come back.
   key() {
-    return `terminal:${this.dataset.session}:${this.dataset.number}`;
+    return `terminal:${this.about.session}:${this.about.number}`;
   }
 
   connect() {
@@ -89,7 +91,7 @@ class BerthTerminal extends HTMLElement {
     const attach = sessionStorage.getItem(this.key());
     if (attach) query.set("attach", attach);
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const session = encodeURIComponent(this.dataset.session);
+    const session = encodeURIComponent(this.about.session);
     const socket = new WebSocket(`${scheme}//${location.host}/api/v1/sessions/${session}/terminal?${query}`);
     socket.binaryType = "arraybuffer";
     this.socket = socket;

@@ -27,7 +27,7 @@ pub fn Terminals(#[prop(into)] session: String) -> impl IntoView {
         <section class="terminals" aria-label="Terminals">
             <noscript><p class="soft">"A terminal in the page needs JavaScript. “berth shell” does without."</p></noscript>
             <For each=move || open.get() key=|number| *number let:number>
-                <div class="terminal">
+                <div class="terminal" data-session=session.clone() data-number=number.to_string()>
                     <div class="terminal-bar">
                         <Icon name="terminal"/>
                         <strong>"Terminal "{number}</strong>
@@ -43,7 +43,7 @@ pub fn Terminals(#[prop(into)] session: String) -> impl IntoView {
                             <Icon name="close"/>
                         </button>
                     </div>
-                    <berth-terminal class="terminal-screen" attr:data-session=session.clone() attr:data-number=number.to_string()></berth-terminal>
+                    <berth-terminal class="terminal-screen"></berth-terminal>
                 </div>
             </For>
             <div>
