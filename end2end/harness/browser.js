@@ -64,7 +64,13 @@ export async function alive(page) {
 
 async function withTheme(page, theme, work) {
   const before = await page.evaluate(() => document.documentElement.dataset.theme);
-  const set = (value) => page.evaluate((value) => { document.documentElement.dataset.theme = value; }, value);
+  // Colours that change over a moment have arrived before anybody measures them.
+  const set = (value) => page.evaluate(async (value) => {
+    document.documentElement.dataset.theme = value;
+    await new Promise((next) => requestAnimationFrame(() => requestAnimationFrame(next)));
+    const ending = document.getAnimations().filter((one) => one.effect?.getComputedTiming().endTime !== Infinity);
+    await Promise.allSettled(ending.map((one) => one.finished));
+  }, value);
   await set(theme);
   try { return await work(); } finally { await set(before); }
 }

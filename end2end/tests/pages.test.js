@@ -94,6 +94,7 @@ test("a booking is made and cancelled without JavaScript", async () => {
   await page.getByLabel("E-mail").fill(email);
   await page.getByLabel("Password").fill(PASSWORD);
   await page.getByRole("button", { name: "Sign in" }).click();
+  await page.waitForURL((url) => !url.pathname.startsWith("/sign-in"));
   await page.goto(`${berth.address}/reserve`);
   const machine = await page.locator(".timeline-name a").first().textContent();
   const at = (hours) => new Date(Date.now() + hours * 3_600_000).toISOString().slice(0, 16);
