@@ -54,9 +54,13 @@ impl Used {
     async fn open(&mut self, open: Open) -> (StreamId, Option<Uuid>) {
         let stream = StreamId::new();
         self.tunnel.send(Frame::Open(stream, open)).await;
-        match self.tunnel.next().await {
-            Frame::Control(of, Control::Opened { terminal }) if of == stream => (stream, terminal),
-            other => panic!("unexpected {other:?}"),
+        loop {
+            match self.tunnel.next().await {
+                Frame::Control(of, Control::Opened { terminal }) if of == stream => return (stream, terminal),
+                // An earlier stream's output may have been under way when it was reset.
+                Frame::Data(of, _) | Frame::ErrorData(of, _) | Frame::Credit(of, _) if of != stream => {}
+                other => panic!("unexpected {other:?}"),
+            }
         }
     }
 
