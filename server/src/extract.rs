@@ -1,11 +1,16 @@
 //! Bodies, queries and paths whose faults are problems as all others: with a field, and what to do.
 
+use std::{fmt, marker::PhantomData};
+
 use axum::{
     Json,
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection},
     http::{StatusCode, request::Parts},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use services::{Error, page::PageAsk};
 
 use crate::{caller::RequestId, failure::Failure};
@@ -18,10 +23,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        match Json::<T>::from_request(request, state).await {
-            Ok(Json(body)) => Ok(Body(body)),
+        match Json::<Object<T>>::from_request(request, state).await {
+            Ok(Json(Object(body))) => Ok(Body(body)),
             Err(rejection) => Err(Failure::from(fault(&rejection)).in_request(id)),
         }
+    }
+}
+
+/// A JSON object. serde would fill a struct's fields from an array as well, in an order that is nobody's promise.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Fields(PhantomData)).map(Object)
+    }
+}
+
+struct Fields<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields))
     }
 }
 
@@ -45,7 +73,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Ask<T> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(query)) => Ok(Ask(query)),
             Err(rejection) => {
-                let why: String = rejection.body_text().chars().take(300).collect();
+                let text = rejection.body_text();
+                let why = text.split_once(": ").map_or(text.as_str(), |(_, why)| why);
+                let why: String = why.chars().take(300).collect();
                 Err(Failure::from(Error::invalid("query", why)).in_request(RequestId::of(parts).0))
             }
         }

@@ -13,10 +13,8 @@ pub struct Host {
     pub name: String,
     pub labels: BTreeMap<String, String>,
     /// `pending`, `in-service`, `draining`, `maintenance` or `revoked`.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "in-service"))]
     pub intent: HostIntent,
     /// `online` or `offline`.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "online"))]
     pub link: HostLink,
     /// When the link went up or down; RFC 3339.
     pub link_since: String,
@@ -30,7 +28,6 @@ pub struct Host {
     /// The newest reading, while the host is online.
     pub metrics: Option<HostReading>,
     /// What an admin can do with it now: `approve`, `put-in-service`, `drain`, `put-in-maintenance`, `revoke`, `delete`.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub can: Vec<HostAct>,
 }
 
@@ -69,7 +66,6 @@ pub struct HostReadings {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangeHost {
     /// `in-service`, `draining` or `maintenance`; approving and revoking have routes of their own.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "maintenance"))]
     pub intent: Option<HostIntent>,
 }
 
@@ -84,12 +80,13 @@ pub struct ListHosts {
     /// `key=value,key=value`; all have to be there.
     pub labels: Option<String>,
     /// One of the words of an intent.
-    #[cfg_attr(feature = "openapi", param(value_type = Option<String>))]
+    #[cfg_attr(feature = "openapi", param(inline))]
     pub intent: Option<HostIntent>,
     /// `online` or `offline`.
-    #[cfg_attr(feature = "openapi", param(value_type = Option<String>))]
+    #[cfg_attr(feature = "openapi", param(inline))]
     pub link: Option<HostLink>,
-    /// 1 to 500; 100 if not given.
+    /// 1 to 500; 100 where it is left away.
+    #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 500))]
     pub limit: Option<u64>,
     pub cursor: Option<String>,
 }

@@ -8,7 +8,6 @@ use uuid::Uuid;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StateCount {
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "running"))]
     pub state: TransactionState,
     pub count: u32,
 }
@@ -46,7 +45,6 @@ pub struct Transaction {
     pub host_name: String,
     pub session: Option<Uuid>,
     /// `waiting`, `offered`, `claimed`, `running`, `done`, `failed`, `cancelled`, `expired`, `never-delivered` or `unknown`.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "running"))]
     pub state: TransactionState,
     /// RFC 3339, as the others.
     pub created_at: String,
@@ -109,17 +107,6 @@ pub struct RunInstruction {
     /// Seconds that it may run, 1 to 86,400; 300 if not given.
     #[serde(default)]
     pub timeout_s: Option<u32>,
-}
-
-/// `GET /instructions`, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
-#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
-pub struct ListInstructions {
-    /// 1 to 500; 100 if not given.
-    pub limit: Option<u64>,
-    pub cursor: Option<String>,
 }
 
 impl Instruction {

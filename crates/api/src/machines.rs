@@ -20,11 +20,9 @@ pub struct Machine {
     pub name: String,
     pub host: String,
     pub host_id: Uuid,
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub kind: MachineKind,
     pub labels: BTreeMap<String, String>,
     pub limits: MachineLimits,
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub state: MachineState,
     /// RFC 3339; when it entered its state.
     pub since: String,
@@ -35,7 +33,6 @@ pub struct Machine {
     /// The next claim that has not begun.
     pub next_booking: Option<Booking>,
     /// What the caller can do with it now.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub actions: Vec<MachineAction>,
 }
 
@@ -74,9 +71,7 @@ pub struct Booking {
     pub start: String,
     /// RFC 3339.
     pub end: String,
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub state: SessionState,
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub cause: Option<EndCause>,
 }
 

@@ -14,7 +14,6 @@ pub struct Person {
     pub email: String,
     pub name: String,
     /// `engineer`, `manager` or `admin`.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "engineer"))]
     pub role: Role,
     /// A locked person can neither sign in nor use a token.
     pub locked: bool,
@@ -30,7 +29,6 @@ pub struct Person {
 pub struct Me {
     pub person: Person,
     /// What this token may do (`read`, `use`, `all`); `all` for a browser.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "all"))]
     pub scope: domain::tokens::Scope,
 }
 
@@ -43,7 +41,6 @@ pub struct InvitePerson {
     /// The part of the address before the @ where it is left away.
     #[serde(default)]
     pub name: Option<String>,
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "engineer"))]
     pub role: Role,
 }
 
@@ -74,7 +71,6 @@ pub struct ChangePerson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "manager"))]
     pub role: Option<Role>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked: Option<bool>,

@@ -45,7 +45,6 @@ pub struct NewReservation {
     pub purpose: Option<String>,
     /// `reservation` (the default): until its end. `keepalive`: as long as the client sends keepalives.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub keep: Option<Keep>,
 }
 
@@ -92,7 +91,6 @@ pub struct ReservationChange {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reservation {
     pub id: Uuid,
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub state: ReservationState,
     pub person: String,
     pub person_id: Uuid,
@@ -110,7 +108,6 @@ pub struct Reservation {
     /// Also sent as ETag; give it as If-Match with a change.
     pub generation: i64,
     /// What the caller can do with it now.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub actions: Vec<ReservationAction>,
 }
 

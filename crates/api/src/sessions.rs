@@ -18,12 +18,10 @@ pub struct Session {
     pub host_id: Uuid,
     pub person: String,
     pub person_id: Uuid,
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub state: SessionState,
     /// RFC 3339; when it entered its state.
     pub since: String,
     /// Why it ends, ended or failed.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub cause: Option<EndCause>,
     /// The cause in words; while it is scheduled and its time has come, what it waits for.
     pub cause_detail: Option<String>,
@@ -31,7 +29,6 @@ pub struct Session {
     pub start: String,
     /// RFC 3339; earlier than booked if it ended early.
     pub end: String,
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub keep: Keep,
     /// RFC 3339.
     pub last_keepalive_at: Option<String>,
@@ -40,7 +37,6 @@ pub struct Session {
     pub steps: Vec<Step>,
     pub generation: i64,
     /// What the caller can do with it now.
-    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub actions: Vec<SessionAction>,
 }
 
@@ -49,7 +45,6 @@ pub struct Session {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Step {
     pub name: String,
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub state: StepState,
     /// RFC 3339.
     pub started_at: Option<String>,
@@ -63,7 +58,6 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeptAlive {
-    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub state: SessionState,
     /// RFC 3339; when the session ends whatever the client does.
     pub end: String,

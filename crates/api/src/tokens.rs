@@ -12,7 +12,6 @@ pub struct Token {
     pub id: Uuid,
     pub name: String,
     /// `read`, `use` or `all`.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "use"))]
     pub scope: Scope,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
     pub created_at: Timestamp,
@@ -30,7 +29,6 @@ pub struct Token {
 pub struct CreateToken {
     /// What it is for, 1 to 80 characters.
     pub name: String,
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "use"))]
     pub scope: Scope,
     /// Days until it expires, 1 to 365; 90 where it is left away.
     #[serde(default)]

@@ -10,10 +10,8 @@ pub struct ZeroCertificate {
     pub id: Uuid,
     pub name: String,
     /// `open` (hosts join at once) or `approval` (they wait for an admin).
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "open"))]
     pub join: JoinPolicy,
     /// `valid`, `used-up`, `expired` or `revoked`.
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "valid"))]
     pub state: ZeroCertificateState,
     pub max_uses: u32,
     pub uses: u32,
@@ -35,7 +33,6 @@ pub struct CreateZeroCertificate {
     pub max_uses: u32,
     /// How long it is good for, 1 to 2,160 hours.
     pub lifetime_hours: u32,
-    #[cfg_attr(feature = "openapi", schema(value_type = String, example = "open"))]
     pub join: JoinPolicy,
 }
 
@@ -56,17 +53,6 @@ impl std::fmt::Debug for CreatedZeroCertificate {
             .field("zero_certificate", &self.zero_certificate)
             .finish_non_exhaustive()
     }
-}
-
-/// `GET /zero-certificates`, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
-#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
-pub struct ListZeroCertificates {
-    /// 1 to 500; 100 if not given.
-    pub limit: Option<u64>,
-    pub cursor: Option<String>,
 }
 
 impl ZeroCertificate {

@@ -51,5 +51,37 @@ macro_rules! words {
                 }
             }
         }
+        $crate::word_schema!($name: $($word),+);
     };
 }
+
+/// The schema of a type of words in the OpenAPI document; nothing where nobody asks for it.
+#[cfg(feature = "openapi")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! word_schema {
+    ($name:ident: $($word:literal),+) => {
+        impl $crate::utoipa::PartialSchema for $name {
+            fn schema() -> $crate::utoipa::openapi::RefOr<$crate::utoipa::openapi::schema::Schema> {
+                let words = $crate::utoipa::openapi::ObjectBuilder::new()
+                    .schema_type($crate::utoipa::openapi::Type::String)
+                    .enum_values(Some([$($word),+]));
+                words.into()
+            }
+        }
+        impl $crate::utoipa::ToSchema for $name {
+            fn name() -> std::borrow::Cow<'static, str> { stringify!($name).into() }
+        }
+    };
+}
+
+#[cfg(not(feature = "openapi"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! word_schema {
+    ($name:ident: $($word:literal),+) => {};
+}
+
+#[cfg(feature = "openapi")]
+#[doc(hidden)]
+pub use utoipa;

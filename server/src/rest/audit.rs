@@ -1,6 +1,6 @@
 //! The audit log.
 
-use api::{Problem, audit::AuditLine};
+use api::audit::AuditLine;
 use axum::{Json, extract::State};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -16,9 +16,10 @@ pub fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// Who did what, newest first.
-#[utoipa::path(get, path = "/audit", tag = "audit", params(PageQuery), responses(
-    (status = 200, body = api::Page<AuditLine>), (status = 401, body = Problem), (status = 403, body = Problem)
-))]
+#[utoipa::path(
+    get, path = "/audit", tag = "audit", operation_id = "list_audit", params(PageQuery),
+    responses((status = 200, body = api::Page<AuditLine>))
+)]
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,

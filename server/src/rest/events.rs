@@ -33,10 +33,10 @@ struct StreamQuery {
 ///
 /// `id` is the revision; `event` is `change` with data `{kind, subject, word, at}`, or `gap`: fetch everything anew.
 /// The first event is `hello` with the revision up to which all is known. Send Last-Event-ID (or `after`) to go on.
-#[utoipa::path(get, path = "/events", tag = "events", params(StreamQuery), responses(
-    (status = 200, description = "A stream that does not end", content_type = "text/event-stream"),
-    (status = 401, body = api::Problem)
-))]
+#[utoipa::path(
+    get, path = "/events", tag = "events", operation_id = "stream_events", params(StreamQuery),
+    responses((status = 200, description = "A stream that does not end", content_type = "text/event-stream"))
+)]
 async fn stream(
     State(state): State<AppState>,
     Caller(call): Caller,

@@ -1,7 +1,7 @@
 //! `/hosts`.
 
 use api::{
-    Page, Problem,
+    Page,
     hosts::{ChangeHost, Host, HostReadings, ListHosts},
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -32,8 +32,9 @@ fn present(services: &Services, host: domain::hosts::Host) -> Host {
 }
 
 /// The tenant's hosts, by name.
-#[utoipa::path(get, path = "/hosts", tag = "hosts", params(ListHosts),
-    responses((status = 200, body = Page<Host>), (status = "default", body = Problem)))]
+#[utoipa::path(
+    get, path = "/hosts", tag = "hosts", params(ListHosts), responses((status = 200, body = Page<Host>))
+)]
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -51,8 +52,10 @@ async fn list(
 }
 
 /// One host.
-#[utoipa::path(get, path = "/hosts/{id}", tag = "hosts", operation_id = "get_host", params(("id" = Uuid, Path)),
-    responses((status = 200, body = Host), (status = "default", body = Problem)))]
+#[utoipa::path(
+    get, path = "/hosts/{id}", tag = "hosts", operation_id = "get_host", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Host))
+)]
 async fn get(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -63,8 +66,10 @@ async fn get(
 }
 
 /// Puts the host in service, into maintenance, or drains it.
-#[utoipa::path(patch, path = "/hosts/{id}", tag = "hosts", operation_id = "change_host", params(("id" = Uuid, Path)),
-    request_body = ChangeHost, responses((status = 200, body = Host), (status = "default", body = Problem)))]
+#[utoipa::path(
+    patch, path = "/hosts/{id}", tag = "hosts", operation_id = "change_host", params(("id" = Uuid, Path)),
+    request_body = ChangeHost, responses((status = 200, body = Host))
+)]
 async fn change(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -80,8 +85,10 @@ async fn change(
 }
 
 /// Lets a host in that waits for its approval.
-#[utoipa::path(post, path = "/hosts/{id}/approve", tag = "hosts", operation_id = "approve_host",
-    params(("id" = Uuid, Path)), responses((status = 200, body = Host), (status = "default", body = Problem)))]
+#[utoipa::path(
+    post, path = "/hosts/{id}/approve", tag = "hosts", operation_id = "approve_host", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Host))
+)]
 async fn approve(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -92,8 +99,10 @@ async fn approve(
 }
 
 /// Makes the host's certificates worthless; its link is cut within 2 s.
-#[utoipa::path(post, path = "/hosts/{id}/revoke", tag = "hosts", operation_id = "revoke_host",
-    params(("id" = Uuid, Path)), responses((status = 200, body = Host), (status = "default", body = Problem)))]
+#[utoipa::path(
+    post, path = "/hosts/{id}/revoke", tag = "hosts", operation_id = "revoke_host", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Host))
+)]
 async fn revoke(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -104,8 +113,10 @@ async fn revoke(
 }
 
 /// Deletes the host with its machines. What joins under its name later inherits nothing.
-#[utoipa::path(delete, path = "/hosts/{id}", tag = "hosts", operation_id = "delete_host", params(("id" = Uuid, Path)),
-    responses((status = 204), (status = "default", body = Problem)))]
+#[utoipa::path(
+    delete, path = "/hosts/{id}", tag = "hosts", operation_id = "delete_host", params(("id" = Uuid, Path)),
+    responses((status = 204))
+)]
 async fn delete(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -116,8 +127,10 @@ async fn delete(
 }
 
 /// The readings of the last ten minutes.
-#[utoipa::path(get, path = "/hosts/{id}/metrics", tag = "hosts", operation_id = "host_metrics",
-    params(("id" = Uuid, Path)), responses((status = 200, body = HostReadings), (status = "default", body = Problem)))]
+#[utoipa::path(
+    get, path = "/hosts/{id}/metrics", tag = "hosts", operation_id = "host_metrics", params(("id" = Uuid, Path)),
+    responses((status = 200, body = HostReadings))
+)]
 async fn readings(
     State(state): State<AppState>,
     Caller(call): Caller,

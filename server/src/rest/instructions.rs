@@ -1,10 +1,8 @@
 //! `/instructions`.
 
 use api::{
-    Page, Problem,
-    instructions::{
-        AskOutput, Instruction, InstructionDetail, ListInstructions, Output, OutputPiece, RunInstruction, Transaction,
-    },
+    Page,
+    instructions::{AskOutput, Instruction, InstructionDetail, Output, OutputPiece, RunInstruction, Transaction},
 };
 use axum::{Json, extract::State, http::StatusCode};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -12,14 +10,13 @@ use domain::ids::{InstructionId, TransactionId};
 use services::{
     Error,
     instructions::{self, Detail, Summary, Targets},
-    page::PageAsk,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
     caller::Caller,
-    extract::{Ask, Body, Named},
+    extract::{Ask, Body, Named, PageQuery},
     failure::Failure,
     state::AppState,
 };
@@ -42,23 +39,24 @@ fn detail(detail: Detail) -> InstructionDetail {
 }
 
 /// What people asked of hosts, newest first.
-#[utoipa::path(get, path = "/instructions", tag = "instructions", operation_id = "list_instructions",
-    params(ListInstructions),
-    responses((status = 200, body = Page<Instruction>), (status = "default", body = Problem)))]
+#[utoipa::path(
+    get, path = "/instructions", tag = "instructions", operation_id = "list_instructions", params(PageQuery),
+    responses((status = 200, body = Page<Instruction>))
+)]
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Ask(ask): Ask<ListInstructions>,
+    Ask(ask): Ask<PageQuery>,
 ) -> Result<Json<Page<Instruction>>, Failure> {
-    let page = PageAsk { limit: ask.limit, cursor: ask.cursor };
-    let page = instructions::list(&state.services, &call, &page).await?.map(summary);
+    let page = instructions::list(&state.services, &call, &ask.into()).await?.map(summary);
     Ok(Json(Page { items: page.items, next_cursor: page.next_cursor }))
 }
 
 /// Runs a command on hosts, chosen by names or by labels.
-#[utoipa::path(post, path = "/instructions", tag = "instructions", operation_id = "run_instruction",
-    request_body = RunInstruction,
-    responses((status = 201, body = InstructionDetail), (status = "default", body = Problem)))]
+#[utoipa::path(
+    post, path = "/instructions", tag = "instructions", operation_id = "run_instruction",
+    request_body = RunInstruction, responses((status = 201, body = InstructionDetail))
+)]
 async fn run(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -78,8 +76,10 @@ async fn run(
 }
 
 /// One, with what became of it on each host.
-#[utoipa::path(get, path = "/instructions/{id}", tag = "instructions", operation_id = "get_instruction",
-    params(("id" = Uuid, Path)), responses((status = 200, body = InstructionDetail), (status = "default", body = Problem)))]
+#[utoipa::path(
+    get, path = "/instructions/{id}", tag = "instructions", operation_id = "get_instruction",
+    params(("id" = Uuid, Path)), responses((status = 200, body = InstructionDetail))
+)]
 async fn get(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -89,8 +89,10 @@ async fn get(
 }
 
 /// Cancels what is left of it; hosts that run it are asked to stop it.
-#[utoipa::path(post, path = "/instructions/{id}/cancel", tag = "instructions", operation_id = "cancel_instruction",
-    params(("id" = Uuid, Path)), responses((status = 200, body = InstructionDetail), (status = "default", body = Problem)))]
+#[utoipa::path(
+    post, path = "/instructions/{id}/cancel", tag = "instructions", operation_id = "cancel_instruction",
+    params(("id" = Uuid, Path)), responses((status = 200, body = InstructionDetail))
+)]
 async fn cancel(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -100,9 +102,11 @@ async fn cancel(
 }
 
 /// What a host wrote: its first 256 KiB.
-#[utoipa::path(get, path = "/instructions/{id}/transactions/{transaction}/output", tag = "instructions",
+#[utoipa::path(
+    get, path = "/instructions/{id}/transactions/{transaction}/output", tag = "instructions",
     operation_id = "instruction_output", params(("id" = Uuid, Path), ("transaction" = Uuid, Path), AskOutput),
-    responses((status = 200, body = Output), (status = "default", body = Problem)))]
+    responses((status = 200, body = Output))
+)]
 async fn output(
     State(state): State<AppState>,
     Caller(call): Caller,

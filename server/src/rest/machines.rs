@@ -34,19 +34,23 @@ struct MachinesQuery {
     /// `os=debian12,gpu=a100`: machines that carry them all.
     labels: Option<String>,
     /// `free`, `held`, `in-use`, `reverting`, `quarantined`, `offline` or `in-maintenance`.
+    #[param(value_type = Option<domain::machines::MachineState>, inline)]
     state: Option<String>,
     /// Part of the name.
     q: Option<String>,
     /// Id of a host.
     host: Option<uuid::Uuid>,
+    /// 1 to 500; 100 where it is left away.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
     cursor: Option<String>,
 }
 
 /// Machines, by name: who has them and until when, and what comes next.
-#[utoipa::path(get, path = "/machines", tag = "machines", params(MachinesQuery), responses(
-    (status = 200, body = api::Page<Machine>), (status = 401, body = api::Problem), (status = 422, body = api::Problem)
-))]
+#[utoipa::path(
+    get, path = "/machines", tag = "machines", operation_id = "list_machines", params(MachinesQuery),
+    responses((status = 200, body = api::Page<Machine>))
+)]
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -74,9 +78,10 @@ struct FreeQuery {
 }
 
 /// Machines that fit and when they are next free for so long, the soonest first.
-#[utoipa::path(get, path = "/machines/free", tag = "machines", params(FreeQuery), responses(
-    (status = 200, body = FreeMachines), (status = 401, body = api::Problem), (status = 422, body = api::Problem)
-))]
+#[utoipa::path(
+    get, path = "/machines/free", tag = "machines", operation_id = "find_free_machines", params(FreeQuery),
+    responses((status = 200, body = FreeMachines))
+)]
 async fn free(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -104,12 +109,11 @@ struct WindowQuery {
 }
 
 /// One machine by id or name, with its bookings in a window and its history.
-#[utoipa::path(get, path = "/machines/{machine}", tag = "machines", params(
-    ("machine" = String, Path, description = "Id, or name (with %2F for each /)"), WindowQuery
-), responses(
-    (status = 200, body = MachineDetail), (status = 401, body = api::Problem), (status = 404, body = api::Problem),
-    (status = 422, body = api::Problem)
-))]
+#[utoipa::path(
+    get, path = "/machines/{machine}", tag = "machines", operation_id = "get_machine",
+    params(("machine" = String, Path, description = "Id, or name (with %2F for each /)"), WindowQuery),
+    responses((status = 200, body = MachineDetail))
+)]
 async fn get(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -126,12 +130,11 @@ async fn get(
 }
 
 /// Quarantine, verify, release: an admin's decision.
-#[utoipa::path(patch, path = "/machines/{machine}", tag = "machines", params(
-    ("machine" = String, Path, description = "Id, or name (with %2F for each /)")
-), request_body = MachineChange, responses(
-    (status = 200, body = Machine), (status = 401, body = api::Problem), (status = 403, body = api::Problem),
-    (status = 404, body = api::Problem), (status = 409, body = api::Problem), (status = 422, body = api::Problem)
-))]
+#[utoipa::path(
+    patch, path = "/machines/{machine}", tag = "machines", operation_id = "change_machine",
+    params(("machine" = String, Path, description = "Id, or name (with %2F for each /)")),
+    request_body = MachineChange, responses((status = 200, body = Machine), (status = 409, body = api::Problem))
+)]
 async fn change(
     State(state): State<AppState>,
     Caller(call): Caller,

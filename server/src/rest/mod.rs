@@ -3,12 +3,14 @@
 //! A handler extracts, makes one call of a service, and presents.
 
 use axum::{Json, Router, routing::get};
-use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
+
+pub use document::openapi;
 
 use crate::state::AppState;
 
 pub mod audit;
+mod document;
 pub mod events;
 pub mod hosts;
 pub mod idempotency;
@@ -20,25 +22,6 @@ pub mod sessions;
 pub mod streams;
 pub mod tokens;
 pub mod zero_certificates;
-
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Berth", version = "1", description = "Machines that a team owns, as a self-service cloud. Errors are RFC 9457 problem details; lists are {items, next_cursor}; times are RFC 3339 in UTC."),
-    components(schemas(api::Problem)),
-    modifiers(&BearerToken)
-)]
-struct Document;
-
-struct BearerToken;
-
-impl utoipa::Modify for BearerToken {
-    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-        let components = openapi.components.get_or_insert_with(Default::default);
-        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-        openapi.security = Some(vec![SecurityRequirement::new::<&str, [&str; 0], &str>("token", [])]);
-    }
-}
 
 /// Every capability's routes.
 fn routes() -> OpenApiRouter<AppState> {
@@ -84,14 +67,9 @@ fn window(from: Option<&str>, to: Option<&str>) -> Result<Option<domain::interva
     window.map(Some).map_err(|empty| services::Error::invalid("to", empty.to_string()))
 }
 
-/// The OpenAPI document.
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes()).into_openapi()
-}
-
 /// `/api/v1/…` with the document at `/api/v1/openapi.json`.
 pub fn router() -> Router<AppState> {
-    let (router, document) =
-        OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", routes()).split_for_parts();
+    let (router, document) = document::described().split_for_parts();
+    let document = document::complete(document);
     router.route("/api/v1/openapi.json", get(move || async move { Json(document) }))
 }

@@ -31,18 +31,17 @@ fn shown(link: people::OneTimeLink) -> OneTimeLink {
 }
 
 /// Who the token or browser belongs to.
-#[utoipa::path(get, path = "/me", tag = "people", responses(
-    (status = 200, body = Me), (status = 401, body = Problem)
-))]
+#[utoipa::path(get, path = "/me", tag = "people", operation_id = "get_me", responses((status = 200, body = Me)))]
 async fn me(State(state): State<AppState>, Caller(call): Caller) -> Result<Json<Me>, Failure> {
     let person = people::me(&state.services, &call).await?;
     Ok(Json(Me { person: person.into(), scope: call.actor.scope }))
 }
 
 /// The people of the tenant, by address.
-#[utoipa::path(get, path = "/people", tag = "people", params(PageQuery), responses(
-    (status = 200, body = api::Page<Person>), (status = 401, body = Problem), (status = 403, body = Problem)
-))]
+#[utoipa::path(
+    get, path = "/people", tag = "people", operation_id = "list_people", params(PageQuery),
+    responses((status = 200, body = api::Page<Person>))
+)]
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -53,11 +52,13 @@ async fn list(
 }
 
 /// Invite a person: makes them, and a one-time link for you to hand over. The link is shown this once.
-#[utoipa::path(post, path = "/people", tag = "people", request_body = InvitePerson, responses(
-    (status = 201, body = InvitedPerson), (status = 401, body = Problem), (status = 403, body = Problem),
-    (status = 409, body = Problem, description = "The tenant has somebody with this address"),
-    (status = 422, body = Problem)
-))]
+#[utoipa::path(
+    post, path = "/people", tag = "people", operation_id = "invite_person", request_body = InvitePerson,
+    responses(
+        (status = 201, body = InvitedPerson),
+        (status = 409, body = Problem, description = "The tenant has somebody with this address")
+    )
+)]
 async fn invite(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -68,9 +69,10 @@ async fn invite(
 }
 
 /// One person.
-#[utoipa::path(get, path = "/people/{id}", tag = "people", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = Person), (status = 401, body = Problem), (status = 404, body = Problem)
-))]
+#[utoipa::path(
+    get, path = "/people/{id}", tag = "people", operation_id = "get_person", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Person))
+)]
 async fn get(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -83,11 +85,10 @@ async fn get(
 ///
 /// A lock ends all their sign-ins and open streams within two seconds; their tokens stop working until it is undone. The
 /// last admin can be neither locked nor given another role.
-#[utoipa::path(patch, path = "/people/{id}", tag = "people", params(("id" = Uuid, Path)), request_body = ChangePerson,
-    responses(
-        (status = 200, body = Person), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)
-))]
+#[utoipa::path(
+    patch, path = "/people/{id}", tag = "people", operation_id = "change_person", params(("id" = Uuid, Path)),
+    request_body = ChangePerson, responses((status = 200, body = Person), (status = 409, body = Problem))
+)]
 async fn change(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -99,10 +100,13 @@ async fn change(
 }
 
 /// Remove a person. If bookings or instructions name them, only their name and address go and the history stays.
-#[utoipa::path(delete, path = "/people/{id}", tag = "people", params(("id" = Uuid, Path)), responses(
-    (status = 200, body = RemovedPerson), (status = 401, body = Problem), (status = 403, body = Problem),
-    (status = 404, body = Problem), (status = 409, body = Problem, description = "The last admin, or machines are booked")
-))]
+#[utoipa::path(
+    delete, path = "/people/{id}", tag = "people", operation_id = "remove_person", params(("id" = Uuid, Path)),
+    responses(
+        (status = 200, body = RemovedPerson),
+        (status = 409, body = Problem, description = "The last admin, or machines are booked")
+    )
+)]
 async fn remove(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -116,10 +120,13 @@ async fn remove(
 }
 
 /// Make a new one-time link for a person who has lost theirs or their password. The links before it are void.
-#[utoipa::path(post, path = "/people/{id}/link", tag = "people", params(("id" = Uuid, Path)), responses(
-    (status = 201, body = OneTimeLink), (status = 401, body = Problem), (status = 403, body = Problem),
-    (status = 404, body = Problem), (status = 409, body = Problem, description = "The person is locked")
-))]
+#[utoipa::path(
+    post, path = "/people/{id}/link", tag = "people", operation_id = "make_sign_in_link",
+    params(("id" = Uuid, Path)),
+    responses(
+        (status = 201, body = OneTimeLink), (status = 409, body = Problem, description = "The person is locked")
+    )
+)]
 async fn link(
     State(state): State<AppState>,
     Caller(call): Caller,

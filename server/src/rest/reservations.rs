@@ -43,12 +43,17 @@ fn present(
 /// Book machines: by name, several as a set (all or none), or any that carry labels.
 ///
 /// A refusal for an overlap is 409 with `held_by` and `next_free`.
-#[utoipa::path(post, path = "/reservations", tag = "reservations", request_body = NewReservation, params(
-    ("Idempotency-Key" = Option<String>, Header, description = "The same key with the same body gets the same answer, and books once.")
-), responses(
-    (status = 201, body = Reservation), (status = 401, body = api::Problem), (status = 403, body = api::Problem),
-    (status = 404, body = api::Problem), (status = 409, body = api::Problem), (status = 422, body = api::Problem)
-))]
+#[utoipa::path(
+    post, path = "/reservations", tag = "reservations", operation_id = "create_reservation",
+    request_body = NewReservation,
+    params(
+        (
+            "Idempotency-Key" = Option<String>, Header,
+            description = "The same key with the same body gets the same answer, and books once."
+        )
+    ),
+    responses((status = 201, body = Reservation), (status = 409, body = api::Problem))
+)]
 async fn create(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -67,11 +72,14 @@ struct ReservationsQuery {
     /// Id or name.
     machine: Option<String>,
     /// `confirmed`, `cancelled`, `ended` or `no-show`.
+    #[param(value_type = Option<domain::reservations::ReservationState>, inline)]
     state: Option<String>,
     /// RFC 3339; those that end after it.
     from: Option<String>,
     /// RFC 3339; those that begin before it.
     to: Option<String>,
+    /// 1 to 500; 100 where it is left away.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
     cursor: Option<String>,
 }
@@ -89,9 +97,10 @@ pub(super) fn whose(text: Option<&str>) -> Result<Whose, Error> {
 }
 
 /// Reservations, by start.
-#[utoipa::path(get, path = "/reservations", tag = "reservations", params(ReservationsQuery), responses(
-    (status = 200, body = api::Page<Reservation>), (status = 401, body = api::Problem), (status = 422, body = api::Problem)
-))]
+#[utoipa::path(
+    get, path = "/reservations", tag = "reservations", operation_id = "list_reservations",
+    params(ReservationsQuery), responses((status = 200, body = api::Page<Reservation>))
+)]
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -111,9 +120,10 @@ async fn list(
 }
 
 /// One reservation, with its sessions.
-#[utoipa::path(get, path = "/reservations/{id}", tag = "reservations", params(("id" = uuid::Uuid, Path)), responses(
-    (status = 200, body = Reservation), (status = 401, body = api::Problem), (status = 404, body = api::Problem)
-))]
+#[utoipa::path(
+    get, path = "/reservations/{id}", tag = "reservations", operation_id = "get_reservation",
+    params(("id" = uuid::Uuid, Path)), responses((status = 200, body = Reservation))
+)]
 async fn get(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -124,13 +134,15 @@ async fn get(
 }
 
 /// Extend, shorten, move, describe. With If-Match only if nobody changed it meanwhile.
-#[utoipa::path(patch, path = "/reservations/{id}", tag = "reservations", params(
-    ("id" = uuid::Uuid, Path),
-    ("If-Match" = Option<String>, Header, description = "The ETag of the reservation as it was read.")
-), request_body = ReservationChange, responses(
-    (status = 200, body = Reservation), (status = 401, body = api::Problem), (status = 403, body = api::Problem),
-    (status = 404, body = api::Problem), (status = 409, body = api::Problem), (status = 422, body = api::Problem)
-))]
+#[utoipa::path(
+    patch, path = "/reservations/{id}", tag = "reservations", operation_id = "change_reservation",
+    params(
+        ("id" = uuid::Uuid, Path),
+        ("If-Match" = Option<String>, Header, description = "The ETag of the reservation as it was read.")
+    ),
+    request_body = ReservationChange,
+    responses((status = 200, body = Reservation), (status = 409, body = api::Problem))
+)]
 async fn change(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -154,10 +166,10 @@ async fn change(
 }
 
 /// Give it back: what has not begun is cancelled, what runs ends.
-#[utoipa::path(delete, path = "/reservations/{id}", tag = "reservations", params(("id" = uuid::Uuid, Path)), responses(
-    (status = 200, body = Reservation), (status = 401, body = api::Problem), (status = 403, body = api::Problem),
-    (status = 404, body = api::Problem)
-))]
+#[utoipa::path(
+    delete, path = "/reservations/{id}", tag = "reservations", operation_id = "cancel_reservation",
+    params(("id" = uuid::Uuid, Path)), responses((status = 200, body = Reservation))
+)]
 async fn cancel(
     State(state): State<AppState>,
     Caller(call): Caller,

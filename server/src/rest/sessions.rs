@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{reservations::whose, word};
 use crate::{
     caller::Caller,
-    extract::{Ask, Named},
+    extract::{Ask, Named, PageQuery},
     failure::Failure,
     state::AppState,
 };
@@ -35,16 +35,19 @@ struct SessionsQuery {
     /// Id or name.
     machine: Option<String>,
     /// `scheduled`, `preparing`, `active`, `reverting`, `ended` or `failed`.
+    #[param(value_type = Option<domain::sessions::SessionState>, inline)]
     state: Option<String>,
+    /// 1 to 500; 100 where it is left away.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
     cursor: Option<String>,
 }
 
 /// Sessions, the newest start first.
-#[utoipa::path(get, path = "/sessions", tag = "sessions", params(SessionsQuery), responses(
-    (status = 200, body = api::Page<Session>), (status = 401, body = api::Problem), (status = 403, body = api::Problem),
-    (status = 422, body = api::Problem)
-))]
+#[utoipa::path(
+    get, path = "/sessions", tag = "sessions", operation_id = "list_sessions", params(SessionsQuery),
+    responses((status = 200, body = api::Page<Session>))
+)]
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -62,10 +65,10 @@ async fn list(
 }
 
 /// One session, with its steps.
-#[utoipa::path(get, path = "/sessions/{id}", tag = "sessions", params(("id" = uuid::Uuid, Path)), responses(
-    (status = 200, body = Session), (status = 401, body = api::Problem), (status = 403, body = api::Problem),
-    (status = 404, body = api::Problem)
-))]
+#[utoipa::path(
+    get, path = "/sessions/{id}", tag = "sessions", operation_id = "get_session", params(("id" = uuid::Uuid, Path)),
+    responses((status = 200, body = Session))
+)]
 async fn get(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -74,34 +77,27 @@ async fn get(
     Ok(Json(Session::new(sessions::get(&state.services, &call, id).await?, &call.actor)))
 }
 
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct LogsQuery {
-    limit: Option<u64>,
-    cursor: Option<String>,
-}
-
 /// What the set-up script and the checks said; kept after the session's end.
-#[utoipa::path(get, path = "/sessions/{id}/logs", tag = "sessions", params(("id" = uuid::Uuid, Path), LogsQuery), responses(
-    (status = 200, body = api::Page<SessionLogLine>), (status = 401, body = api::Problem),
-    (status = 403, body = api::Problem), (status = 404, body = api::Problem)
-))]
+#[utoipa::path(
+    get, path = "/sessions/{id}/logs", tag = "sessions", operation_id = "session_logs",
+    params(("id" = uuid::Uuid, Path), PageQuery), responses((status = 200, body = api::Page<SessionLogLine>))
+)]
 async fn logs(
     State(state): State<AppState>,
     Caller(call): Caller,
     Named(id): Named<SessionId>,
-    Ask(query): Ask<LogsQuery>,
+    Ask(query): Ask<PageQuery>,
 ) -> Result<Json<api::Page<SessionLogLine>>, Failure> {
-    let ask = PageAsk { limit: query.limit, cursor: query.cursor };
-    let Page { items, next_cursor } = sessions::logs(&state.services, &call, id, &ask).await?;
+    let Page { items, next_cursor } = sessions::logs(&state.services, &call, id, &query.into()).await?;
     Ok(Json(api::Page { items: items.into_iter().map(SessionLogLine::from).collect(), next_cursor }))
 }
 
 /// The client's sign that the session is in use.
-#[utoipa::path(post, path = "/sessions/{id}/keepalive", tag = "sessions", params(("id" = uuid::Uuid, Path)), responses(
-    (status = 200, body = KeptAlive), (status = 401, body = api::Problem), (status = 403, body = api::Problem),
-    (status = 404, body = api::Problem), (status = 409, body = api::Problem)
-))]
+#[utoipa::path(
+    post, path = "/sessions/{id}/keepalive", tag = "sessions", operation_id = "keep_session_alive",
+    params(("id" = uuid::Uuid, Path)),
+    responses((status = 200, body = KeptAlive), (status = 409, body = api::Problem))
+)]
 async fn keepalive(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -116,10 +112,11 @@ async fn keepalive(
 }
 
 /// Notice of completion: the session ends, and the machine is reverted.
-#[utoipa::path(post, path = "/sessions/{id}/end", tag = "sessions", params(("id" = uuid::Uuid, Path)), responses(
-    (status = 200, body = Session), (status = 401, body = api::Problem), (status = 403, body = api::Problem),
-    (status = 404, body = api::Problem), (status = 409, body = api::Problem)
-))]
+#[utoipa::path(
+    post, path = "/sessions/{id}/end", tag = "sessions", operation_id = "end_session",
+    params(("id" = uuid::Uuid, Path)),
+    responses((status = 200, body = Session), (status = 409, body = api::Problem))
+)]
 async fn end(
     State(state): State<AppState>,
     Caller(call): Caller,

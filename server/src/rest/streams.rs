@@ -139,14 +139,15 @@ struct TerminalQuery {
 /// `{"type":"resize","cols":80,"rows":24}` and `{"type":"signal","number":1}`; from the server
 /// `{"type":"attached","terminal":ID}` first, and last `{"type":"exit","code":0}` or `{"type":"error","message":"…"}`.
 /// A connection that closes without either can be made again with `attach=ID`.
-#[utoipa::path(get, path = "/sessions/{id}/terminal", tag = "sessions",
+#[utoipa::path(
+    get, path = "/sessions/{id}/terminal", tag = "sessions", operation_id = "open_terminal",
     params(("id" = Uuid, Path, description = "The session"), TerminalQuery),
     responses(
         (status = 101, description = "The terminal"),
-        (status = 401, body = api::Problem), (status = 403, body = api::Problem), (status = 404, body = api::Problem),
         (status = 409, description = "The session is not active, or has too many streams", body = api::Problem),
         (status = 503, description = "The host is not reachable now", body = api::Problem)
-    ))]
+    )
+)]
 async fn terminal(
     State(state): State<AppState>,
     Extension(seats): Extension<Seats>,
@@ -169,13 +170,14 @@ async fn terminal(
 /// input, 1 output, 2 error. Input goes by credit: at most 262,144 bytes until the server sends
 /// `{"type":"credit","bytes":N}`. Further text frames from the client: `resize`, `signal`, `eof`; from the server:
 /// `started` first, and last `exit` (code 128 + n after signal n) or `error`. Closing the connection hangs the program up.
-#[utoipa::path(get, path = "/sessions/{id}/exec", tag = "sessions",
+#[utoipa::path(
+    get, path = "/sessions/{id}/exec", tag = "sessions", operation_id = "run_in_session",
     params(("id" = Uuid, Path, description = "The session")),
     responses(
         (status = 101, description = "The program's streams; ExecAsk first", body = ExecAsk),
-        (status = 401, body = api::Problem), (status = 403, body = api::Problem), (status = 404, body = api::Problem),
         (status = 409, description = "The session is not active, or has too many streams", body = api::Problem)
-    ))]
+    )
+)]
 async fn exec(
     State(state): State<AppState>,
     Extension(seats): Extension<Seats>,

@@ -23,9 +23,10 @@ pub fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// Your tokens that are neither revoked nor over, newest first.
-#[utoipa::path(get, path = "/tokens", tag = "tokens", params(PageQuery), responses(
-    (status = 200, body = api::Page<Token>), (status = 401, body = Problem), (status = 403, body = Problem)
-))]
+#[utoipa::path(
+    get, path = "/tokens", tag = "tokens", operation_id = "list_tokens", params(PageQuery),
+    responses((status = 200, body = api::Page<Token>))
+)]
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -36,10 +37,13 @@ async fn list(
 }
 
 /// Make a token. The secret is shown this once.
-#[utoipa::path(post, path = "/tokens", tag = "tokens", request_body = CreateToken, responses(
-    (status = 201, body = CreatedToken), (status = 401, body = Problem), (status = 403, body = Problem),
-    (status = 409, body = Problem, description = "You have as many as one can have"), (status = 422, body = Problem)
-))]
+#[utoipa::path(
+    post, path = "/tokens", tag = "tokens", operation_id = "create_token", request_body = CreateToken,
+    responses(
+        (status = 201, body = CreatedToken),
+        (status = 409, body = Problem, description = "You have as many as one can have")
+    )
+)]
 async fn create(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -50,9 +54,10 @@ async fn create(
 }
 
 /// Revoke a token: requests with it are refused from now on, and streams that it opened end.
-#[utoipa::path(delete, path = "/tokens/{id}", tag = "tokens", params(("id" = Uuid, Path)), responses(
-    (status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)
-))]
+#[utoipa::path(
+    delete, path = "/tokens/{id}", tag = "tokens", operation_id = "revoke_token", params(("id" = Uuid, Path)),
+    responses((status = 204))
+)]
 async fn revoke(
     State(state): State<AppState>,
     Caller(call): Caller,

@@ -1,19 +1,19 @@
 //! `/zero-certificates`.
 
 use api::{
-    Page, Problem,
-    zero_certificates::{CreateZeroCertificate, CreatedZeroCertificate, ListZeroCertificates, ZeroCertificate},
+    Page,
+    zero_certificates::{CreateZeroCertificate, CreatedZeroCertificate, ZeroCertificate},
 };
 use axum::{Json, extract::State, http::StatusCode};
 use domain::ids::ZeroCertificateId;
 use jiff::SignedDuration;
-use services::{page::PageAsk, zero_certificates};
+use services::zero_certificates;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
 
 use crate::{
     caller::Caller,
-    extract::{Ask, Body, Named},
+    extract::{Ask, Body, Named, PageQuery},
     failure::Failure,
     rest::idempotency::ShownOnce,
     state::AppState,
@@ -24,25 +24,26 @@ pub fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// Newest first.
-#[utoipa::path(get, path = "/zero-certificates", tag = "zero-certificates", operation_id = "list_zero_certificates",
-    params(ListZeroCertificates),
-    responses((status = 200, body = Page<ZeroCertificate>), (status = "default", body = Problem)))]
+#[utoipa::path(
+    get, path = "/zero-certificates", tag = "zero-certificates", operation_id = "list_zero_certificates",
+    params(PageQuery), responses((status = 200, body = Page<ZeroCertificate>))
+)]
 async fn list(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Ask(ask): Ask<ListZeroCertificates>,
+    Ask(ask): Ask<PageQuery>,
 ) -> Result<Json<Page<ZeroCertificate>>, Failure> {
-    let page = PageAsk { limit: ask.limit, cursor: ask.cursor };
-    let page = zero_certificates::list(&state.services, &call, &page).await?;
+    let page = zero_certificates::list(&state.services, &call, &ask.into()).await?;
     let now = state.services.clock().now();
     let page = page.map(|zero| ZeroCertificate::at(zero, now));
     Ok(Json(Page { items: page.items, next_cursor: page.next_cursor }))
 }
 
 /// Makes one. The file is in the answer, this once.
-#[utoipa::path(post, path = "/zero-certificates", tag = "zero-certificates", operation_id = "create_zero_certificate",
-    request_body = CreateZeroCertificate,
-    responses((status = 201, body = CreatedZeroCertificate), (status = "default", body = Problem)))]
+#[utoipa::path(
+    post, path = "/zero-certificates", tag = "zero-certificates", operation_id = "create_zero_certificate",
+    request_body = CreateZeroCertificate, responses((status = 201, body = CreatedZeroCertificate))
+)]
 async fn create(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -64,8 +65,10 @@ async fn create(
 }
 
 /// One of them, without its file.
-#[utoipa::path(get, path = "/zero-certificates/{id}", tag = "zero-certificates", operation_id = "get_zero_certificate",
-    params(("id" = Uuid, Path)), responses((status = 200, body = ZeroCertificate), (status = "default", body = Problem)))]
+#[utoipa::path(
+    get, path = "/zero-certificates/{id}", tag = "zero-certificates", operation_id = "get_zero_certificate",
+    params(("id" = Uuid, Path)), responses((status = 200, body = ZeroCertificate))
+)]
 async fn get(
     State(state): State<AppState>,
     Caller(call): Caller,
@@ -76,9 +79,11 @@ async fn get(
 }
 
 /// No host can join with it any more.
-#[utoipa::path(post, path = "/zero-certificates/{id}/revoke", tag = "zero-certificates",
+#[utoipa::path(
+    post, path = "/zero-certificates/{id}/revoke", tag = "zero-certificates",
     operation_id = "revoke_zero_certificate", params(("id" = Uuid, Path)),
-    responses((status = 200, body = ZeroCertificate), (status = "default", body = Problem)))]
+    responses((status = 200, body = ZeroCertificate))
+)]
 async fn revoke(
     State(state): State<AppState>,
     Caller(call): Caller,

@@ -238,6 +238,8 @@ async fn too_large_and_malformed_input_is_a_problem() {
     check(send(long).await.unwrap(), StatusCode::UNPROCESSABLE_ENTITY).await;
     check(send(json!({"email": "a@x", "role": "king"}).to_string()).await.unwrap(), StatusCode::UNPROCESSABLE_ENTITY)
         .await;
+    let in_order = json!(["a@x", "engineer", null]).to_string();
+    check(send(in_order).await.unwrap(), StatusCode::UNPROCESSABLE_ENTITY).await;
     for token in ["berth_x", "", "x", &"a".repeat(5_000)] {
         let answer = client().get(format!("{}/api/v1/me", site.url)).bearer_auth(token).send().await.unwrap();
         check(answer, StatusCode::UNAUTHORIZED).await;

@@ -2,4 +2,5 @@
 
 mod access;
 mod attacks;
+mod document;
 mod site;
