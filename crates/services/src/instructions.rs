@@ -345,7 +345,7 @@ pub async fn cancel(services: &Services, call: &Call, id: InstructionId) -> Resu
     words.sort_unstable();
     words.dedup();
     let told: Vec<Told> = words.into_iter().map(|word| exchange::told(&permit, id, word)).collect();
-    store::events::append_all(&tx, &told, now).await?;
+    store::events::append_all(&tx, &told, now);
     tx.commit().await?;
     services.live().nudge();
     for stored in open.iter().filter(|stored| !stored.transaction.state.is_final()) {
