@@ -36,6 +36,7 @@ pub struct Config {
     pub trusted_proxies: Vec<IpAddr>,
     pub database: Database,
     pub agents: Agents,
+    pub replicas: Replicas,
     pub reservations: Reservations,
     pub log: Log,
 }
@@ -63,6 +64,14 @@ pub struct Agents {
     /// Names and addresses by which agents reach it; they stand in its certificate and the first in zero certificates.
     pub names: Vec<String>,
     pub max_links: usize,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Replicas {
+    /// `HOST:PORT` where the other servers on the same database reach this one's agents' port; empty means what
+    /// `agents.listen` says, or the first of `agents.names` where that is every address.
+    pub address: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -99,6 +108,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             database: Database::default(),
             agents: Agents::default(),
+            replicas: Replicas::default(),
             reservations: Reservations::default(),
             log: Log::default(),
         }
@@ -197,6 +207,15 @@ impl Config {
             self.agents.listen != self.listen || self.listen.port() == 0,
             "agents.listen: has to differ from listen",
         );
+        expect(
+            self.replicas.address.is_empty()
+                || self
+                    .replicas
+                    .address
+                    .rsplit_once(':')
+                    .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()),
+            "replicas.address: write HOST:PORT, where the other servers reach this one's agents' port",
+        );
         expect((1..=100_000).contains(&self.agents.max_links), "agents.max_links: 1 to 100000");
         expect(
             (1..=24 * 365).contains(&self.reservations.max_length_hours),
@@ -239,6 +258,18 @@ impl Config {
         match name.parse::<IpAddr>() {
             Ok(IpAddr::V6(address)) => format!("https://[{address}]:{port}"),
             Ok(IpAddr::V4(_)) | Err(_) => format!("https://{name}:{port}"),
+        }
+    }
+
+    /// Where the other servers on the database reach this one's agents' port.
+    pub fn replica_address(&self) -> String {
+        let listen = self.agents.listen;
+        match (self.replicas.address.as_str(), listen.ip().is_unspecified()) {
+            ("", false) => listen.to_string(),
+            ("", true) => {
+                format!("{}:{}", self.agents.names.first().map_or("localhost", String::as_str), listen.port())
+            }
+            (address, _) => address.to_owned(),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod extract;
 pub mod failure;
 mod health;
 mod pages;
+mod replicas;
 pub mod rest;
 mod router;
 pub mod security;
@@ -65,6 +66,8 @@ impl Server {
         let listener =
             TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
         let address = listener.local_addr()?;
+        let known_at = config.replica_address();
+        services::replicas::join(&services, &known_at).await.context("cannot register among the servers")?;
         let leptos = LeptosOptions::builder()
             .output_name("app")
             .site_root(config.site_dir.display().to_string())
@@ -85,8 +88,7 @@ impl Server {
     pub async fn run(self, stopped: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let Self { listener, agents, state, tracker, .. } = self;
         let stop = state.stop.clone();
-        let served = CancellationToken::new();
-        tasks::start(&state.services, &tracker, &stop, &served);
+        tasks::start(&state, &tracker, &stop);
         tracker.spawn(agents.run(state.services.clone(), tracker.clone(), stop.clone()));
         tracker.close();
         let router = router::router(state).into_make_service_with_connect_info::<SocketAddr>();
@@ -102,7 +104,6 @@ impl Server {
         if tokio::time::timeout(GRACE, serving).await.is_err() {
             tracing::warn!("some requests did not finish in {} s; they are cut", GRACE.as_secs());
         }
-        served.cancel();
         if tokio::time::timeout(GRACE, tracker.wait()).await.is_err() {
             tracing::warn!("some tasks did not finish in {} s; they are cut", GRACE.as_secs());
         }

@@ -1,27 +1,18 @@
 //! The portal's router: REST, health, pages; and the layers around them, the outermost last.
 
-use std::time::Duration;
-
-use axum::{
-    Router,
-    http::{HeaderName, StatusCode},
-    middleware,
-};
+use axum::{Router, http::HeaderName, middleware};
 use tower_http::{
     compression::{
         CompressionLayer,
         predicate::{DefaultPredicate, NotForContentType, Predicate},
     },
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
-    timeout::TimeoutLayer,
     trace::TraceLayer,
 };
 
 use crate::{health, pages, rest, security, sign_in, state::AppState};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A request that takes longer is given up with 503. Streams answer at once and are not concerned.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub fn router(state: AppState) -> Router {
     // A compressor would hold back events until its buffer is full.
@@ -32,7 +23,7 @@ pub fn router(state: AppState) -> Router {
         .merge(sign_in::router())
         .merge(pages::router(&state));
     security::around(routes, &state)
-        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer(middleware::from_fn(security::in_time))
         .layer(CompressionLayer::new().compress_when(compressible))
         .layer(TraceLayer::new_for_http().make_span_with(|request: &http::Request<_>| {
             let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();

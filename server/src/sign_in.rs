@@ -185,28 +185,48 @@ pub fn query_value(text: &str) -> String {
     out
 }
 
-fn refused(page: &str, refusal: Refusal, next: Option<&str>) -> Redirect {
-    let next = next.and_then(local_path).map(|next| format!("&next={}", query_value(next))).unwrap_or_default();
-    Redirect::to(&format!("{page}?error={refusal}{next}"))
+/// The page of a form, to which what failed leads back.
+struct Door<'a> {
+    page: &'static str,
+    /// Where the person wanted to go.
+    next: Option<&'a str>,
+    request_id: &'a RequestId,
 }
 
-fn failed(page: &str, error: Error, request_id: &RequestId, next: Option<&str>) -> Redirect {
-    match error {
-        Error::TooMany { retry_after_s } => Redirect::to(&format!("{page}?error=too-many&retry_s={retry_after_s}")),
-        Error::Unavailable(_) => refused(page, Refusal::Busy, next),
-        Error::Invalid { field: "current", .. } => refused(page, Refusal::Current, next),
-        Error::Invalid { .. } => refused(page, Refusal::Password, next),
-        Error::NotSignedIn => refused("/sign-in", Refusal::Wrong, None),
-        error @ (Error::NotFound { .. }
-        | Error::Denied(_)
-        | Error::Conflict(_)
-        | Error::Overlap { .. }
-        | Error::NothingFits { .. }
-        | Error::Store(_)
-        | Error::Full(_)
-        | Error::Internal(_)) => {
-            tracing::error!(request_id = request_id.0.as_deref(), error = ?error, "a sign-in form failed");
-            refused(page, Refusal::Fault, next)
+impl Door<'_> {
+    fn refused(&self, refusal: Refusal) -> Redirect {
+        let next = self.next.and_then(local_path).map(|next| format!("&next={}", query_value(next)));
+        Redirect::to(&format!("{}?error={refusal}{}", self.page, next.unwrap_or_default()))
+    }
+
+    fn failed(&self, error: Error) -> Redirect {
+        match error {
+            Error::TooMany { retry_after_s } => {
+                Redirect::to(&format!("{}?error=too-many&retry_s={retry_after_s}", self.page))
+            }
+            Error::Unavailable(_) => self.refused(Refusal::Busy),
+            Error::Invalid { field: "current", .. } => self.refused(Refusal::Current),
+            Error::Invalid { .. } => self.refused(Refusal::Password),
+            Error::NotSignedIn => Door { page: "/sign-in", next: None, ..*self }.refused(Refusal::Wrong),
+            error @ (Error::NotFound { .. }
+            | Error::Denied(_)
+            | Error::Conflict(_)
+            | Error::Overlap { .. }
+            | Error::NothingFits { .. }
+            | Error::Store(_)
+            | Error::Full(_)
+            | Error::Internal(_)) => {
+                tracing::error!(request_id = self.request_id.0.as_deref(), error = ?error, "a sign-in form failed");
+                self.refused(Refusal::Fault)
+            }
+        }
+    }
+
+    /// To `to`, or back with what failed.
+    fn lead(&self, done: Result<(), Error>, to: &str) -> Redirect {
+        match done {
+            Ok(()) => Redirect::to(to),
+            Err(error) => self.failed(error),
         }
     }
 }
@@ -231,16 +251,15 @@ async fn with_password(
     session: Session,
     Form(form): Form<PasswordForm>,
 ) -> Redirect {
-    const PAGE: &str = "/sign-in";
-    let next = form.next.as_deref();
+    let door = Door { page: "/sign-in", next: form.next.as_deref(), request_id: &request_id };
     let id = request_id.0.as_deref();
     match sign_in::with_password(&state.services, &form.email, form.password, address, id).await {
-        Err(error) => failed(PAGE, error, &request_id, next),
-        Ok(None) => refused(PAGE, Refusal::Wrong, next),
-        Ok(Some(person)) => match enter(&session, &person, None).await {
-            Err(error) => failed(PAGE, error, &request_id, next),
-            Ok(()) => Redirect::to(next.and_then(local_path).unwrap_or("/")),
-        },
+        Err(error) => door.failed(error),
+        Ok(None) => door.refused(Refusal::Wrong),
+        Ok(Some(person)) => {
+            let to = door.next.and_then(local_path).unwrap_or("/");
+            door.lead(enter(&session, &person, None).await, to)
+        }
     }
 }
 
@@ -251,16 +270,14 @@ async fn with_link(
     session: Session,
     Form(form): Form<LinkForm>,
 ) -> Redirect {
-    const PAGE: &str = "/sign-in/link";
+    let door = Door { page: "/sign-in/link", next: None, request_id: &request_id };
     match sign_in::with_link(&state.services, form.token.trim(), address, request_id.0.as_deref()).await {
-        Err(error) => failed(PAGE, error, &request_id, None),
-        Ok(None) => refused(PAGE, Refusal::Link, None),
+        Err(error) => door.failed(error),
+        Ok(None) => door.refused(Refusal::Link),
         Ok(Some(person)) => {
             let fresh_until = state.services.clock().now() + FRESH_LINK;
-            match enter(&session, &person, Some(fresh_until.as_millisecond())).await {
-                Err(error) => failed(PAGE, error, &request_id, None),
-                Ok(()) => Redirect::to("/account?choose=password"),
-            }
+            let entered = enter(&session, &person, Some(fresh_until.as_millisecond())).await;
+            door.lead(entered, "/account?choose=password")
         }
     }
 }
@@ -272,7 +289,7 @@ async fn change_password(
     session: Session,
     Form(form): Form<NewPasswordForm>,
 ) -> Redirect {
-    const PAGE: &str = "/account";
+    let door = Door { page: "/account", next: None, request_id: &request_id };
     let changed = async {
         let who =
             session.get::<SignedIn>(KEY).await.map_err(|error| session_fault(&error))?.ok_or(Error::NotSignedIn)?;
@@ -286,21 +303,17 @@ async fn change_password(
         session.insert(KEY, SignedIn { fresh_until_ms: None, ..who }).await.map_err(|error| session_fault(&error))?;
         // Whoever has copied the old cookie is out as well.
         session.cycle_id().await.map_err(|error| session_fault(&error))
-    }
-    .await;
-    match changed {
-        Ok(()) => Redirect::to("/account?done=password"),
-        Err(error) => failed(PAGE, error, &request_id, None),
-    }
+    };
+    door.lead(changed.await, "/account?done=password")
 }
 
 async fn sign_out(session: Session, request_id: RequestId) -> Redirect {
-    if session.id().is_some()
-        && let Err(error) = session.flush().await
-    {
-        return failed("/sign-in", session_fault(&error), &request_id, None);
-    }
-    Redirect::to("/sign-in")
+    let door = Door { page: "/sign-in", next: None, request_id: &request_id };
+    let ended = match session.id() {
+        Some(_) => session.flush().await.map_err(|error| session_fault(&error)),
+        None => Ok(()),
+    };
+    door.lead(ended, "/sign-in")
 }
 
 async fn sign_out_everywhere(
@@ -310,7 +323,7 @@ async fn sign_out_everywhere(
     request_id: RequestId,
 ) -> Redirect {
     if let Err(error) = sign_in::end_everywhere(&state.services, &call).await {
-        return failed("/account", error, &request_id, None);
+        return Door { page: "/account", next: None, request_id: &request_id }.failed(error);
     }
     sign_out(session, request_id).await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use leptos::config::LeptosOptions;
 use metrics_exporter_prometheus::PrometheusHandle;
-use services::{Call, Services};
+use services::Services;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -23,14 +23,6 @@ pub struct AppState {
 impl std::fmt::Debug for AppState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AppState").field("services", &self.services).finish_non_exhaustive()
-    }
-}
-
-impl AppState {
-    /// Whether a person who opened a stream may still read it: not locked, not signed out everywhere, token not revoked.
-    /// A database that does not answer ends no stream.
-    pub async fn may_still(&self, call: &Call) -> bool {
-        services::live::may_still(&self.services, call).await
     }
 }
 

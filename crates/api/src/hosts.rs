@@ -92,21 +92,37 @@ pub struct ListHosts {
 }
 
 impl From<domain::hosts::HostMetrics> for HostReading {
-    fn from(m: domain::hosts::HostMetrics) -> Self {
+    /// Named one by one, so that a reading that gains a field is not shown without it.
+    fn from(metrics: domain::hosts::HostMetrics) -> Self {
+        let domain::hosts::HostMetrics {
+            at_ms,
+            cpu_used,
+            load_1m,
+            cores,
+            memory_used_bytes,
+            memory_total_bytes,
+            disk_used_bytes,
+            disk_total_bytes,
+            psi_cpu,
+            psi_memory,
+            psi_io,
+            rx_bytes_per_s,
+            tx_bytes_per_s,
+        } = metrics;
         HostReading {
-            at_ms: m.at_ms,
-            cpu_used: m.cpu_used,
-            load_1m: m.load_1m,
-            cores: m.cores,
-            memory_used_bytes: m.memory_used_bytes,
-            memory_total_bytes: m.memory_total_bytes,
-            disk_used_bytes: m.disk_used_bytes,
-            disk_total_bytes: m.disk_total_bytes,
-            psi_cpu: m.psi_cpu,
-            psi_memory: m.psi_memory,
-            psi_io: m.psi_io,
-            rx_bytes_per_s: m.rx_bytes_per_s,
-            tx_bytes_per_s: m.tx_bytes_per_s,
+            at_ms,
+            cpu_used,
+            load_1m,
+            cores,
+            memory_used_bytes,
+            memory_total_bytes,
+            disk_used_bytes,
+            disk_total_bytes,
+            psi_cpu,
+            psi_memory,
+            psi_io,
+            rx_bytes_per_s,
+            tx_bytes_per_s,
         }
     }
 }

@@ -23,7 +23,8 @@ pub struct Session {
     pub since: String,
     /// Why it ends, ended or failed.
     pub cause: Option<EndCause>,
-    /// The cause in words; while it is scheduled and its time has come, what it waits for.
+    /// The cause in words; while it is scheduled and its time has come, what it waits for; while it is active and nobody has
+    /// used it, when it is released.
     pub cause_detail: Option<String>,
     /// RFC 3339.
     pub start: String,

@@ -20,6 +20,8 @@ pub struct Token {
     /// To the minute; null if never used.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     pub last_used_at: Option<Timestamp>,
+    /// The token with which it was made, if it was: it is revoked with that one and lives no longer.
+    pub parent: Option<Uuid>,
 }
 
 /// `POST /tokens`.
@@ -59,6 +61,7 @@ impl From<domain::tokens::Token> for Token {
             created_at: token.created_at,
             expires_at: token.expires_at,
             last_used_at: token.last_used_at,
+            parent: token.parent.map(domain::ids::TokenId::uuid),
         }
     }
 }

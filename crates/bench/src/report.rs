@@ -52,9 +52,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Says it at once too: a run takes minutes.
     pub fn add(&mut self, row: Row) {
-        eprintln!("{}: {:.2} {}", row.name, row.value, row.unit);
         self.rows.push(row);
     }
 

@@ -11,7 +11,7 @@ use crate::{
 
 mod next;
 
-pub use next::{Facts, Next, Occupant, Rules, Waits, Warning, Work, next};
+pub use next::{Before, Facts, Next, Occupant, PREPARE_AHEAD, RELEASE_NOTICE, Rules, Waits, Warning, Work, next};
 
 /// How often a client says that the session is in use.
 pub const KEEPALIVE_PERIOD: SignedDuration = SignedDuration::from_secs(15);
@@ -121,7 +121,8 @@ pub struct Session {
     /// When it entered its state.
     pub since: Timestamp,
     pub cause: Option<EndCause>,
-    /// The cause in words, where there is more to say than its name.
+    /// The cause in words, where there is more to say than its name; before its end what it waits for, or what the person
+    /// was warned of.
     pub cause_detail: Option<String>,
     pub keep: Keep,
     pub last_keepalive_at: Option<Timestamp>,

@@ -26,6 +26,8 @@ pub struct Token {
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub last_used_at: Option<Timestamp>,
+    /// The token with which it was made: it ends with that one.
+    pub parent: Option<TokenId>,
 }
 
 /// What every token begins with, so that scanners of leaked secrets can tell one.

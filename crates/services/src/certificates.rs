@@ -138,12 +138,18 @@ pub struct Authority {
 pub(crate) struct Authorities {
     tenants: RwLock<HashMap<TenantId, Arc<Authority>>>,
     server: RwLock<Option<Arc<Authority>>>,
+    replica: RwLock<Option<Arc<ReplicaIdentity>>>,
     changed: watch::Sender<u64>,
 }
 
 impl Default for Authorities {
     fn default() -> Self {
-        Self { tenants: RwLock::default(), server: RwLock::default(), changed: watch::Sender::new(0) }
+        Self {
+            tenants: RwLock::default(),
+            server: RwLock::default(),
+            replica: RwLock::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 }
 
@@ -305,6 +311,8 @@ pub async fn port_identity(services: &Services, names: &[String]) -> Result<Port
             Err(_) => SanType::DnsName(text.as_str().try_into().map_err(crypto)?),
         });
     }
+    let own = replica_name(services.settings().replica);
+    params.subject_alt_names.push(SanType::DnsName(own.as_str().try_into().map_err(crypto)?));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.serial_number = Some(SerialNumber::from_slice(&new_serial()?));
@@ -319,6 +327,44 @@ pub async fn port_identity(services: &Services, names: &[String]) -> Result<Port
     })
 }
 
+/// The name by which the other servers know this one, in its port's certificate: it holds wherever the server is reached.
+pub fn replica_name(replica: uuid::Uuid) -> String {
+    format!("{replica}.replica.berth.internal")
+}
+
+/// What a server shows when it calls another: signed by the authority that is the servers' own, for clients alone.
+pub struct ReplicaIdentity {
+    /// Lower-case hex.
+    pub serial: String,
+    pub certificate_pem: String,
+    /// PKCS#8, DER.
+    pub key_der: Vec<u8>,
+    pub server_authority_pem: String,
+    renew_at: Timestamp,
+}
+
+/// This server's; made when it is needed first, and anew at two thirds of its life.
+pub async fn replica_identity(services: &Services) -> Result<Arc<ReplicaIdentity>> {
+    let now = services.clock().now();
+    let known = services.authorities().replica.read().clone();
+    if let Some(known) = known.filter(|known| now < known.renew_at) {
+        return Ok(known);
+    }
+    let authority = server_authority(services).await?;
+    let until = now.saturating_add(SERVER_LIFETIME).map_err(crypto)?;
+    let key = KeyPair::generate().map_err(crypto)?;
+    let signed = sign(&authority, Subject::Replica(services.settings().replica), &key, now, until)?;
+    let made = Arc::new(ReplicaIdentity {
+        serial: signed.serial,
+        certificate_pem: signed.pem,
+        key_der: key.serialize_der(),
+        server_authority_pem: authority.certificate_pem.clone(),
+        renew_at: now.saturating_add(SERVER_LIFETIME * 2 / 3).map_err(crypto)?,
+    });
+    *services.authorities().replica.write() = Some(made.clone());
+    Ok(made)
+}
+
 /// The authorities of all tenants, PEM.
 pub async fn client_authorities(services: &Services) -> Result<Vec<String>> {
     Ok(store::certificates::authorities(services.store()).await?)
@@ -329,6 +375,7 @@ pub async fn client_authorities(services: &Services) -> Result<Vec<String>> {
 pub(crate) enum Subject {
     Host(HostId),
     Zero(ZeroCertificateId),
+    Replica(uuid::Uuid),
 }
 
 /// A certificate that was signed just now.
@@ -349,6 +396,7 @@ pub(crate) fn sign(
     let (unit, id, urn) = match subject {
         Subject::Host(id) => ("host", id.to_string(), format!("urn:berth:host:{id}")),
         Subject::Zero(id) => ("zero certificate", id.to_string(), format!("urn:berth:zero-certificate:{id}")),
+        Subject::Replica(id) => ("replica", id.to_string(), format!("urn:berth:replica:{id}")),
     };
     let serial = new_serial()?;
     let mut params = CertificateParams::default();

@@ -94,7 +94,7 @@ pub async fn get_by_name(services: &Services, call: &Call, name: &str) -> Result
     found.into_iter().next().ok_or_else(|| Error::not_found("host", name))
 }
 
-/// The last ten minutes, oldest first; empty while the host is linked to another replica.
+/// The last ten minutes, oldest first; of a host that is linked to another replica as long as this one follows that one.
 pub async fn readings(services: &Services, call: &Call, id: HostId) -> Result<Vec<HostMetrics>> {
     let permit = call.permit(Action::HostsRead)?;
     find(services, &permit, id).await?;

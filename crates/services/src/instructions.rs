@@ -24,7 +24,7 @@ pub(crate) use exchange::{Begin, Claim, Finish, Finished, Keep, Offer, Settle};
 pub use sweep::run;
 
 use crate::{
-    Call, Error, Result, Services, audit, hosts, ledger,
+    Call, Error, Result, Services, audit, hosts, idempotency, ledger,
     page::{Page, PageAsk},
 };
 
@@ -139,14 +139,23 @@ struct Create {
     permit: Permit,
     instruction: Instruction,
     transactions: Vec<Transaction>,
-    person_name: String,
-    request_id: Option<String>,
+    call: Call,
 }
 
 #[async_trait::async_trait]
 impl ledger::Write for Create {
-    type Out = ();
-    async fn apply(&self, tx: &Tx, told: &mut Vec<Told>, now: Timestamp) -> std::result::Result<(), store::StoreError> {
+    /// Whether it was this request that made it.
+    type Out = bool;
+    async fn apply(
+        &self,
+        tx: &Tx,
+        told: &mut Vec<Told>,
+        now: Timestamp,
+    ) -> std::result::Result<bool, store::StoreError> {
+        let Call { person_name, request_id, .. } = &self.call;
+        if !idempotency::bound(tx, &self.call, EventKind::Instruction, self.instruction.id).await? {
+            return Ok(false);
+        }
         store::instructions::create(tx, &self.permit, &self.instruction, &self.transactions).await?;
         let entry = Entry {
             action: "instruction.run",
@@ -154,11 +163,11 @@ impl ledger::Write for Create {
             subject_id: self.instruction.id.to_string(),
             detail: format!("'{}' on {} hosts", self.instruction.title, self.transactions.len()),
         };
-        store::audit::append(tx, &self.permit, &self.person_name, entry, self.request_id.as_deref(), now).await?;
+        store::audit::append(tx, &self.permit, person_name, entry, request_id.as_deref(), now).await?;
         let is_waiting = self.transactions.iter().any(|t| t.state == TransactionState::Waiting);
         let word = if is_waiting { TransactionState::Waiting } else { TransactionState::Offered };
         told.push(exchange::told(&self.permit, self.instruction.id, word.word()));
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -197,14 +206,11 @@ pub async fn run_on(
             transaction
         })
         .collect();
-    let create = Create {
-        permit,
-        instruction: instruction.clone(),
-        transactions: transactions.clone(),
-        person_name: call.person_name.clone(),
-        request_id: call.request_id.clone(),
-    };
-    services.ledger().write(create).await?;
+    let create =
+        Create { permit, instruction: instruction.clone(), transactions: transactions.clone(), call: call.clone() };
+    if !services.ledger().write(create).await? {
+        return Err(idempotency::overtaken());
+    }
     for transaction in &transactions {
         if transaction.state == TransactionState::Offered {
             services.links().offer(transaction.host, transaction.id);
@@ -345,7 +351,7 @@ pub async fn cancel(services: &Services, call: &Call, id: InstructionId) -> Resu
     words.sort_unstable();
     words.dedup();
     let told: Vec<Told> = words.into_iter().map(|word| exchange::told(&permit, id, word)).collect();
-    store::events::append_all(&tx, &told, now);
+    store::events::append_all(&tx, &told, now).await?;
     tx.commit().await?;
     services.live().nudge();
     for stored in open.iter().filter(|stored| !stored.transaction.state.is_final()) {

@@ -4,7 +4,10 @@
 //! One file a capability. An operation takes [`Services`], the [`Call`] (who asks) and what is asked, and returns the
 //! domain's types or an [`Error`], which the edge turns into problem+json.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use domain::access::{Action, Actor, Permit};
 use store::Store;
@@ -24,6 +27,7 @@ pub mod machines;
 pub mod page;
 pub mod people;
 pub mod reconciler;
+pub mod replicas;
 pub mod reservations;
 mod secrets;
 pub mod sessions;
@@ -83,7 +87,23 @@ struct Inner {
     authorities: certificates::Authorities,
     ledger: ledger::Ledger,
     links: links::Links,
+    under_way: idempotency::UnderWay,
+    /// The database's disk is full, as far as writes have shown.
+    is_full: AtomicBool,
 }
+
+/// Whether requests can be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    Yes,
+    /// The database has another build's schema.
+    OtherSchema,
+    /// The database's disk is full.
+    Full,
+}
+
+/// Whoever asks whether the server is ready does not wait longer.
+const READY_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl std::fmt::Debug for Services {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -102,6 +122,8 @@ impl Services {
             authorities: certificates::Authorities::default(),
             ledger: ledger::Ledger::default(),
             links: links::Links::default(),
+            under_way: idempotency::UnderWay::default(),
+            is_full: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -126,14 +148,39 @@ impl Services {
     pub(crate) fn ledger(&self) -> &ledger::Ledger {
         &self.inner.ledger
     }
+    pub(crate) fn under_way(&self) -> &idempotency::UnderWay {
+        &self.inner.under_way
+    }
     /// The links of agents that this replica holds.
     pub fn links(&self) -> &links::Links {
         &self.inner.links
     }
-    /// Whether the database answers and has this build's schema.
-    pub async fn ready(&self) -> Result<bool> {
-        self.store().ping().await?;
-        Ok(self.store().is_migrated().await?)
+    /// Whether requests can be served: the database answers, can be written to, and has this build's schema.
+    pub async fn ready(&self) -> Result<Ready> {
+        // The server's own heartbeat tries every few seconds whether there is room again.
+        if self.inner.is_full.load(Ordering::Relaxed) {
+            return Ok(Ready::Full);
+        }
+        let looked = tokio::time::timeout(READY_LIMIT, async {
+            self.store().ping().await?;
+            self.store().is_migrated().await
+        });
+        match looked.await {
+            Ok(is_migrated) => Ok(if is_migrated? { Ready::Yes } else { Ready::OtherSchema }),
+            Err(_) => Err(Error::Unavailable("the database does not answer in time".to_owned())),
+        }
+    }
+    /// A write found the database's disk full.
+    pub fn note_full(&self) {
+        self.inner.is_full.store(true, Ordering::Relaxed);
+    }
+    /// Whether there is room again, where there was none.
+    pub(crate) async fn look_for_room(&self) -> Result<()> {
+        if self.inner.is_full.load(Ordering::Relaxed) {
+            self.store().try_room().await?;
+            self.inner.is_full.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
     /// A copy of the SQLite database in `file`, consistent while the server runs.
     pub async fn backup(&self, file: &std::path::Path) -> Result<()> {
@@ -149,6 +196,8 @@ pub struct Call {
     pub person_name: String,
     pub request_id: Option<String>,
     pub via: Via,
+    /// The Idempotency-Key that the request holds.
+    pub held: Option<idempotency::Held>,
 }
 
 /// By what a caller came in; a stream that they open lives no longer than that.

@@ -2,7 +2,7 @@
 //! the byte streams through their tunnels.
 //!
 //! A link is owned by the one replica that the agent dialled. Another replica's wish reaches it by what that replica
-//! stored and by its event: [`watch`] looks.
+//! stored and by its event: [`watch`] looks. Its streams go through the replica that holds the host's tunnel: [`way`].
 
 mod conversation;
 mod reports;
@@ -15,7 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub use conversation::{Attached, Heard, Trouble, attach, detach, heard, look};
@@ -26,19 +26,26 @@ use domain::{
 };
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
-use protocol::{CloseReason, ToAgent, tunnel::Open};
+use protocol::{CloseReason, HEARTBEAT_PERIOD_MS, ToAgent};
 use tokio::sync::{Notify, mpsc};
 pub use tunnel::{ByteStream, Chunk, StreamClosed, StreamReader, StreamWriter, Tunnel};
 pub use watch::run;
 
-use crate::{Error, Result, Services};
+use crate::{
+    Error, Result, Services, live,
+    replicas::{self, Replica},
+};
 
 /// Messages that wait for a slow agent before its link is closed.
 const OUTBOX: usize = 256;
 /// Readings that are kept of a host: ten minutes, one each five seconds.
 const READINGS: usize = 120;
+/// A reading is the newest for this long: three heartbeats, as a link without one is dead then.
+const READING_LIFE: Duration = Duration::from_millis(3 * HEARTBEAT_PERIOD_MS);
 /// The longest that opening a tunnel may take.
 const TUNNEL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the database is asked whether a tunnel that is awaited came in elsewhere.
+const LOOK_ELSEWHERE: Duration = Duration::from_millis(100);
 /// Transactions of which a link remembers whose they are.
 const MAX_KNOWN: usize = 4_096;
 
@@ -133,12 +140,20 @@ impl Link {
     }
 }
 
-/// The links that this replica holds.
+/// What is known of a host's load.
+#[derive(Default)]
+struct Readings {
+    ring: VecDeque<HostMetrics>,
+    /// By this server's clock: the hosts' own may be off.
+    heard: Option<(TenantId, Instant)>,
+}
+
+/// The links that this replica holds, and what it knows of the hosts that are linked to others.
 #[derive(Default)]
 pub struct Links {
     links: RwLock<HashMap<HostId, Arc<Link>>>,
     tunnels: RwLock<HashMap<HostId, Arc<Tunnel>>>,
-    readings: RwLock<HashMap<HostId, Mutex<VecDeque<HostMetrics>>>>,
+    readings: RwLock<HashMap<HostId, Mutex<Readings>>>,
     tunnel_up: Notify,
 }
 
@@ -198,31 +213,45 @@ impl Links {
         metrics::gauge!("berth_links").set(f64::from(u32::try_from(self.count()).unwrap_or(u32::MAX)));
     }
 
-    fn read(&self, host: HostId, reading: HostMetrics) {
-        let keep = |ring: &mut VecDeque<HostMetrics>| {
-            if ring.len() == READINGS {
-                ring.pop_front();
+    fn keep(&self, tenant: TenantId, host: HostId, reading: HostMetrics) {
+        let keep = |readings: &mut Readings| {
+            if readings.ring.len() == READINGS {
+                readings.ring.pop_front();
             }
-            ring.push_back(reading);
+            readings.ring.push_back(reading);
+            readings.heard = Some((tenant, Instant::now()));
         };
-        if let Some(ring) = self.readings.read().get(&host) {
-            return keep(&mut ring.lock());
+        if let Some(readings) = self.readings.read().get(&host) {
+            return keep(&mut readings.lock());
         }
         keep(self.readings.write().entry(host).or_default().get_mut());
     }
     fn forget(&self, host: HostId) {
         self.readings.write().remove(&host);
     }
-    /// The last ten minutes, oldest first; empty for a host that is linked to another replica.
+    /// The last ten minutes, oldest first; of a host that is linked to another replica what was heard from there.
     pub fn readings(&self, host: HostId) -> Vec<HostMetrics> {
-        self.readings.read().get(&host).map(|ring| ring.lock().iter().copied().collect()).unwrap_or_default()
+        let readings = self.readings.read();
+        readings.get(&host).map(|readings| readings.lock().ring.iter().copied().collect()).unwrap_or_default()
     }
-    /// The newest reading of a host that is linked here.
+    /// The newest reading of a host that was heard of lately.
     pub fn newest_reading(&self, host: HostId) -> Option<HostMetrics> {
-        if !self.is_online(host) {
-            return None;
-        }
-        self.readings.read().get(&host).and_then(|ring| ring.lock().back().copied())
+        let readings = self.readings.read();
+        let readings = readings.get(&host)?.lock();
+        let is_fresh = readings.heard.is_some_and(|(_, at)| at.elapsed() < READING_LIFE);
+        readings.ring.back().copied().filter(|_| is_fresh)
+    }
+    /// The newest readings of the hosts that are linked here: what another replica gets first.
+    pub fn own_readings(&self) -> Vec<live::Reading> {
+        let links = self.links.read();
+        let readings = self.readings.read();
+        links
+            .values()
+            .filter_map(|link| {
+                let metrics = *readings.get(&link.peer.host)?.lock().ring.back()?;
+                Some(live::Reading { tenant: link.peer.tenant, host: link.peer.host, metrics, is_own: true })
+            })
+            .collect()
     }
 
     /// A tunnel came up; the newer one of a host stays.
@@ -233,14 +262,16 @@ impl Links {
         }
         self.tunnel_up.notify_waiters();
     }
-    /// A tunnel is gone, and its streams with it.
-    pub fn remove_tunnel(&self, tunnel: &Arc<Tunnel>) {
+    /// A tunnel is gone, and its streams with it. False if a newer one has taken its place.
+    fn remove_tunnel(&self, tunnel: &Arc<Tunnel>) -> bool {
         let mut tunnels = self.tunnels.write();
-        if tunnels.get(&tunnel.peer.host).is_some_and(|current| Arc::ptr_eq(current, tunnel)) {
+        let is_current = tunnels.get(&tunnel.peer.host).is_some_and(|current| Arc::ptr_eq(current, tunnel));
+        if is_current {
             tunnels.remove(&tunnel.peer.host);
         }
         drop(tunnels);
         tunnel.end();
+        is_current
     }
     fn tunnel(&self, host: HostId) -> Option<Arc<Tunnel>> {
         self.tunnels.read().get(&host).filter(|tunnel| tunnel.closing.reason().is_none()).cloned()
@@ -257,27 +288,102 @@ impl Links {
     }
 }
 
-/// Opens a byte stream to something on the host. Its first chunk says whether it was opened or refused.
-pub async fn open_stream(services: &Services, host: HostId, open: Open) -> Result<ByteStream> {
-    let links = services.links();
-    let tunnel = tokio::time::timeout(TUNNEL_TIMEOUT, async {
-        let mut asked = false;
-        loop {
-            let up = links.tunnel_up.notified();
-            if let Some(tunnel) = links.tunnel(host) {
-                return Ok::<_, Error>(tunnel);
-            }
-            if !asked {
-                let link = links.get(host).ok_or_else(|| {
-                    Error::Unavailable("the host is offline, or linked to another replica of the server".to_owned())
-                })?;
-                link.send(ToAgent::OpenTunnel);
-                asked = true;
-            }
-            up.await;
+/// A host that is linked here said how it is.
+fn read(services: &Services, peer: &Peer, metrics: HostMetrics) {
+    services.links().keep(peer.tenant, peer.host, metrics);
+    services.live().read(live::Reading { tenant: peer.tenant, host: peer.host, metrics, is_own: true });
+}
+
+/// Another replica says how a host is that is linked there.
+pub fn read_elsewhere(services: &Services, tenant: TenantId, host: HostId, metrics: HostMetrics) {
+    if services.links().is_online(host) {
+        return;
+    }
+    services.links().keep(tenant, host, metrics);
+    services.live().read(live::Reading { tenant, host, metrics, is_own: false });
+}
+
+/// The host's tunnel came in here, though perhaps not its link: the others learn where it is.
+pub async fn tunnel_up(services: &Services, tunnel: &Arc<Tunnel>) {
+    services.links().put_tunnel(tunnel.clone());
+    note_tunnel(services, tunnel, TunnelAt::Here).await;
+}
+
+/// It is gone, and its streams with it.
+pub async fn tunnel_down(services: &Services, tunnel: &Arc<Tunnel>) {
+    if services.links().remove_tunnel(tunnel) {
+        note_tunnel(services, tunnel, TunnelAt::Nowhere).await;
+    }
+}
+
+#[derive(Clone, Copy)]
+enum TunnelAt {
+    Here,
+    Nowhere,
+}
+
+async fn note_tunnel(services: &Services, tunnel: &Arc<Tunnel>, at: TunnelAt) {
+    let (permit, host, owner) = (tunnel.peer.permit(), tunnel.peer.host, services.settings().replica);
+    let noted = async {
+        let tx = services.store().begin().await?;
+        match at {
+            TunnelAt::Here => store::hosts::tunnel_up(&tx, &permit, host, owner).await?,
+            TunnelAt::Nowhere => store::hosts::tunnel_down(&tx, &permit, host, owner).await?,
         }
-    })
-    .await
-    .map_err(|_| Error::Unavailable("the host did not open its tunnel in time; try again".to_owned()))??;
-    tunnel.open(open).map_err(|error| Error::Unavailable(error.to_string()))
+        tx.commit().await
+    };
+    if let Err(error) = noted.await {
+        // Streams from this replica work all the same; the others' are refused until it is noted.
+        tracing::warn!(host = %tunnel.peer.name, %error, "cannot store where a host's tunnel is");
+    }
+}
+
+/// Where streams to a host can be opened.
+pub enum Way {
+    Here(Arc<Tunnel>),
+    /// Through this other replica.
+    Through(Replica),
+}
+
+fn away() -> Error {
+    Error::Unavailable("the host is offline now; try again when it is back".to_owned())
+}
+
+/// Finds the host's tunnel, and asks the host to open it where its link is held here and there is none.
+pub async fn way(services: &Services, tenant: TenantId, host: HostId) -> Result<Way> {
+    let found = tokio::time::timeout(TUNNEL_TIMEOUT, find_way(services, &Permit::system(tenant), host)).await;
+    found.map_err(|_| Error::Unavailable("the host did not open its tunnel in time; try again".to_owned()))?
+}
+
+async fn find_way(services: &Services, permit: &Permit, host: HostId) -> Result<Way> {
+    let links = services.links();
+    let own = services.settings().replica;
+    let mut asked = false;
+    loop {
+        let up = links.tunnel_up.notified();
+        if let Some(tunnel) = links.tunnel(host) {
+            return Ok(Way::Here(tunnel));
+        }
+        let owned = store::hosts::owner(services.store(), permit, host).await?.ok_or_else(away)?;
+        let others = replicas::others(services).await?;
+        let other = |id: Option<uuid::Uuid>| others.iter().find(|other| Some(other.id) == id);
+        if let Some(holder) = other(owned.tunnel_owner) {
+            return Ok(Way::Through(holder.clone()));
+        }
+        match links.get(host) {
+            Some(link) => {
+                if !asked {
+                    link.send(ToAgent::OpenTunnel);
+                    asked = true;
+                }
+                // Behind a balancer it may come in at another replica, of which only the database tells.
+                tokio::select! {
+                    () = up => {}
+                    () = tokio::time::sleep(LOOK_ELSEWHERE) => {}
+                }
+            }
+            None if owned.owner == Some(own) => return Err(away()),
+            None => return other(owned.owner).cloned().map(Way::Through).ok_or_else(away),
+        }
+    }
 }

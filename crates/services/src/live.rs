@@ -5,12 +5,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{access::Action, events::Event};
+use domain::{
+    access::Action,
+    events::{Event, EventKind},
+    hosts::HostMetrics,
+    ids::{HostId, TenantId},
+};
 use store::events::Notices;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Call, Error, Result, Services};
+pub use crate::sign_in::Ousted;
+use crate::{Call, Error, Result, Services, sign_in};
 
 /// Events that a slow reader may lag behind before it has to fetch anew.
 const QUEUE: usize = 4_096;
@@ -20,16 +26,28 @@ const BATCH: u64 = 1_000;
 pub const MAX_REPLAY: u64 = 1_000;
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// A host's newest reading: told as it comes, stored nowhere.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Reading {
+    pub tenant: TenantId,
+    pub host: HostId,
+    pub metrics: HostMetrics,
+    /// Whether the host's link is held by this replica; the others' came from there.
+    pub is_own: bool,
+}
+
 /// Fans events out within this replica.
 #[derive(Clone)]
 pub struct Hub {
     events: broadcast::Sender<Event>,
+    readings: broadcast::Sender<Reading>,
     nudge: Arc<Notify>,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { events: broadcast::channel(QUEUE).0, nudge: Arc::new(Notify::new()) }
+        let (events, readings) = (broadcast::channel(QUEUE).0, broadcast::channel(QUEUE).0);
+        Self { events, readings, nudge: Arc::new(Notify::new()) }
     }
 }
 
@@ -37,6 +55,16 @@ impl Hub {
     /// Something was committed: look now.
     pub fn nudge(&self) {
         self.nudge.notify_one();
+    }
+    /// All tenants' readings from now on; a reader that lags misses some, and newer ones follow.
+    pub fn readings(&self) -> broadcast::Receiver<Reading> {
+        self.readings.subscribe()
+    }
+    pub(crate) fn read(&self, reading: Reading) {
+        // No subscriber is no fault.
+        if self.readings.receiver_count() > 0 {
+            self.readings.send(reading).ok();
+        }
     }
     /// All tenants' events from now on: for the server's own reconcilers.
     pub fn subscribe_all(&self) -> broadcast::Receiver<Event> {
@@ -136,13 +164,15 @@ async fn tail(services: &Services, seen: Option<i64>) -> std::result::Result<i64
     }
 }
 
-/// Whether a caller that opened a stream may still use it. A database that does not answer now ends no stream.
-pub async fn may_still(services: &Services, call: &Call) -> bool {
-    match crate::sign_in::holds(services, call).await {
-        Ok(holds) => holds,
-        Err(error) => {
-            tracing::warn!(%error, "cannot check an open stream's caller; trying again");
-            true
-        }
-    }
+/// Why a caller that opened a stream may not go on with it. A database that does not answer now ends no stream.
+pub async fn ousted(services: &Services, call: &Call) -> Option<Ousted> {
+    sign_in::ousted(services, call).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot check an open stream's caller; trying again");
+        None
+    })
+}
+
+/// Whether the event may mean that the caller is out.
+pub fn concerns_caller(event: &Event, call: &Call) -> bool {
+    event.tenant == call.actor.tenant && matches!(event.kind, EventKind::Person | EventKind::Token)
 }

@@ -112,6 +112,14 @@ async fn find(services: &Services, permit: &Permit, text: &str) -> Result<Machin
     found.into_iter().next().ok_or_else(|| Error::not_found(KIND, text))
 }
 
+/// The machine whose things a list is to show, by id or name; `None` where none is named.
+pub(crate) async fn named(services: &Services, permit: &Permit, text: Option<&str>) -> Result<Option<MachineId>> {
+    match text {
+        Some(text) => Ok(Some(find(services, permit, text).await?.id)),
+        None => Ok(None),
+    }
+}
+
 /// By id or name, with its claims in `window` (two weeks from yesterday if not given).
 pub async fn get(services: &Services, call: &Call, machine: &str, window: Option<Interval>) -> Result<Detail> {
     let permit = call.permit(Action::MachinesRead)?;
@@ -409,11 +417,12 @@ pub(crate) async fn nearest(
     length: SignedDuration,
 ) -> Result<Vec<Interval>> {
     let Some(within) = horizon(services, from, length) else { return Ok(vec![]) };
-    let conn = services.store().read();
+    let mut taken: HashMap<MachineId, Vec<Interval>> =
+        store::machines::taken(services.store().read(), permit, Some(machines), within).await?;
     if let [machine] = machines {
-        return Ok(store::machines::free(conn, permit, *machine, within, length, MAX_OFFERED_SLOTS).await?);
+        let taken = taken.remove(machine).unwrap_or_default();
+        return Ok(free_slots(within, &taken, length, MAX_OFFERED_SLOTS));
     }
-    let taken: HashMap<MachineId, Vec<Interval>> = store::machines::taken(conn, permit, Some(machines), within).await?;
     let free: Vec<Vec<Interval>> = machines
         .iter()
         .map(|id| free_slots(within, taken.get(id).map_or(&[][..], Vec::as_slice), length, usize::MAX))

@@ -22,6 +22,12 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
+impl<T> From<Page<T>> for api::Page<T> {
+    fn from(Page { items, next_cursor }: Page<T>) -> Self {
+        api::Page { items, next_cursor }
+    }
+}
+
 impl PageAsk {
     pub fn limit(&self) -> Result<u64> {
         match self.limit {

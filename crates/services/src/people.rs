@@ -11,7 +11,7 @@ pub use store::people::Removal;
 use store::{Tx, audit::Entry, people::NewPerson};
 
 use crate::{
-    Call, Error, Result, Services, audit,
+    Call, Error, Result, Services, Via, audit,
     page::{Page, PageAsk},
     secrets,
 };
@@ -126,6 +126,11 @@ pub async fn invite(
 /// A new one-time link for a person who lost the old one or their password.
 pub async fn link(services: &Services, call: &Call, person: PersonId) -> Result<OneTimeLink> {
     let permit = call.permit(Action::PeopleManage)?;
+    if matches!(call.via, Via::Token(_)) && person == call.actor.person {
+        // A sign-in outlives the token that is revoked.
+        let why = "a token makes no link for its own owner; do it in a browser, or have the operator make one";
+        return Err(Error::Conflict(why.to_owned()));
+    }
     let tx = services.store().begin().await?;
     let found = store::people::get_in(&tx, &permit, person).await?.ok_or_else(|| no_person(person))?;
     if found.locked {
@@ -300,9 +305,9 @@ pub mod operator {
         let permit = Permit::system(person.tenant);
         let tx = services.store().begin().await?;
         let days = domain::tokens::DEFAULT_DAYS;
-        let (token, secret) =
-            tokens::make(services, &tx, &permit, person.id, "made at the server", domain::tokens::Scope::All, days)
-                .await?;
+        let wanted =
+            tokens::Wanted { name: "made at the server", scope: domain::tokens::Scope::All, days, parent: None };
+        let (token, secret) = tokens::make(services, &tx, &permit, person.id, wanted).await?;
         let entry = Entry {
             action: "tokens.create",
             subject_kind: "token",

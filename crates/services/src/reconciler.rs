@@ -13,7 +13,7 @@ use domain::{
     hosts::{HostIntent, HostLink},
     instructions::{TransactionState, Work},
     machines::{MAX_VERIFICATIONS, MachineCondition, verification_backoff},
-    sessions::{self as rules, EndCause, Facts, Next, Rules, Session, SessionState, Waits},
+    sessions::{self as rules, EndCause, Facts, Next, PREPARE_AHEAD, Rules, Session, SessionState, Waits},
 };
 use jiff::Timestamp;
 use store::{
@@ -28,8 +28,6 @@ use crate::{Result, Services, instructions, machines, sessions};
 
 /// Runs at least this often.
 const PERIOD: Duration = Duration::from_secs(1);
-/// And at most this often, however much happens: a pass looks at everything, so that what comes meanwhile loses nothing.
-const SPACING: Duration = Duration::from_millis(10);
 /// Sessions read in one go.
 const BATCH: u64 = 500;
 /// Machines in quarantine looked at in one pass.
@@ -39,7 +37,6 @@ const MAX_CHECKS: u64 = 200;
 pub async fn run(services: Services, stop: CancellationToken) {
     let mut events = services.live().subscribe_all();
     loop {
-        let began = tokio::time::Instant::now();
         let next = match pass(&services).await {
             Ok(next) => next,
             Err(error) => {
@@ -63,7 +60,6 @@ pub async fn run(services: Services, stop: CancellationToken) {
                 },
             }
         }
-        tokio::time::sleep_until(began + SPACING).await;
         // What else came meanwhile is seen by the same pass.
         while let Ok(_) | Err(TryRecvError::Lagged(_)) = events.try_recv() {}
     }
@@ -72,9 +68,7 @@ pub async fn run(services: Services, stop: CancellationToken) {
 fn concerns(event: &domain::events::Event) -> bool {
     match event.kind {
         EventKind::Session => event.word != "step" && event.word != "log",
-        // On its way to its end an instruction changes no session.
-        EventKind::Instruction => event.word.parse().is_ok_and(TransactionState::is_final),
-        EventKind::Machine | EventKind::Host | EventKind::Reservation => true,
+        EventKind::Machine | EventKind::Host | EventKind::Reservation | EventKind::Instruction => true,
         EventKind::HostMetrics | EventKind::ZeroCertificate | EventKind::Person | EventKind::Token => false,
     }
 }
@@ -86,7 +80,7 @@ pub async fn pass(services: &Services) -> Result<Option<Timestamp>> {
     let mut next_due: Vec<Timestamp> = Vec::new();
     let mut after = None;
     loop {
-        let due = store::sessions::due(conn, now, after, BATCH).await?;
+        let due = store::sessions::due(conn, now, PREPARE_AHEAD, after, BATCH).await?;
         let count = u64::try_from(due.len()).unwrap_or(u64::MAX);
         after = due.last().map(|due| due.session.id);
         for due in &due {
@@ -105,7 +99,9 @@ pub async fn pass(services: &Services) -> Result<Option<Timestamp>> {
             tracing::warn!(%error, machine = %verification.machine.id, "cannot bring a check further");
         }
     }
-    next_due.extend(store::sessions::next_start(conn, now).await?);
+    let ahead = now.saturating_add(PREPARE_AHEAD).unwrap_or(now);
+    let next_start = store::sessions::next_start(conn, ahead).await?;
+    next_due.extend(next_start.and_then(|start| start.checked_sub(PREPARE_AHEAD).ok()));
     next_due.extend(store::machines::next_verification(conn, now).await?);
     Ok(next_due.into_iter().min())
 }
@@ -144,6 +140,7 @@ async fn act(services: &Services, due: &Due, now: Timestamp) -> Result<Option<Ti
         reservation: due.reservation,
         machine: &due.machine,
         occupant: due.occupant,
+        before: due.before,
         work: due.work.as_ref(),
         rules,
         now,
@@ -160,8 +157,9 @@ async fn act(services: &Services, due: &Due, now: Timestamp) -> Result<Option<Ti
             let new = Turn { cause_detail: None, ..turn(session, SessionState::Active, now) };
             write(services, &permit, session, &new, SessionState::Active.word(), now).await?;
         }
-        Next::Warn(warning) => {
-            let new = Turn { warned: Some(warning), ..turn(session, session.state, now) };
+        Next::Warn { warning, detail } => {
+            let new =
+                Turn { warned: Some(warning), cause_detail: detail.as_deref(), ..turn(session, session.state, now) };
             write(services, &permit, session, &new, warning.word(), now).await?;
         }
         Next::Revert { cause, detail } | Next::End { cause, detail } => {

@@ -11,25 +11,23 @@ use domain::{
     reservations::{
         self as rules, ChangeRefused, Limits, MAX_PURPOSE_BYTES, Reservation, ReservationAction, ReservationState,
     },
-    sessions::EndCause,
+    sessions::{EndCause, SessionState},
 };
 use store::{
     audit::Entry,
-    reservations::{After, Changed, Filter},
+    reservations::{After, Changed, Claimed, Filter, NewReservation},
 };
 
 use crate::{
-    Call, Error, Result, Services, audit, instructions,
+    Call, Error, Result, Services, audit, idempotency, instructions,
     machines::{self, Explain},
     page::{Page, PageAsk},
     sessions,
 };
 
 mod ask;
-mod book;
 
 pub use ask::{Ask, ChangeAsk, What};
-use book::Book;
 
 const KIND: &str = "reservation";
 /// Tries of a booking by labels when others take the chosen machines meanwhile, and of a write that was overtaken.
@@ -173,20 +171,60 @@ async fn book(
     interval: Interval,
     machines: &[Machine],
 ) -> Result<Booked> {
-    let write = Book {
-        permit: permit.clone(),
-        call: call.clone(),
-        id: ReservationId::new(),
-        ask: ask.clone(),
+    let now = services.clock().now();
+    let id = ReservationId::new();
+    let person = call.actor.person;
+    let new = NewReservation {
+        id,
+        person,
         interval,
-        machines: machines.to_vec(),
+        machines,
+        purpose: ask.purpose.as_deref(),
+        environment: &ask.environment,
+        keep: ask.keep,
     };
-    match services.ledger().write(write).await {
-        Ok(Some(reservation)) => Ok(Booked::Done(Box::new(reservation))),
-        Ok(None) => Ok(Booked::Taken),
-        Err(Error::Store(error)) if error.is_transient() => Ok(Booked::Again),
-        Err(error) => Err(error),
+    let tx = services.store().begin().await?;
+    let claimed = match store::reservations::create(&tx, permit, &new, now).await {
+        Ok(Claimed::Done(sessions)) => sessions,
+        Ok(Claimed::Taken(_)) => {
+            tx.rollback().await?;
+            return Ok(Booked::Taken);
+        }
+        Err(error) if error.is_transient() => {
+            tx.rollback().await?;
+            return Ok(Booked::Again);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let names: Vec<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();
+    let detail = format!("{} from {} to {}", names.join(", "), interval.start(), interval.end());
+    let entry = Entry { action: "reservation.create", subject_kind: KIND, subject_id: id.to_string(), detail };
+    if !idempotency::bound(&tx, call, EventKind::Reservation, id).await? {
+        tx.rollback().await?;
+        return Err(idempotency::overtaken());
     }
+    audit::record(services, call, permit, &tx, entry).await?;
+    let word = ReservationState::Confirmed.word();
+    store::events::append(&tx, permit, EventKind::Reservation, id, word, now).await?;
+    tx.commit().await?;
+    services.live().nudge();
+    let sessions = claimed.into_iter().filter_map(|(session, machine)| {
+        let machine = machines.iter().find(|m| m.id == machine)?;
+        Some(sessions::new_session(session, id, call, machine, interval, ask.keep, now))
+    });
+    Ok(Booked::Done(Box::new(Reservation {
+        id,
+        tenant: permit.tenant(),
+        person,
+        person_name: call.person_name.clone(),
+        interval,
+        state: ReservationState::Confirmed,
+        purpose: ask.purpose.clone(),
+        environment: ask.environment.clone(),
+        created_at: now,
+        generation: 1,
+        sessions: sessions.collect(),
+    })))
 }
 
 async fn taken(
@@ -237,13 +275,7 @@ impl Whose {
 pub async fn list(services: &Services, call: &Call, ask: &ListAsk) -> Result<Page<Reservation>> {
     let permit = call.permit(Action::ReservationsRead)?;
     let limit = ask.page.limit()?;
-    let machine = match &ask.machine {
-        None => None,
-        Some(text) => {
-            let found = store::machines::find(services.store().read(), &permit, &[machines::reference(text)]).await?;
-            Some(found.first().ok_or_else(|| Error::not_found("machine", text))?.id)
-        }
-    };
+    let machine = machines::named(services, &permit, ask.machine.as_deref()).await?;
     let filter = Filter {
         person: ask.whose.person(call),
         machine,
@@ -350,7 +382,12 @@ pub async fn cancel(services: &Services, call: &Call, id: ReservationId) -> Resu
             return Ok(as_seen_by(call, old));
         }
         let own = old.person == call.actor.person;
-        let begun = old.sessions.iter().any(|session| session.state != domain::sessions::SessionState::Scheduled);
+        // One that is being prepared ahead of its start has not begun.
+        let begun = old.sessions.iter().any(|session| match session.state {
+            SessionState::Scheduled => false,
+            SessionState::Preparing => old.interval.start() <= now,
+            SessionState::Active | SessionState::Reverting | SessionState::Ended | SessionState::Failed => true,
+        });
         let (state, cause) = match (begun, own) {
             (false, _) => (ReservationState::Cancelled, EndCause::Cancelled),
             (true, true) => (ReservationState::Ended, EndCause::Completed),

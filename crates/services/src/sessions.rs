@@ -49,14 +49,7 @@ pub async fn list(services: &Services, call: &Call, ask: &ListAsk) -> Result<Pag
         // Everybody's, as far as the caller may see: their own.
         (Reach::Own, None) => Some(call.actor.person),
     };
-    let machine = match &ask.machine {
-        None => None,
-        Some(text) => {
-            let wanted = [crate::machines::reference(text)];
-            let found = store::machines::find(services.store().read(), &permit, &wanted).await?;
-            Some(found.first().ok_or_else(|| Error::not_found("machine", text))?.id)
-        }
-    };
+    let machine = crate::machines::named(services, &permit, ask.machine.as_deref()).await?;
     let filter = Filter { person, machine, state: ask.state, after: ask.page.after::<After>()? };
     let rows = store::sessions::list(services.store().read(), &permit, &filter, limit + 1).await?;
     Ok(Page::cut(rows, limit, |s| After { start_ms: s.interval.start().as_millisecond(), id: s.id }))

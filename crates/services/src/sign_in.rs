@@ -35,6 +35,12 @@ const MAX_FROM_ADDRESS: u64 = 50;
 const TOUCH_PERIOD: SignedDuration = SignedDuration::from_secs(60);
 /// A one-time link's secret in base64.
 const LINK_CHARS: usize = 43;
+/// The most characters of an address that the audit log keeps of somebody who did not get in.
+const MAX_QUOTED_CHARS: usize = 100;
+/// The most refusals in the window that a tenant's audit log lists one by one.
+const MAX_AUDITED: u64 = 1_000;
+/// Whom the audit log names where nobody is signed in.
+const NOBODY: &str = "somebody not signed in";
 
 /// What the person proves before they change their password.
 pub enum Proof {
@@ -65,25 +71,89 @@ impl Keys {
     }
 }
 
-async fn check_limit(tx: &Tx, key: &str, most: u64, now: Timestamp) -> Result<()> {
+/// Seconds to wait, if `key` has had as many attempts as it may.
+async fn over_limit(tx: &Tx, key: &str, most: u64, now: Timestamp) -> Result<Option<u64>> {
     let (count, first) = attempts::count(tx, key, now - WINDOW).await?;
-    match first {
-        Some(first) if count >= most => {
-            let wait = (first + WINDOW).duration_since(now).as_secs().max(1);
-            Err(Error::TooMany { retry_after_s: wait.unsigned_abs() })
-        }
-        Some(_) | None => Ok(()),
+    Ok(first.filter(|_| count >= most).map(|first| {
+        let wait = (first + WINDOW).duration_since(now).as_secs().max(1);
+        wait.unsigned_abs()
+    }))
+}
+
+/// Who tries to get in, as they say it; for the audit log.
+struct Attempt<'a> {
+    email: &'a str,
+    address: IpAddr,
+    request_id: Option<&'a str>,
+}
+
+/// What somebody wrote, fit for a log: bounded, without control characters.
+fn quoted(text: &str) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut cut: String = plain.take(MAX_QUOTED_CHARS).collect();
+    if text.chars().nth(MAX_QUOTED_CHARS).is_some() {
+        cut.push('…');
     }
+    cut
+}
+
+/// Notes a refusal in the audit log of the person's tenant, or the oldest one where nobody is known. Whoever sends refused
+/// attempts by the thousand fills no log: past [`MAX_AUDITED`] in the window there is one line that says so.
+async fn note_refusal(
+    services: &Services,
+    tx: &Tx,
+    action: &'static str,
+    attempt: &Attempt<'_>,
+    person: Option<&Person>,
+    why: &str,
+) -> Result<()> {
+    let now = services.clock().now();
+    let tenant = match person {
+        Some(person) => person.tenant,
+        None => match store::tenants::list_in(tx).await?.first() {
+            Some((tenant, _)) => *tenant,
+            // Nobody is there whose log it could be.
+            None => return Ok(()),
+        },
+    };
+    let counted = secrets::digest(&format!("audited {tenant}"));
+    let (noted, _) = attempts::count(tx, &counted, now - WINDOW).await?;
+    let Attempt { email, address, request_id } = attempt;
+    let detail = match noted.cmp(&MAX_AUDITED) {
+        std::cmp::Ordering::Less => format!("'{}' from {address}: {why}", quoted(email)),
+        std::cmp::Ordering::Equal => "more refusals than are listed one by one; the metrics count them all".to_owned(),
+        std::cmp::Ordering::Greater => return Ok(()),
+    };
+    attempts::add(tx, &counted, now).await?;
+    let (subject_kind, subject_id) = match person {
+        Some(person) => ("person", person.id.to_string()),
+        None => ("account", quoted(email)),
+    };
+    let line = Entry { action, subject_kind, subject_id, detail };
+    Ok(store::audit::append(tx, &Permit::system(tenant), NOBODY, line, *request_id, now).await?)
 }
 
 /// Counts the attempt before anything is checked, so that a hundred at once are a hundred.
-async fn admit(services: &Services, keys: &Keys) -> Result<()> {
+async fn admit(services: &Services, keys: &Keys, attempt: &Attempt<'_>) -> Result<()> {
     let now = services.clock().now();
     let tx = services.store().begin().await?;
     attempts::lock(&tx, &keys.account).await?;
     attempts::lock(&tx, &keys.address).await?;
-    check_limit(&tx, &keys.account, MAX_ON_ACCOUNT, now).await?;
-    check_limit(&tx, &keys.address, MAX_FROM_ADDRESS, now).await?;
+    for (key, most, whose) in
+        [(&keys.account, MAX_ON_ACCOUNT, "on this account"), (&keys.address, MAX_FROM_ADDRESS, "from this address")]
+    {
+        let Some(retry_after_s) = over_limit(&tx, key, most, now).await? else { continue };
+        metrics::counter!("berth_sign_ins_total", "result" => "throttled").increment(1);
+        // Once for as long as it lasts, not for each attempt.
+        let throttled = secrets::digest(&format!("throttled {key}"));
+        if attempts::count(&tx, &throttled, now - WINDOW).await?.0 == 0 {
+            attempts::add(&tx, &throttled, now).await?;
+            let why = format!("{most} failed attempts {whose} in {} min; none is let in for a while", WINDOW.as_mins());
+            note_refusal(services, &tx, "sign-in.throttled", attempt, None, &why).await?;
+            tx.commit().await?;
+        }
+        return Err(Error::TooMany { retry_after_s });
+    }
     attempts::add(&tx, &keys.account, now).await?;
     attempts::add(&tx, &keys.address, now).await?;
     tx.commit().await?;
@@ -122,20 +192,34 @@ pub async fn with_password(
     address: IpAddr,
     request_id: Option<&str>,
 ) -> Result<Option<Person>> {
+    let attempt = Attempt { email, address, request_id };
     // Unfit input opens no account; it is counted and takes its time like any other.
     let email = domain::people::email(email).unwrap_or_default();
     let keys = Keys::new(&email, address);
-    admit(services, &keys).await?;
+    admit(services, &keys, &attempt).await?;
     let found = store::people::by_email(services.store(), &email).await?;
     let hash = found.as_ref().and_then(|found| found.password_hash.clone());
     let fits = password.len() <= MAX_PASSWORD_BYTES;
     let matches = services.passwords().check(if fits { password } else { String::new() }, hash).await?;
-    let Some(person) = found.map(|found| found.person).filter(|person| fits && matches && !person.locked) else {
-        metrics::counter!("berth_sign_ins_total", "result" => "refused").increment(1);
-        tracing::info!(%address, request_id, "a sign-in was refused");
-        return Ok(None);
-    };
     let tx = services.store().begin().await?;
+    let why = match &found {
+        None => Some("no such account"),
+        Some(found) if found.person.locked => Some("locked"),
+        Some(found) if found.password_hash.is_none() => Some("no password is set"),
+        Some(_) if !fits || !matches => Some("wrong password"),
+        Some(_) => None,
+    };
+    let person = match (found, why) {
+        (Some(found), None) => found.person,
+        (found, why) => {
+            metrics::counter!("berth_sign_ins_total", "result" => "refused").increment(1);
+            tracing::info!(%address, request_id, "a sign-in was refused");
+            let person = found.as_ref().map(|found| &found.person);
+            note_refusal(services, &tx, "sign-in.refused", &attempt, person, why.unwrap_or("refused")).await?;
+            tx.commit().await?;
+            return Ok(None);
+        }
+    };
     forgive(&tx, &keys).await?;
     entered(services, &tx, &person, "by password", request_id).await?;
     tx.commit().await?;
@@ -153,20 +237,25 @@ pub async fn with_link(
     let now = services.clock().now();
     // Nobody guesses 256 bits; the count keeps the database from being asked without end.
     let keys = Keys::new(&format!("link from {address}"), address);
-    admit(services, &keys).await?;
-    if secret.len() != LINK_CHARS {
-        return Ok(None);
-    }
+    let attempt = Attempt { email: "one-time link", address, request_id };
+    admit(services, &keys, &attempt).await?;
     let tx = services.store().begin().await?;
-    let used = store::one_time_links::use_up(&tx, &secrets::digest(secret), now).await?;
+    let used = match secret.len() {
+        LINK_CHARS => store::one_time_links::use_up(&tx, &secrets::digest(secret), now).await?,
+        _ => None,
+    };
     let person = match used {
         None => None,
         Some((tenant, person)) => store::people::get_in(&tx, &Permit::system(tenant), person).await?,
     };
-    let Some(person) = person.filter(|person| !person.locked) else {
+    if person.as_ref().is_none_or(|person| person.locked) {
         metrics::counter!("berth_sign_ins_total", "result" => "refused").increment(1);
+        let why = if person.is_some() { "locked" } else { "used, over or void" };
+        note_refusal(services, &tx, "sign-in.refused", &attempt, person.as_ref(), why).await?;
+        tx.commit().await?;
         return Ok(None);
-    };
+    }
+    let Some(person) = person else { return Ok(None) };
     forgive(&tx, &keys).await?;
     entered(services, &tx, &person, "by one-time link", request_id).await?;
     tx.commit().await?;
@@ -260,12 +349,18 @@ pub async fn change_password(services: &Services, call: &Call, proof: Proof, new
             let now = services.clock().now();
             let tx = services.store().begin().await?;
             attempts::lock(&tx, &keys.account).await?;
-            check_limit(&tx, &keys.account, MAX_ON_ACCOUNT, now).await?;
+            if let Some(retry_after_s) = over_limit(&tx, &keys.account, MAX_ON_ACCOUNT, now).await? {
+                return Err(Error::TooMany { retry_after_s });
+            }
             attempts::add(&tx, &keys.account, now).await?;
             tx.commit().await?;
             let hash = store::people::password_hash(services.store(), &permit, person).await?;
             let fits = current.len() <= MAX_PASSWORD_BYTES;
             if !fits || !services.passwords().check(current, hash).await? {
+                let tx = services.store().begin().await?;
+                let line = entry("account.password-refused", person, "the current password was given wrong");
+                audit::record(services, call, &permit, &tx, line).await?;
+                tx.commit().await?;
                 return Err(Error::invalid("current", "is not your password"));
             }
             let tx = services.store().begin().await?;
@@ -294,27 +389,58 @@ pub async fn caller(services: &Services, id: &str, request_id: Option<String>) -
     let Some(person) = person.filter(|person| !person.locked) else { return Ok(None) };
     let now = services.clock().now();
     if sign_in.last_seen_at < now - TOUCH_PERIOD {
-        let tx = services.store().begin().await?;
-        store::sign_ins::touch(&tx, &id_hash, now).await?;
-        tx.commit().await?;
+        let touched = async {
+            let tx = services.store().begin().await?;
+            store::sign_ins::touch(&tx, &id_hash, now).await?;
+            tx.commit().await
+        };
+        // On a full disk one can still read.
+        if let Err(error) = touched.await {
+            tracing::warn!(%error, "cannot note that a sign-in was used");
+        }
     }
-    Ok(Some(Call { actor: actor(&person), person_name: person.name, request_id, via: Via::SignIn(id_hash.into()) }))
+    Ok(Some(Call {
+        actor: actor(&person),
+        person_name: person.name,
+        request_id,
+        via: Via::SignIn(id_hash.into()),
+        held: None,
+    }))
 }
 
-/// Whether who opened a stream may go on with it: neither locked nor removed, with the same role, and the sign-in or
-/// token by which they came still good.
-pub async fn holds(services: &Services, call: &Call) -> Result<bool> {
-    let person = match &call.via {
-        Via::SignIn(id_hash) => match live(services, id_hash).await? {
-            None => None,
-            Some(sign_in) => store::people::for_door(services.store(), sign_in.person).await?,
-        },
-        Via::Token(token) => store::tokens::usable_by_id(services.store(), *token, services.clock().now())
-            .await?
-            .map(|(_, person)| person),
-        Via::Person => store::people::for_door(services.store(), call.actor.person).await?,
+/// Why somebody who opened a stream may not go on with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Ousted {
+    #[error("you are signed out")]
+    SignedOut,
+    #[error("the token is revoked or over")]
+    TokenOver,
+    #[error("your account is locked")]
+    Locked,
+    #[error("your account was removed")]
+    Removed,
+    #[error("your role was changed; connect again")]
+    RoleChanged,
+}
+
+/// Why the caller of an open stream may not go on; `None` while they may: neither locked nor removed, with the same role,
+/// and the sign-in or token by which they came still good.
+pub async fn ousted(services: &Services, call: &Call) -> Result<Option<Ousted>> {
+    let person = store::people::for_door(services.store(), call.actor.person).await?;
+    let Some(person) = person else { return Ok(Some(Ousted::Removed)) };
+    // A lock ends the sign-ins as well, but it is what the person should be told.
+    if person.locked {
+        return Ok(Some(Ousted::Locked));
+    }
+    let gone = match &call.via {
+        Via::SignIn(id_hash) => live(services, id_hash).await?.is_none().then_some(Ousted::SignedOut),
+        Via::Token(token) => {
+            let usable = store::tokens::usable_by_id(services.store(), *token, services.clock().now()).await?;
+            usable.is_none().then_some(Ousted::TokenOver)
+        }
+        Via::Person => None,
     };
-    Ok(person.is_some_and(|person| !person.locked && person.id == call.actor.person && person.role == call.actor.role))
+    Ok(gone.or_else(|| (person.role != call.actor.role).then_some(Ousted::RoleChanged)))
 }
 
 /// Forgets what is over, once an hour, until `stop`.

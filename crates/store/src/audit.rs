@@ -49,10 +49,7 @@ pub struct Line {
     pub request_id: Option<String>,
 }
 
-/// Rows in one INSERT: databases limit the values of a statement.
-const INSERT_CHUNK: usize = 500;
-
-/// Adds a line to those that are written at the commit; `person_name` is kept as it was, so that the log outlives the person.
+/// `person_name` is kept as it was, so that the log outlives the person.
 pub async fn append(
     tx: &Tx,
     permit: &Permit,
@@ -73,15 +70,7 @@ pub async fn append(
         request_id: Set(request_id.map(str::to_owned)),
         ..Default::default()
     };
-    tx.record(row);
-    Ok(())
-}
-
-/// Writes what a transaction did, before its commit.
-pub(crate) async fn write<C: ConnectionTrait>(conn: &C, lines: Vec<ActiveModel>) -> Result<(), StoreError> {
-    for chunk in lines.chunks(INSERT_CHUNK) {
-        Entity::insert_many(chunk.iter().cloned()).exec_without_returning(conn).await?;
-    }
+    Entity::insert(row).exec_without_returning(tx.conn()).await?;
     Ok(())
 }
 

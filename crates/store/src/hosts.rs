@@ -35,6 +35,7 @@ pub struct Model {
     pub certificate_serial: String,
     pub certificate_expires_ms: i64,
     pub deleted_ms: Option<i64>,
+    pub tunnel_owner: Option<Uuid>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -101,6 +102,7 @@ pub async fn insert(
         certificate_serial: Set(host.certificate_serial.clone()),
         certificate_expires_ms: Set(host.certificate_expires_at.as_millisecond()),
         deleted_ms: Set(None),
+        tunnel_owner: Set(None),
     };
     Entity::insert(row).exec_without_returning(tx.conn()).await?;
     Ok(())
@@ -270,6 +272,29 @@ pub async fn link_down(
     Ok(result.rows_affected == 1)
 }
 
+/// The host's tunnel is at replica `owner` now.
+pub async fn tunnel_up(tx: &Tx, permit: &Permit, id: HostId, owner: uuid::Uuid) -> Result<(), StoreError> {
+    Entity::update_many()
+        .col_expr(Column::TunnelOwner, Expr::value(Some(owner)))
+        .filter(Column::Id.eq(id.uuid()))
+        .filter(Column::TenantId.eq(permit.tenant().uuid()))
+        .exec(tx.conn())
+        .await?;
+    Ok(())
+}
+
+/// The tunnel is gone, if it was still `owner`'s.
+pub async fn tunnel_down(tx: &Tx, permit: &Permit, id: HostId, owner: uuid::Uuid) -> Result<(), StoreError> {
+    Entity::update_many()
+        .col_expr(Column::TunnelOwner, Expr::value(Option::<Uuid>::None))
+        .filter(Column::Id.eq(id.uuid()))
+        .filter(Column::TenantId.eq(permit.tenant().uuid()))
+        .filter(Column::TunnelOwner.eq(owner))
+        .exec(tx.conn())
+        .await?;
+    Ok(())
+}
+
 /// The most hosts in one statement of [`heartbeats`].
 pub const HEARTBEAT_CHUNK: usize = 500;
 
@@ -285,12 +310,13 @@ pub async fn heartbeats(tx: &Tx, ids: &[HostId], owner: uuid::Uuid, now: Timesta
     Ok(())
 }
 
-/// Who holds the link of a host.
+/// Which replica holds the link of a host, and which its tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owned {
     pub host: HostId,
     pub tenant: TenantId,
     pub owner: Option<uuid::Uuid>,
+    pub tunnel_owner: Option<uuid::Uuid>,
 }
 
 /// Hosts of any tenant that are said to be online and were not heard of since `before`: the replica that held their
@@ -306,10 +332,15 @@ pub async fn stale(store: &Store, before: Timestamp, limit: u64) -> Result<Vec<O
 }
 
 fn owned(row: &Model) -> Owned {
-    Owned { host: HostId::from_uuid(row.id), tenant: TenantId::from_uuid(row.tenant_id), owner: row.link_owner }
+    Owned {
+        host: HostId::from_uuid(row.id),
+        tenant: TenantId::from_uuid(row.tenant_id),
+        owner: row.link_owner,
+        tunnel_owner: row.tunnel_owner,
+    }
 }
 
-/// Which replica holds the link of the host now; `None` if there is no such host.
+/// Which replicas hold link and tunnel of the host now; `None` if there is no such host.
 pub async fn owner(store: &Store, permit: &Permit, id: HostId) -> Result<Option<Owned>, StoreError> {
     Ok(of(permit).filter(Column::Id.eq(id.uuid())).one(store.read()).await?.as_ref().map(owned))
 }

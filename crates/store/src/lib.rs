@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -23,6 +22,7 @@ pub mod instructions;
 pub mod machines;
 pub mod one_time_links;
 pub mod people;
+pub mod replicas;
 pub mod reservations;
 pub mod sessions;
 pub mod sign_ins;
@@ -83,6 +83,9 @@ pub struct StoreOptions {
     pub max_connections: u32,
 }
 
+/// Who asks while the database is away is told so after this long.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -130,7 +133,7 @@ impl Store {
         }
         let mut with = ConnectOptions::new(options.url.clone());
         with.max_connections(options.max_connections.max(2))
-            .acquire_timeout(Duration::from_secs(10))
+            .acquire_timeout(ACQUIRE_LIMIT)
             .sqlx_logging(false)
             .test_before_acquire(false);
         let pool = Database::connect(with).await?;
@@ -163,8 +166,7 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let inner = self.write.begin_with_options(options).await?;
-        Ok(Tx { inner, lines: Mutex::default(), told: Mutex::default() })
+        Ok(Tx { inner: self.write.begin_with_options(options).await? })
     }
 
     /// A copy of the SQLite database in `file`, consistent while the server runs.
@@ -189,6 +191,17 @@ impl Store {
         Ok(Migrator::down(&self.write, None).await?)
     }
 
+    /// Writes as much as a few hundred changes do, and takes it away again: a small write may still find room on a full
+    /// disk, in pages that are there already.
+    pub async fn try_room(&self) -> Result<(), StoreError> {
+        let tx = self.begin().await?;
+        sign_ins::attempts::fill(&tx).await?;
+        tx.commit().await?;
+        let tx = self.begin().await?;
+        sign_ins::attempts::clear(&tx, sign_ins::attempts::FILLER).await?;
+        tx.commit().await
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
         self.read.execute_unprepared("select 1").await?;
@@ -200,15 +213,10 @@ impl Store {
 #[derive(Debug)]
 pub struct Tx {
     inner: DatabaseTransaction,
-    /// The lines of the audit log and the events of the change, which are written at its end, each in one statement.
-    lines: Mutex<Vec<audit::ActiveModel>>,
-    told: Mutex<Vec<events::ActiveModel>>,
 }
 
 impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
-        audit::write(&self.inner, self.lines.into_inner()).await?;
-        events::write(&self.inner, self.told.into_inner()).await?;
         Ok(self.inner.commit().await?)
     }
     pub async fn rollback(self) -> Result<(), StoreError> {
@@ -217,11 +225,5 @@ impl Tx {
     /// The connection, for the queries of this crate.
     pub fn conn(&self) -> &DatabaseTransaction {
         &self.inner
-    }
-    fn record(&self, line: audit::ActiveModel) {
-        self.lines.lock().push(line);
-    }
-    fn tell(&self, events: impl IntoIterator<Item = events::ActiveModel>) {
-        self.told.lock().extend(events);
     }
 }

@@ -5,9 +5,11 @@ use domain::{
     ids::{HostId, MachineId, PersonId, ReservationId, SessionId, TenantId, TransactionId},
     machines::Machine,
     reservations::ReservationState,
-    sessions::{EndCause, LogLine, MAX_LOG_BYTES, MAX_STEPS, Occupant, Session, SessionState, Step, Warning, Work},
+    sessions::{
+        Before, EndCause, LogLine, MAX_LOG_BYTES, MAX_STEPS, Occupant, Session, SessionState, Step, Warning, Work,
+    },
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult};
 use uuid::Uuid;
 
@@ -141,11 +143,7 @@ pub async fn list<C: ConnectionTrait>(
     if let Some(state) = filter.state {
         query.text(" and s.state = ").value(state.word());
     }
-    if let Some(after) = filter.after {
-        query.text(" and (s.start_ms < ").value(after.start_ms).text(" or (s.start_ms = ").value(after.start_ms);
-        query.text(" and s.id < ").value(after.id.uuid()).text("))");
-    }
-    query.text(" order by s.start_ms desc, s.id desc limit ").value(i64::try_from(limit).unwrap_or(i64::MAX));
+    query.page("s", sql::ByStart::NewestFirst, filter.after.map(|after| (after.start_ms, after.id.uuid())), limit);
     sessions(sql::all(conn, &query.sql, query.values).await?)
 }
 
@@ -156,6 +154,7 @@ pub struct Due {
     pub reservation: ReservationState,
     pub machine: Machine,
     pub occupant: Occupant,
+    pub before: Before,
     pub work: Option<Work>,
 }
 
@@ -167,14 +166,17 @@ struct DueRow {
     machine: machines::Row,
     reservation_state: String,
     occupied: bool,
+    claimed_before: bool,
     work_state: Option<String>,
     work_cause: Option<String>,
 }
 
-/// Of all tenants: sessions that are not over and have begun, or whose reservation is, at most `limit`; those that wait longest first.
+/// Of all tenants: sessions that are not over and have begun, or begin within `ahead`, at most `limit`; those that wait
+/// longest first.
 pub async fn due<C: ConnectionTrait>(
     conn: &C,
     now: Timestamp,
+    ahead: SignedDuration,
     after: Option<SessionId>,
     limit: u64,
 ) -> Result<Vec<Due>, StoreError> {
@@ -185,14 +187,17 @@ pub async fn due<C: ConnectionTrait>(
             "select {COLUMNS}, {machine_columns}, r.state as reservation_state, \
              exists (select 1 from sessions o where o.machine_id = s.machine_id and o.id <> s.id \
                  and o.state in ('preparing', 'active', 'reverting')) as occupied, \
+             exists (select 1 from sessions b where b.machine_id = s.machine_id and b.id <> s.id and b.holds \
+                 and b.end_ms > $1 and b.start_ms < s.start_ms) as claimed_before, \
              t.state as work_state, t.cause as work_cause \
              from {TABLES} join hosts h on h.id = m.host_id join reservations r on r.id = s.reservation_id \
              left join transactions t on t.id = s.transaction_id \
-             where (s.state in ('preparing', 'active', 'reverting') or (s.state = 'scheduled' and s.start_ms <= $1)) \
-             and s.id > $2 order by s.id limit $3"
+             where (s.state in ('preparing', 'active', 'reverting') or (s.state = 'scheduled' and s.start_ms <= $2)) \
+             and s.id > $3 order by s.id limit $4"
         ),
         [
             now.as_millisecond().into(),
+            now.saturating_add(ahead).unwrap_or(now).as_millisecond().into(),
             after.map_or(Uuid::nil(), SessionId::uuid).into(),
             i64::try_from(limit).unwrap_or(i64::MAX).into(),
         ],
@@ -205,6 +210,7 @@ pub async fn due<C: ConnectionTrait>(
                 reservation: convert::word("reservations.state", &row.reservation_state)?,
                 machine: Machine::try_from(row.machine)?,
                 occupant: if row.occupied { Occupant::AnotherSession } else { Occupant::Nobody },
+                before: if row.claimed_before { Before::Claimed } else { Before::Free },
                 work: machines::work(row.work_state, row.work_cause)?,
             })
         })
@@ -287,7 +293,8 @@ pub async fn turn(tx: &Tx, permit: &Permit, read: &Session, turn: &Turn<'_>) -> 
     Ok(if changed == 1 { Written::Done } else { Written::Stale })
 }
 
-/// Somebody uses it: notes the time of the client's sign, where there is one, and that it is taken up. `Stale` if it is over.
+/// Somebody uses it: notes the time of the client's sign, where there is one, and that it is taken up; what it was warned
+/// of as unused is over. `Stale` if it is over itself.
 pub async fn touch(
     tx: &Tx,
     permit: &Permit,
@@ -296,7 +303,8 @@ pub async fn touch(
 ) -> Result<Written, StoreError> {
     let changed = sql::execute(
         tx.conn(),
-        "update sessions set taken_up = $1, last_keepalive_ms = coalesce($2, last_keepalive_ms) \
+        "update sessions set taken_up = $1, last_keepalive_ms = coalesce($2, last_keepalive_ms), \
+         cause_detail = case when state = 'active' then null else cause_detail end \
          where tenant_id = $3 and id = $4 and state in ('scheduled', 'preparing', 'active')",
         [
             true.into(),

@@ -43,6 +43,13 @@ pub(crate) struct Build {
     pub values: Vec<Value>,
 }
 
+/// Which way a list goes that is ordered by start.
+#[derive(Clone, Copy)]
+pub(crate) enum ByStart {
+    OldestFirst,
+    NewestFirst,
+}
+
 impl Build {
     pub(crate) fn new(sql: &str) -> Self {
         Self { sql: sql.to_owned(), values: Vec::new() }
@@ -57,6 +64,21 @@ impl Build {
         self.values.push(value.into());
         let place = format!("${}", self.values.len());
         self.text(&place)
+    }
+    /// Ends a list of what `alias` names (a table with `start_ms` and `id`) with one page: what comes after `after` in this
+    /// order, at most `limit`.
+    pub(crate) fn page(&mut self, alias: &str, order: ByStart, after: Option<(i64, Uuid)>, limit: u64) -> &mut Self {
+        let (past, direction) = match order {
+            ByStart::OldestFirst => (">", ""),
+            ByStart::NewestFirst => ("<", " desc"),
+        };
+        if let Some((start_ms, id)) = after {
+            self.text(&format!(" and ({alias}.start_ms {past} ")).value(start_ms);
+            self.text(&format!(" or ({alias}.start_ms = ")).value(start_ms);
+            self.text(&format!(" and {alias}.id {past} ")).value(id).text("))");
+        }
+        self.text(&format!(" order by {alias}.start_ms{direction}, {alias}.id{direction} limit "));
+        self.value(i64::try_from(limit).unwrap_or(i64::MAX))
     }
     /// Appends `(…)` with a placeholder for each; never empty, so that `in ()` cannot arise.
     pub(crate) fn among(&mut self, ids: impl IntoIterator<Item = Uuid>) -> &mut Self {

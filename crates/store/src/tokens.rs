@@ -9,7 +9,7 @@ use domain::{
 use jiff::Timestamp;
 use sea_orm::{ActiveValue::Set, ExprTrait as _, PaginatorTrait, QueryOrder, QuerySelect, entity::prelude::*};
 
-use crate::{Corrupt, Store, StoreError, Tx, convert, people};
+use crate::{Corrupt, Store, StoreError, Tx, convert, people, sql};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "tokens")]
@@ -25,6 +25,7 @@ pub struct Model {
     pub expires_ms: i64,
     pub last_used_ms: Option<i64>,
     pub revoked_ms: Option<i64>,
+    pub parent_id: Option<Uuid>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -50,6 +51,7 @@ impl TryFrom<Model> for Token {
             created_at: convert::time("tokens.created_ms", row.created_ms)?,
             expires_at: convert::time("tokens.expires_ms", row.expires_ms)?,
             last_used_at: convert::time_opt("tokens.last_used_ms", row.last_used_ms)?,
+            parent: row.parent_id.map(TokenId::from_uuid),
         })
     }
 }
@@ -62,6 +64,8 @@ pub struct NewToken {
     /// Hex SHA-256 of the secret.
     pub hash: String,
     pub expires_at: Timestamp,
+    /// The token with which it is made.
+    pub parent: Option<TokenId>,
 }
 
 pub async fn create(
@@ -79,6 +83,7 @@ pub async fn create(
         created_at: now,
         expires_at: new.expires_at,
         last_used_at: None,
+        parent: new.parent,
     };
     let row = ActiveModel {
         id: Set(token.id.uuid()),
@@ -91,6 +96,7 @@ pub async fn create(
         expires_ms: Set(token.expires_at.as_millisecond()),
         last_used_ms: Set(None),
         revoked_ms: Set(None),
+        parent_id: Set(token.parent.map(TokenId::uuid)),
     };
     Entity::insert(row).exec_without_returning(tx.conn()).await?;
     Ok(token)
@@ -166,14 +172,30 @@ pub async fn get_in(tx: &Tx, permit: &Permit, person: PersonId, token: TokenId) 
     Ok(row.map(Token::try_from).transpose()?)
 }
 
-pub async fn revoke(tx: &Tx, permit: &Permit, token: TokenId, now: Timestamp) -> Result<(), StoreError> {
-    Entity::update_many()
-        .col_expr(Column::RevokedMs, now.as_millisecond().into())
-        .filter(Column::TenantId.eq(permit.tenant().uuid()))
-        .filter(Column::Id.eq(token.uuid()))
-        .exec(tx.conn())
+/// Revokes the token and all that were made with it, however far removed. How many there were.
+pub async fn revoke(tx: &Tx, permit: &Permit, token: TokenId, now: Timestamp) -> Result<u64, StoreError> {
+    let mut revoked = 0;
+    loop {
+        let more = sql::execute(
+            tx.conn(),
+            "with recursive line (id) as (select id from tokens where tenant_id = $1 and id = $2 \
+             union select t.id from tokens t join line on t.parent_id = line.id) \
+             update tokens set revoked_ms = $3 where revoked_ms is null and id in (select id from line)",
+            [permit.tenant().uuid().into(), token.uuid().into(), now.as_millisecond().into()],
+        )
         .await?;
-    Ok(())
+        // One that was being made meanwhile is seen by the next look; with what is revoked now, none can be made.
+        if more == 0 {
+            return Ok(revoked);
+        }
+        revoked += more;
+    }
+}
+
+/// The token as the transaction sees it and holds it, if it is neither revoked nor over.
+pub async fn usable_in(tx: &Tx, token: TokenId, now: Timestamp) -> Result<Option<Token>, StoreError> {
+    let row = usable(now).filter(Column::Id.eq(token.uuid())).lock_exclusive().one(tx.conn()).await?;
+    Ok(row.map(Token::try_from).transpose()?)
 }
 
 /// Takes away all tokens of a removed person.

@@ -1,7 +1,8 @@
 //! One private PostgreSQL for each test process: on a Unix socket in a directory of its own, gone when the process is.
 
 use std::{
-    path::{Path, PathBuf},
+    io::Write as _,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         OnceLock,
@@ -31,6 +32,7 @@ pub enum Durability {
 #[derive(Debug)]
 pub struct Postgres {
     directory: PathBuf,
+    bin: PathBuf,
     keeper: Child,
 }
 
@@ -54,6 +56,13 @@ fn binaries() -> PathBuf {
     found.pop().or_else(in_path).expect("PostgreSQL is needed for these tests: apt-get install postgresql")
 }
 
+/// Whether it takes connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answers {
+    Yes,
+    No,
+}
+
 fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output().expect("id runs");
     id.stdout.trim_ascii() == b"0"
@@ -74,9 +83,14 @@ impl Postgres {
         // Ctrl+C at a terminal goes to the whole group: it must not end the shell before its work is done.
         let script = format!(
             "trap '' INT HUP TERM; cd /; {own}; {run_as} \"$bin/initdb\" -D \"$dir/data\" -U berth -A trust -E UTF8 --locale=C -N >\"$dir/initdb.log\" 2>&1
-             {run_as} \"$bin/postgres\" -D \"$dir/data\" -k \"$dir\" -c listen_addresses= -c max_connections=300 \
-             -c shared_buffers=64MB {sync} >\"$dir/server.log\" 2>&1 & server=$!
-             cat >/dev/null; kill -QUIT $server; wait $server; rm -rf \"$dir\""
+             serve() {{ {run_as} \"$bin/postgres\" -D \"$dir/data\" -k \"$dir\" -c listen_addresses= -c max_connections=300 \
+             -c shared_buffers=64MB {sync} >>\"$dir/server.log\" 2>&1 & server=$!; }}
+             serve
+             while read -r word; do case $word in
+             stop) kill -QUIT $server; wait $server;;
+             start) serve;;
+             esac; done
+             kill -QUIT $server; wait $server; rm -rf \"$dir\""
         );
         let keeper = Command::new("/bin/sh")
             .args(["-c", &script])
@@ -87,24 +101,45 @@ impl Postgres {
             .stderr(Stdio::null())
             .spawn()
             .expect("a shell runs");
-        let this = Self { directory, keeper };
-        this.wait_until_up(&bin);
+        let this = Self { directory, bin, keeper };
+        this.wait_until(Answers::Yes);
         this
     }
 
-    fn wait_until_up(&self, bin: &Path) {
+    fn tell(&mut self, word: &str) {
+        let input = self.keeper.stdin.as_mut().expect("the shell listens");
+        writeln!(input, "{word}").expect("the shell reads");
+    }
+
+    /// Stops it at once, as a crash would: connections break, nothing is tidied up.
+    pub fn stop(&mut self) {
+        self.tell("stop");
+        self.wait_until(Answers::No);
+    }
+
+    /// Starts it on what it left.
+    pub fn start_again(&mut self) {
+        self.tell("start");
+        self.wait_until(Answers::Yes);
+    }
+
+    fn answers(&self) -> Answers {
+        let asked = Command::new(self.bin.join("pg_isready"))
+            .args(["-q", "-U", "berth", "-d", "postgres", "-h"])
+            .arg(&self.directory)
+            .status();
+        if asked.is_ok_and(|status| status.success()) { Answers::Yes } else { Answers::No }
+    }
+
+    fn wait_until(&self, wanted: Answers) {
         let began = Instant::now();
         loop {
-            let ready = Command::new(bin.join("pg_isready"))
-                .args(["-q", "-U", "berth", "-d", "postgres", "-h"])
-                .arg(&self.directory)
-                .status();
-            if ready.is_ok_and(|status| status.success()) {
+            if self.answers() == wanted {
                 return;
             }
             if began.elapsed() > START_LIMIT {
                 let log = |name: &str| std::fs::read_to_string(self.directory.join(name)).unwrap_or_default();
-                panic!("PostgreSQL did not come up:\n{}{}", log("initdb.log"), log("server.log"));
+                panic!("PostgreSQL did not come up or stop:\n{}{}", log("initdb.log"), log("server.log"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use sea_orm::{ConnectionTrait, Statement, Value};
 use services::{Call, Clock, Services, Settings, Via, certificates::ServerKey};
 use store::{Store, machines::Offer, people::NewPerson};
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// When a test's clock begins.
@@ -59,10 +58,7 @@ impl World {
 
     fn services(store: &Store, clock: &Clock, server_key: &ServerKey) -> Services {
         let settings = Settings { server_key: Some(server_key.clone()), ..Settings::default() };
-        let services = Services::new(store.clone(), clock.clone(), settings);
-        // Ends with the test's runtime, as a killed server would.
-        tokio::spawn(services::ledger::run(services.clone(), CancellationToken::new()));
-        services
+        Services::new(store.clone(), clock.clone(), settings)
     }
 
     pub fn permit(&self) -> Permit {
@@ -78,7 +74,7 @@ impl World {
         let person = person.expect("the address is free").id;
         tx.commit().await.expect("commits");
         let actor = Actor { tenant: self.tenant, person, role, scope: Scope::All };
-        Call { actor, person_name: name.to_owned(), request_id: None, via: Via::Person }
+        Call { actor, person_name: name.to_owned(), request_id: None, via: Via::Person, held: None }
     }
 
     async fn execute(&self, sql: &str, values: impl IntoIterator<Item = Value>) {

@@ -1,15 +1,21 @@
 //! The port itself: accepts, makes TLS with a time limit in a task of its own for each connection, so that one who stalls
 //! holds up nobody, and serves HTTP/1.1 on what comes out.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use axum::{Extension, Router};
+use domain::events::EventKind;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::{
     RootCertStore, ServerConfig,
     server::{NoServerSessionStorage, WebPkiClientVerifier},
@@ -21,7 +27,7 @@ use services::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, broadcast::error::RecvError},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -31,6 +37,8 @@ use super::{PeerSerial, Port, router};
 
 /// Handshakes at a time; whoever comes beyond that waits to be accepted.
 const MAX_HANDSHAKES: usize = 4_096;
+/// Handshakes at a time from one address (in IPv6 a /64 is one); more are cut, so that one who stalls cannot take all.
+const MAX_HANDSHAKES_OF_ONE: usize = 512;
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
 /// How often the tenants' authorities are compared with those that the port knows.
@@ -70,16 +78,23 @@ impl Listener {
         let router = router(Port { services, stop: stop.clone() });
         let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
         let connections = Arc::new(Semaphore::new(self.max_connections));
+        let shares = Shares::default();
         loop {
             let (Ok(shaking), Ok(connected)) =
                 (handshakes.clone().acquire_owned().await, connections.clone().acquire_owned().await)
             else {
                 return;
             };
-            let stream = tokio::select! {
+            let (stream, share) = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok((stream, from)) => match shares.take(from.ip()) {
+                        Some(share) => (stream, share),
+                        None => {
+                            metrics::counter!("berth_agent_handshakes_failed").increment(1);
+                            continue;
+                        }
+                    },
                     Err(error) => {
                         // Out of file descriptors, most likely: give it a moment instead of spinning.
                         tracing::warn!(%error, "cannot accept an agent's connection");
@@ -92,7 +107,7 @@ impl Listener {
             tracker.spawn(async move {
                 let acceptor = TlsAcceptor::from(tls.config());
                 let handshake = Box::pin(shake(acceptor, stream)).await;
-                drop(shaking);
+                drop((shaking, share));
                 if let Some((stream, serial)) = handshake {
                     tokio::select! {
                         () = Box::pin(serve(stream, serial, router)) => {}
@@ -101,6 +116,47 @@ impl Listener {
                 }
                 drop(connected);
             });
+        }
+    }
+}
+
+/// How many handshakes each address has under way.
+#[derive(Clone, Default)]
+struct Shares(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// Given back when dropped.
+struct Share {
+    shares: Shares,
+    of: IpAddr,
+}
+
+impl Shares {
+    fn take(&self, from: IpAddr) -> Option<Share> {
+        let of = match from.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                IpAddr::from([a, b, c, d, 0, 0, 0, 0])
+            }
+        };
+        let mut taken = self.0.lock();
+        let count = taken.entry(of).or_default();
+        if *count >= MAX_HANDSHAKES_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Share { shares: self.clone(), of })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut taken = self.shares.0.lock();
+        if let Some(count) = taken.get_mut(&self.of) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.of);
+            }
         }
     }
 }
@@ -171,10 +227,9 @@ async fn current(services: &Services, names: &[String]) -> Result<Current> {
 fn server_config(identity: &PortIdentity) -> Result<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    // Before there is a tenant nobody can be known; its own authority signs no clients, so nobody is let in by it.
-    let none = std::slice::from_ref(&identity.server_authority_pem);
-    let authorities = if identity.client_authorities_pem.is_empty() { none } else { &identity.client_authorities_pem };
-    for pem in authorities {
+    // The servers' own authority signs the certificates with which they call each other.
+    let own = std::iter::once(&identity.server_authority_pem);
+    for pem in identity.client_authorities_pem.iter().chain(own) {
         roots.add(CertificateDer::from_pem_slice(pem.as_bytes()).context("an authority's certificate")?)?;
     }
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
@@ -194,10 +249,17 @@ fn server_config(identity: &PortIdentity) -> Result<ServerConfig> {
 /// Keeps `tls` up to date until `stop`.
 async fn refresh(tls: Arc<Tls>, services: Services, names: Vec<String>, stop: CancellationToken) {
     let mut changes = certificates::changes(&services);
+    let mut events = services.live().subscribe_all();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             changed = changes.changed() => if changed.is_err() { return },
+            // A tenant's authority is made with its first zero certificate, perhaps by another server.
+            event = events.recv() => match event {
+                Ok(event) if event.kind != EventKind::ZeroCertificate => continue,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
             () = tokio::time::sleep(REFRESH_PERIOD) => {}
         }
         if let Err(error) = refresh_once(&tls, &services, &names).await {

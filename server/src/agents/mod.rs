@@ -1,16 +1,17 @@
 //! The agents' port (D3, D4): TLS with client certificates of Berth's own. `POST /enroll` for zero certificates,
-//! `/agent/link` and `/agent/tunnel` for hosts.
+//! `/agent/link` and `/agent/tunnel` for hosts, `/replica/…` for the other servers.
 
 mod enroll;
 mod link;
 mod listener;
 mod tunnel;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
     extract::DefaultBodyLimit,
+    http::StatusCode,
     routing::{get, post},
 };
 use domain::hosts::HostIntent;
@@ -22,29 +23,34 @@ use services::{
     links::Peer,
 };
 use tokio_util::sync::CancellationToken;
+use tower_http::timeout::TimeoutLayer;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, replicas};
 
 /// The largest body of a request, bytes.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+/// The longest that a request may take, its body included; what it upgrades to has limits of its own.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the port's handlers need.
 #[derive(Clone)]
-struct Port {
-    services: Services,
-    stop: CancellationToken,
+pub(crate) struct Port {
+    pub services: Services,
+    pub stop: CancellationToken,
 }
 
 /// The serial of the certificate with which the connection was made, lower-case hex.
 #[derive(Clone)]
-struct PeerSerial(Arc<str>);
+pub(crate) struct PeerSerial(pub Arc<str>);
 
 fn router(port: Port) -> Router {
     Router::new()
         .route("/enroll", post(enroll::enroll))
         .route("/agent/link", get(link::link))
         .route("/agent/tunnel", get(tunnel::tunnel))
+        .merge(replicas::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_LIMIT))
         .with_state(port)
 }
 
@@ -72,6 +78,6 @@ async fn host(services: &Services, Extension(PeerSerial(serial)): &Extension<Pee
     }
 }
 
-fn refused(why: &str) -> Failure {
+pub(crate) fn refused(why: &str) -> Failure {
     Failure::from(Error::Conflict(why.to_owned()))
 }

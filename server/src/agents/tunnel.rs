@@ -13,7 +13,7 @@ use axum::{
 };
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use protocol::{CloseReason, tunnel::Frame};
-use services::links::Tunnel;
+use services::links::{self, Tunnel};
 use tokio::time::timeout;
 
 use super::{PeerSerial, Port, host, link::close};
@@ -48,7 +48,7 @@ pub(super) async fn tunnel(
 }
 
 async fn carry(port: Port, mut socket: WebSocket, tunnel: Arc<Tunnel>) {
-    port.services.links().put_tunnel(tunnel.clone());
+    links::tunnel_up(&port.services, &tunnel).await;
     let reason = {
         let (sink, stream) = (&mut socket).split();
         // Reading goes on while a write waits: the two do not hold each other up.
@@ -59,7 +59,7 @@ async fn carry(port: Port, mut socket: WebSocket, tunnel: Arc<Tunnel>) {
             () = write(sink, &tunnel) => None,
         }
     };
-    port.services.links().remove_tunnel(&tunnel);
+    links::tunnel_down(&port.services, &tunnel).await;
     if let Some(reason) = reason {
         tracing::info!(host = %tunnel.peer.name, ?reason, "a tunnel is closed");
         close(socket, reason).await;

@@ -26,5 +26,5 @@ async fn list(
     Ask(query): Ask<PageQuery>,
 ) -> Result<Json<api::Page<AuditLine>>, Failure> {
     let page = services::audit::list(&state.services, &call, &query.into()).await?.map(services::audit::line);
-    Ok(Json(api::Page { items: page.items, next_cursor: page.next_cursor }))
+    Ok(Json(page.into()))
 }

@@ -48,7 +48,7 @@ async fn list(
     let page = PageAsk { limit: ask.limit, cursor: ask.cursor };
     let page = hosts::list(&state.services, &call, &wanted, &page).await?;
     let page = page.map(|host| present(&state.services, host));
-    Ok(Json(Page { items: page.items, next_cursor: page.next_cursor }))
+    Ok(Json(page.into()))
 }
 
 /// One host.

@@ -1,22 +1,33 @@
 //! `Idempotency-Key` on every POST of REST v1: the same key with the same content gets the same answer, once done.
 //!
-//! A refusal (4xx) is an answer like any other and is repeated; a fault (5xx) gives the key back. What is shown once
-//! ([`ShownOnce`]) is not kept: whoever repeats that request learns that it was done.
+//! A refusal (4xx) is an answer like any other and is repeated, with its headers; a fault (5xx) gives the key back. What is
+//! shown once ([`ShownOnce`]) is not kept: whoever repeats that request learns that it was done. What a server made that
+//! was killed before it answered is presented anew.
 
 use axum::{
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
+};
+use domain::{
+    events::EventKind,
+    ids::{InstructionId, ReservationId},
 };
 use serde::Serialize;
 use services::{
     Call, Error,
-    idempotency::{self, Claim, Decision, MAX_ANSWER_BYTES},
+    idempotency::{self, Answer, Claim, Decision, MAX_ANSWER_BYTES},
 };
+use uuid::Uuid;
 
-use crate::{caller::Authenticated, failure::Failure, state::AppState};
+use crate::{
+    caller::Authenticated,
+    failure::Failure,
+    rest::{instructions, reservations},
+    state::AppState,
+};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that an answer is the repeated one.
@@ -68,11 +79,42 @@ async fn repeatable(
     let content = format!("{} {target}\n{}", parts.method, String::from_utf8_lossy(&body));
     match idempotency::claim(&state.services, call, key, &content).await? {
         Decision::Work(claim) => {
-            let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+            let mut request = Request::from_parts(parts, Body::from(body));
+            // What the request writes names its claim.
+            request.extensions_mut().insert(Authenticated(Some(claim.call())));
+            let response = next.run(request).await;
             keep(claim, response).await
         }
-        Decision::Repeat { status, body } => Ok(repeated(status, body)),
+        Decision::Remake { claim, kind, made } => {
+            let response = remade(state, &claim.call(), kind, made).await?;
+            keep(claim, response).await
+        }
+        Decision::Repeat(answer) => Ok(repeated(answer)),
     }
+}
+
+/// The answer that was to be given for what the request made.
+async fn remade(state: &AppState, call: &Call, kind: EventKind, made: Uuid) -> Result<Response, Error> {
+    match kind {
+        EventKind::Reservation => reservations::made(state, call, ReservationId::from_uuid(made)).await,
+        EventKind::Instruction => instructions::made(state, call, InstructionId::from_uuid(made)).await,
+        EventKind::Machine
+        | EventKind::Host
+        | EventKind::HostMetrics
+        | EventKind::Session
+        | EventKind::ZeroCertificate
+        | EventKind::Person
+        | EventKind::Token => Err(Error::Internal(format!("a request that made a {kind} and cannot be answered anew"))),
+    }
+}
+
+/// Headers that belong to one connection, or that the layers around this one put on every answer.
+const OWN_HEADERS: &[HeaderName] =
+    &[header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::DATE, header::SET_COOKIE];
+
+fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    let kept = headers.iter().filter(|(name, _)| !OWN_HEADERS.contains(name));
+    kept.filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))).collect()
 }
 
 /// Keeps the answer under its key, or gives the key back where there is nothing to repeat.
@@ -96,7 +138,8 @@ async fn keep(claim: Claim, response: Response) -> Result<Response, Error> {
             next_free: None,
         };
         let body = serde_json::to_string(&problem).map_err(|error| Error::Internal(error.to_string()))?;
-        claim.answer(StatusCode::CONFLICT.as_u16(), body).await?;
+        let headers = vec![(header::CONTENT_TYPE.to_string(), "application/problem+json".to_owned())];
+        claim.answer(Answer { status: i32::from(StatusCode::CONFLICT.as_u16()), headers, body }).await?;
         return Ok(response);
     }
     let (parts, body) = response.into_parts();
@@ -104,17 +147,25 @@ async fn keep(claim: Claim, response: Response) -> Result<Response, Error> {
         .await
         .map_err(|error| Error::Internal(format!("an answer that is too long to be repeated: {error}")))?;
     match String::from_utf8(body.to_vec()) {
-        Ok(text) => claim.answer(status.as_u16(), text).await?,
+        Ok(text) => {
+            let headers = kept_headers(&parts.headers);
+            claim.answer(Answer { status: i32::from(status.as_u16()), headers, body: text }).await?;
+        }
         Err(_) => claim.release().await?,
     }
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
-fn repeated(status: u16, body: String) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-    let kind = if status.is_client_error() { "application/problem+json" } else { "application/json" };
-    let mut response = (status, body).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+fn repeated(answer: Answer) -> Response {
+    let Answer { status, headers, body } = answer;
+    let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status.unwrap_or(StatusCode::OK);
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
     response.headers_mut().insert(REPEATED, HeaderValue::from_static("true"));
     response
 }

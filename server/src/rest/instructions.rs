@@ -4,11 +4,16 @@ use api::{
     Page,
     instructions::{AskOutput, Instruction, InstructionDetail, Output, OutputPiece, RunInstruction, Transaction},
 };
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::ids::{InstructionId, TransactionId};
 use services::{
-    Error,
+    Call, Error,
     instructions::{self, Detail, Summary, Targets},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -48,8 +53,18 @@ async fn list(
     Caller(call): Caller,
     Ask(ask): Ask<PageQuery>,
 ) -> Result<Json<Page<Instruction>>, Failure> {
-    let page = instructions::list(&state.services, &call, &ask.into()).await?.map(summary);
-    Ok(Json(Page { items: page.items, next_cursor: page.next_cursor }))
+    Ok(Json(instructions::list(&state.services, &call, &ask.into()).await?.map(summary).into()))
+}
+
+/// As a new one is presented: where it is, besides.
+fn created(done: Detail) -> Response {
+    let location = format!("/api/v1/instructions/{}", done.summary.instruction.id);
+    (StatusCode::CREATED, [(header::LOCATION, location)], Json(detail(done))).into_response()
+}
+
+/// The answer to an instruction that was made before.
+pub(super) async fn made(state: &AppState, call: &Call, id: InstructionId) -> Result<Response, Error> {
+    Ok(created(instructions::get(&state.services, call, id).await?))
 }
 
 /// Runs a command on hosts, chosen by names or by labels.
@@ -61,7 +76,7 @@ async fn run(
     State(state): State<AppState>,
     Caller(call): Caller,
     Body(ask): Body<RunInstruction>,
-) -> Result<(StatusCode, Json<InstructionDetail>), Failure> {
+) -> Result<Response, Failure> {
     let on = match (ask.hosts, ask.labels) {
         (Some(names), None) => Targets::Names(names),
         (None, Some(labels)) => Targets::Labels(
@@ -72,7 +87,7 @@ async fn run(
         }
     };
     let done = instructions::run_on(&state.services, &call, &on, ask.argv, ask.timeout_s).await?;
-    Ok((StatusCode::CREATED, Json(detail(done))))
+    Ok(created(done))
 }
 
 /// One, with what became of it on each host.

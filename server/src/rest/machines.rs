@@ -5,10 +5,7 @@ use axum::{Json, extract::State};
 use domain::{ids::HostId, interval::Interval, labels::Labels};
 use jiff::SignedDuration;
 use serde::Deserialize;
-use services::{
-    Error, machines,
-    page::{Page, PageAsk},
-};
+use services::{Error, machines, page::PageAsk};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::window;
@@ -63,9 +60,8 @@ async fn list(
         host: query.host.map(HostId::from_uuid),
         page: PageAsk { limit: query.limit, cursor: query.cursor },
     };
-    let Page { items, next_cursor } = machines::list(&state.services, &call, &ask).await?;
-    let items = items.into_iter().map(|live| Machine::new(live, &call.actor)).collect();
-    Ok(Json(api::Page { items, next_cursor }))
+    let page = machines::list(&state.services, &call, &ask).await?;
+    Ok(Json(page.map(|live| Machine::new(live, &call.actor)).into()))
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -48,7 +48,7 @@ async fn list(
     Ask(query): Ask<PageQuery>,
 ) -> Result<Json<api::Page<Person>>, Failure> {
     let page = people::list(&state.services, &call, &query.into()).await?.map(Person::from);
-    Ok(Json(api::Page { items: page.items, next_cursor: page.next_cursor }))
+    Ok(Json(page.into()))
 }
 
 /// Invite a person: makes them, and a one-time link for you to hand over. The link is shown this once.
@@ -83,7 +83,7 @@ async fn get(
 
 /// Change a person's name, role or lock.
 ///
-/// A lock ends all their sign-ins and open streams within two seconds; their tokens stop working until it is undone. The
+/// A lock ends all their sign-ins and open streams within a second; their tokens stop working until it is undone. The
 /// last admin can be neither locked nor given another role.
 #[utoipa::path(
     patch, path = "/people/{id}", tag = "people", operation_id = "change_person", params(("id" = Uuid, Path)),

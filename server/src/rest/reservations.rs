@@ -11,7 +11,7 @@ use domain::ids::{PersonId, ReservationId};
 use serde::Deserialize;
 use services::{
     Call, Error, Services,
-    page::{Page, PageAsk},
+    page::PageAsk,
     reservations::{self, Whose},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -40,6 +40,17 @@ fn present(
     (status, [(header::ETAG, tag)], Json(body)).into_response()
 }
 
+/// As a new one is presented: where it is, besides.
+fn created(services: &Services, call: &Call, reservation: domain::reservations::Reservation) -> Response {
+    let location = format!("/api/v1/reservations/{}", reservation.id);
+    ([(header::LOCATION, location)], present(StatusCode::CREATED, services, call, reservation)).into_response()
+}
+
+/// The answer to a booking that was made before.
+pub(super) async fn made(state: &AppState, call: &Call, id: ReservationId) -> Result<Response, Error> {
+    Ok(created(&state.services, call, reservations::get(&state.services, call, id).await?))
+}
+
 /// Book machines: by name, several as a set (all or none), or any that carry labels.
 ///
 /// A refusal for an overlap is 409 with `held_by` and `next_free`.
@@ -61,7 +72,7 @@ async fn create(
 ) -> Result<Response, Failure> {
     let ask = reservations::Ask::try_from(body)?;
     let reservation = reservations::create(&state.services, &call, &ask).await?;
-    Ok(present(StatusCode::CREATED, &state.services, &call, reservation))
+    Ok(created(&state.services, &call, reservation))
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -114,9 +125,8 @@ async fn list(
         page: PageAsk { limit: query.limit, cursor: query.cursor },
     };
     let now = state.services.clock().now();
-    let Page { items, next_cursor } = reservations::list(&state.services, &call, &ask).await?;
-    let items = items.into_iter().map(|r| Reservation::new(r, &call.actor, now)).collect();
-    Ok(Json(api::Page { items, next_cursor }))
+    let page = reservations::list(&state.services, &call, &ask).await?;
+    Ok(Json(page.map(|reservation| Reservation::new(reservation, &call.actor, now)).into()))
 }
 
 /// One reservation, with its sessions.

@@ -4,10 +4,7 @@ use api::sessions::{KeptAlive, Session, SessionLogLine};
 use axum::{Json, extract::State};
 use domain::{ids::SessionId, sessions::KEEPALIVE_PERIOD};
 use serde::Deserialize;
-use services::{
-    page::{Page, PageAsk},
-    sessions,
-};
+use services::{page::PageAsk, sessions};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{reservations::whose, word};
@@ -59,9 +56,8 @@ async fn list(
         state: word("state", query.state.as_deref())?,
         page: PageAsk { limit: query.limit, cursor: query.cursor },
     };
-    let Page { items, next_cursor } = sessions::list(&state.services, &call, &ask).await?;
-    let items = items.into_iter().map(|session| Session::new(session, &call.actor)).collect();
-    Ok(Json(api::Page { items, next_cursor }))
+    let page = sessions::list(&state.services, &call, &ask).await?;
+    Ok(Json(page.map(|session| Session::new(session, &call.actor)).into()))
 }
 
 /// One session, with its steps.
@@ -88,8 +84,7 @@ async fn logs(
     Named(id): Named<SessionId>,
     Ask(query): Ask<PageQuery>,
 ) -> Result<Json<api::Page<SessionLogLine>>, Failure> {
-    let Page { items, next_cursor } = sessions::logs(&state.services, &call, id, &query.into()).await?;
-    Ok(Json(api::Page { items: items.into_iter().map(SessionLogLine::from).collect(), next_cursor }))
+    Ok(Json(sessions::logs(&state.services, &call, id, &query.into()).await?.map(SessionLogLine::from).into()))
 }
 
 /// The client's sign that the session is in use.

@@ -28,6 +28,7 @@ use axum::{
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use domain::{
+    events::Event,
     ids::{HostId, SessionId},
     sessions::{KEEPALIVE_GRACE, KEEPALIVE_PERIOD, SessionState},
 };
@@ -38,10 +39,10 @@ use serde::Deserialize;
 use services::{
     Call, Error,
     links::{self, ByteStream, Chunk, StreamReader, StreamWriter},
-    sessions,
+    live, sessions,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{broadcast, broadcast::error::RecvError, mpsc},
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -51,13 +52,15 @@ use crate::{
     caller::Caller,
     extract::{Ask, Named},
     failure::Failure,
+    replicas,
     state::AppState,
 };
 
 /// The most streams of one session at a time.
 const MAX_STREAMS: usize = 32;
-/// How often a stream asks whether its client may still use the session: often enough that a lock cuts it within 2 s.
-const RECHECK: Duration = Duration::from_millis(1_500);
+/// How often a stream asks whether its client may still use the session; besides with each event that may mean that they
+/// may not. A lock cuts it within 1 s.
+const RECHECK: Duration = Duration::from_millis(900);
 /// How long a client may take to say what it wants to run, and the host to start it.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// A client that was not heard of for this long is gone.
@@ -72,6 +75,9 @@ const OWN_FRAMES: usize = 16;
 const MAX_ASK_BYTES: usize = 48 * 1024;
 /// The largest terminal, columns or rows.
 const MAX_SIDE: u16 = 1_000;
+
+/// The longest reason that a close frame has room for (RFC 6455: 125 bytes with the code).
+const MAX_REASON_BYTES: usize = 123;
 
 // Close codes of RFC 6455.
 const NORMAL: u16 = 1000;
@@ -215,7 +221,7 @@ impl Connection {
     }
 
     async fn open(&self, open: Open) -> Result<ByteStream, Error> {
-        links::open_stream(&self.state.services, self.host, open).await
+        replicas::open_stream(&self.state.services, self.call.actor.tenant, self.host, open).await
     }
 }
 
@@ -230,6 +236,8 @@ enum Kind {
 enum End {
     /// A last frame, after which nothing can be done with this stream.
     Said(ServerFrame),
+    /// The client is out: said in a last frame, and by the close code.
+    Ousted(live::Ousted),
     /// A close without one: the client may come back.
     Closed(u16, String),
     /// There is nobody to tell.
@@ -478,19 +486,37 @@ fn said(control: Control, kind: Kind) -> Result<ServerFrame, End> {
     }
 }
 
+/// The next event that may mean that the caller is out.
+async fn concerning(events: &mut broadcast::Receiver<Event>, call: &Call) {
+    loop {
+        match events.recv().await {
+            Ok(event) if live::concerns_caller(&event, call) => return,
+            Ok(_) => {}
+            // What was missed may have been it.
+            Err(RecvError::Lagged(_)) => return,
+            // The server stops; whoever waits besides ends by itself.
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
 /// Returns when the client is gone or may not go on; until then the open stream keeps the session alive.
 async fn watch(connection: &Connection, heard: &Heard) -> End {
     let services = &connection.state.services;
     let mut recheck = interval(RECHECK);
     recheck.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kept_at: Option<Instant> = None;
+    let mut events = services.live().subscribe_all();
     loop {
-        recheck.tick().await;
+        tokio::select! {
+            _ = recheck.tick() => {}
+            () = concerning(&mut events, &connection.call) => {}
+        }
         if heard.ago() > SILENCE_LIMIT {
             return End::Gone;
         }
-        if !connection.state.may_still(&connection.call).await {
-            return End::error("you are signed out, or your account or token is locked");
+        if let Some(why) = live::ousted(services, &connection.call).await {
+            return End::Ousted(why);
         }
         match sessions::get(services, &connection.call, connection.session).await {
             Ok(session) if session.state == SessionState::Active => {}
@@ -519,10 +545,11 @@ async fn watch(connection: &Connection, heard: &Heard) -> End {
 async fn goodbye(mut sink: Sink, mut source: Source, end: End) {
     let (frame, code, reason) = match end {
         End::Said(frame) => (Some(frame), NORMAL, String::new()),
+        End::Ousted(why) => (Some(ServerFrame::Error { message: why.to_string() }), POLICY, why.to_string()),
         End::Closed(code, reason) => (None, code, reason),
         End::Gone => return,
     };
-    let reason: String = reason.chars().take(30).collect();
+    let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
     let parting = async {
         if let Some(frame) = frame {
             sink.send(text(&frame)).await?;

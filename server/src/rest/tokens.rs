@@ -33,7 +33,7 @@ async fn list(
     Ask(query): Ask<PageQuery>,
 ) -> Result<Json<api::Page<Token>>, Failure> {
     let page = tokens::list(&state.services, &call, &query.into()).await?.map(Token::from);
-    Ok(Json(api::Page { items: page.items, next_cursor: page.next_cursor }))
+    Ok(Json(page.into()))
 }
 
 /// Make a token. The secret is shown this once.

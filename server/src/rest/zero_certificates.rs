@@ -36,7 +36,7 @@ async fn list(
     let page = zero_certificates::list(&state.services, &call, &ask.into()).await?;
     let now = state.services.clock().now();
     let page = page.map(|zero| ZeroCertificate::at(zero, now));
-    Ok(Json(Page { items: page.items, next_cursor: page.next_cursor }))
+    Ok(Json(page.into()))
 }
 
 /// Makes one. The file is in the answer, this once.

@@ -24,6 +24,20 @@ pub enum Occupant {
     AnotherSession,
 }
 
+/// Whether the machine is free until the session's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    Free,
+    /// Another claim holds it in between.
+    Claimed,
+}
+
+/// The environment is prepared so long before the start, where the machine is free then, so that the session is active on
+/// time. Shorter than the shortest booking: nobody can book what is left before the start once it is being prepared.
+pub const PREPARE_AHEAD: SignedDuration = SignedDuration::from_secs(45);
+/// The person is told so long before a booking that nobody takes up is released.
+pub const RELEASE_NOTICE: SignedDuration = SignedDuration::from_mins(5);
+
 /// How the instruction of the session stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Work {
@@ -38,6 +52,7 @@ pub struct Facts<'a> {
     pub reservation: ReservationState,
     pub machine: &'a Machine,
     pub occupant: Occupant,
+    pub before: Before,
     /// Of [`Session::transaction`]; `None` if there is none.
     pub work: Option<&'a Work>,
     pub rules: Rules,
@@ -55,18 +70,22 @@ crate::words! {
 }
 
 crate::words! {
-    /// A warning before the end.
+    /// A warning before the end; the later ones go over the earlier.
     pub enum Warning ("warning") {
+        /// Nobody has taken the session up: it is about to be released.
+        NotTakenUp = "releases-soon",
         TenMinutes = "ends-in-10-min",
         TwoMinutes = "ends-in-2-min",
     }
 }
 
 impl Warning {
-    pub fn before_end(self) -> SignedDuration {
+    /// How long before the session's end; `None` for what is no warning of its end.
+    pub fn before_end(self) -> Option<SignedDuration> {
         match self {
-            Self::TenMinutes => SignedDuration::from_mins(10),
-            Self::TwoMinutes => SignedDuration::from_mins(2),
+            Self::NotTakenUp => None,
+            Self::TenMinutes => Some(SignedDuration::from_mins(10)),
+            Self::TwoMinutes => Some(SignedDuration::from_mins(2)),
         }
     }
 }
@@ -75,39 +94,25 @@ impl Warning {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
     /// Nothing before `until`, unless something happens.
-    Wait {
-        until: Option<Timestamp>,
-        why: Option<Waits>,
-    },
+    Wait { until: Option<Timestamp>, why: Option<Waits> },
     /// Send the instruction to prepare and become `preparing`.
     Prepare,
     /// Prepared: become `active`.
     Activate,
-    Warn(Warning),
+    /// Tell the person; `detail` is shown with the session.
+    Warn { warning: Warning, detail: Option<String> },
     /// Become `reverting`, and send the instruction to revert as soon as the host can be reached.
-    Revert {
-        cause: EndCause,
-        detail: Option<String>,
-    },
+    Revert { cause: EndCause, detail: Option<String> },
     /// The instruction to revert has to be sent (again).
     SendRevert,
     /// Nothing is on the machine for this session: become `ended`.
-    End {
-        cause: EndCause,
-        detail: Option<String>,
-    },
+    End { cause: EndCause, detail: Option<String> },
     /// Verified clean: become `ended` with the cause it already has.
     Ended,
     /// Nothing is on the machine for this session, and it never became what was asked: become `failed`.
-    Fail {
-        cause: EndCause,
-        detail: Option<String>,
-    },
+    Fail { cause: EndCause, detail: Option<String> },
     /// Become `failed`, and the machine goes into quarantine.
-    Quarantine {
-        cause: EndCause,
-        reason: String,
-    },
+    Quarantine { cause: EndCause, reason: String },
 }
 
 /// Decides. Total: every state has an answer.
@@ -166,8 +171,13 @@ fn earliest(times: impl IntoIterator<Item = Option<Timestamp>>) -> Option<Timest
 
 fn scheduled(facts: Facts<'_>) -> Next {
     let Facts { session, machine, now, .. } = facts;
-    if facts.reservation == ReservationState::Confirmed && now < session.interval.start() {
-        return Next::Wait { until: Some(session.interval.start()), why: None };
+    let start = session.interval.start();
+    let is_early = facts.reservation == ReservationState::Confirmed && now < start;
+    if is_early {
+        let ahead = start.checked_sub(PREPARE_AHEAD).unwrap_or(start);
+        if now < ahead || facts.before == Before::Claimed {
+            return Next::Wait { until: Some(if now < ahead { ahead } else { start }), why: None };
+        }
     }
     if machine.host_intent == HostIntent::Revoked {
         return Next::Fail { cause: EndCause::HostRevoked, detail: None };
@@ -194,6 +204,8 @@ fn scheduled(facts: Facts<'_>) -> Next {
         return Next::End { cause, detail };
     }
     match why {
+        // Its time has not come: there is nothing to explain yet.
+        Some(_) if is_early => Next::Wait { until: Some(start), why: None },
         Some(why) => {
             let until = earliest([Some(session.interval.end()), lapses_at(session)]);
             Next::Wait { until, why: Some(why) }
@@ -220,6 +232,10 @@ fn preparing(facts: Facts<'_>) -> Next {
         | TransactionState::Claimed
         | TransactionState::Running => {
             Next::Wait { until: earliest([Some(session.interval.end()), lapses_at(session)]), why: None }
+        }
+        // Prepared ahead: it is active from its start.
+        TransactionState::Done if facts.now < session.interval.start() => {
+            Next::Wait { until: Some(session.interval.start()), why: None }
         }
         TransactionState::Done => Next::Activate,
         TransactionState::Failed | TransactionState::Cancelled | TransactionState::Unknown => {
@@ -258,12 +274,20 @@ fn active(facts: Facts<'_>) -> Next {
         return Next::Revert { cause: EndCause::HostLost, detail: Some(detail) };
     }
     let end = session.interval.end();
-    let warn_at = |warning: Warning| end.checked_sub(warning.before_end()).ok();
+    let notice = RELEASE_NOTICE.min(facts.rules.no_show_after / 2);
+    let notice_at = no_show_at.and_then(|at| at.checked_sub(notice).ok());
+    let warn_at = |warning: Warning| match warning.before_end() {
+        Some(before) => end.checked_sub(before).ok(),
+        None => notice_at,
+    };
     let due = Warning::ALL.iter().copied().rfind(|w| warn_at(*w).is_some_and(|at| at <= now));
-    if let Some(due) = due
-        && session.warned < Some(due)
+    if let Some(warning) = due
+        && session.warned < Some(warning)
     {
-        return Next::Warn(due);
+        let released = no_show_at.filter(|_| warning == Warning::NotTakenUp);
+        let detail =
+            released.map(|at| format!("not used yet: it is released at {at}; open a terminal or run a command"));
+        return Next::Warn { warning, detail };
     }
     let next_warning = Warning::ALL.iter().filter_map(|w| warn_at(*w)).filter(|at| *at > now).min();
     Next::Wait { until: earliest([Some(end), lapses_at(session), no_show_at, lost_at, next_warning]), why: None }

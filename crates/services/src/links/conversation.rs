@@ -312,7 +312,7 @@ pub async fn heard(services: &Services, link: &Arc<Link>, message: ToServer) -> 
     match message {
         ToServer::Hello { .. } => Err(UNEXPECTED),
         ToServer::Heartbeat { available, metrics } => {
-            services.links().read(link.peer.host, metrics);
+            super::read(services, &link.peer, metrics);
             if available && !link.available.swap(true, Ordering::Relaxed) {
                 link.wake.notify_one();
             } else if !available {

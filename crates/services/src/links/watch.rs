@@ -60,14 +60,15 @@ pub async fn run(services: Services, stop: CancellationToken) {
 
 async fn on_event(services: &Services, event: &Event) -> Result<()> {
     match event.kind {
-        EventKind::Host if event.word != HostLink::Offline.word() => {
-            check_host(services, HostId::from_uuid(event.subject)).await
+        EventKind::Host if event.word == HostLink::Offline.word() => {
+            services.links().forget(HostId::from_uuid(event.subject));
+            Ok(())
         }
+        EventKind::Host => check_host(services, HostId::from_uuid(event.subject)).await,
         EventKind::Instruction if event.word == "waiting" || event.word == crate::instructions::CANCELLING => {
             wake_all_of(services, event).await
         }
-        EventKind::Host
-        | EventKind::Instruction
+        EventKind::Instruction
         | EventKind::Machine
         | EventKind::HostMetrics
         | EventKind::Reservation
@@ -180,7 +181,7 @@ struct Silent {
 impl Write for Silent {
     type Out = ();
     async fn apply(&self, tx: &Tx, told: &mut Vec<Told>, now: Timestamp) -> std::result::Result<(), StoreError> {
-        let Owned { host, tenant, owner } = self.host;
+        let Owned { host, tenant, owner, tunnel_owner: _ } = self.host;
         let permit = Permit::system(tenant);
         let Some(owner) = owner else { return Ok(()) };
         let is_silent = store::hosts::get_in(tx, &permit, host)

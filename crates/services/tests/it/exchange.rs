@@ -34,11 +34,13 @@ async fn within<T>(what: &str, done: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, done).await.unwrap_or_else(|_| panic!("{what}: not within {LIMIT:?}"))
 }
 
-/// Waits until `look` says yes.
-async fn until<F: Future<Output = bool>>(what: &str, look: impl Fn() -> F) {
+/// Waits until `look` says yes; looks again with each event, as whoever follows the server does.
+async fn until<F: Future<Output = bool>>(world: &World, what: &str, look: impl Fn() -> F) {
+    let mut events = world.services.live().subscribe_all();
     within(what, async {
         while !look().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            // One that lags looks as well.
+            events.recv().await.ok();
         }
     })
     .await;
@@ -62,6 +64,7 @@ impl Site {
     fn start(&self, world: &World) {
         let (services, stop) = (&world.services, &self.stop);
         tokio::spawn(services::live::run(services.clone(), stop.clone()));
+        tokio::spawn(services::ledger::run(services.clone(), stop.clone()));
         tokio::spawn(links::run(services.clone(), stop.clone()));
         tokio::spawn(instructions::run(services.clone(), stop.clone()));
     }
@@ -289,13 +292,14 @@ async fn each_end_has_its_own_name() {
         instructions::cancel(&site.world.services, &site.admin, cancelled).await.expect("an admin may");
         assert_eq!(site.state(cancelled).await, TransactionState::Cancelled);
         site.world.clock.advance(SignedDuration::from_mins(2));
-        until("never delivered", || async { site.state(away).await == TransactionState::NeverDelivered }).await;
+        until(&site.world, "never delivered", || async { site.state(away).await == TransactionState::NeverDelivered })
+            .await;
         let mut rack = site.link(&peer, vec![]).await;
         assert_eq!(rack.claim(away_id).await, not_yours(away_id));
         let (ignored, ignored_id) = site.run("rack").await;
         rack.offered(ignored_id).await;
         site.world.clock.advance(SignedDuration::from_mins(2));
-        until("expired", || async { site.state(ignored).await == TransactionState::Expired }).await;
+        until(&site.world, "expired", || async { site.state(ignored).await == TransactionState::Expired }).await;
         assert_eq!(rack.claim(ignored_id).await, not_yours(ignored_id), "replayed after its time");
         let (running, running_id) = site.run("rack").await;
         rack.offered(running_id).await;
@@ -309,7 +313,7 @@ async fn each_end_has_its_own_name() {
         rack.offered(silent_id).await;
         assert!(is_work(&rack.claim(silent_id).await));
         site.world.clock.advance(SignedDuration::from_mins(11));
-        until("unknown", || async { site.state(silent).await == TransactionState::Unknown }).await;
+        until(&site.world, "unknown", || async { site.state(silent).await == TransactionState::Unknown }).await;
     })
     .await;
 }
@@ -355,7 +359,7 @@ async fn revocation_cuts_a_live_link_also_when_another_server_does_it() {
         let peer = site.enrol("rack").await;
         let mut rack = site.link(&peer, vec![]).await;
         let tunnel = links::Tunnel::new(peer.clone());
-        site.world.services.links().put_tunnel(tunnel.clone());
+        links::tunnel_up(&site.world.services, &tunnel).await;
         let (_, transaction) = site.run("rack").await;
         rack.offered(transaction).await;
         let elsewhere = site.world.restarted();
@@ -409,10 +413,13 @@ async fn a_host_whose_server_died_goes_offline_and_its_offers_wait() {
         let peer = site.enrol("rack").await;
         // A server that is killed: its link is never detached.
         let dead = site.world.restarted();
+        let stop = CancellationToken::new();
+        tokio::spawn(services::ledger::run(dead.services.clone(), stop.clone()));
         links::attach(&dead.services, peer.clone(), hello(vec![])).await.expect("links");
+        stop.cancel();
         assert_eq!(site.link_state(&peer).await, HostLink::Online);
         site.world.clock.advance(SignedDuration::from_mins(1));
-        until("offline", || async { site.link_state(&peer).await == HostLink::Offline }).await;
+        until(&site.world, "offline", || async { site.link_state(&peer).await == HostLink::Offline }).await;
     })
     .await;
 }

@@ -8,7 +8,7 @@ use domain::{
     machines::{MAX_VERIFICATIONS, MachineCondition, MachineState},
     people::Role,
     reservations::{Reservation, ReservationState},
-    sessions::{EndCause, Keep, Session, SessionState, Warning},
+    sessions::{EndCause, Keep, PREPARE_AHEAD, RELEASE_NOTICE, Session, SessionState, Warning},
 };
 use jiff::SignedDuration;
 use services::{Call, machines, reconciler, reservations, sessions};
@@ -375,6 +375,89 @@ async fn steps_and_logs_are_kept_and_have_limits() {
         let ben = world.person("Ben", Role::Engineer).await;
         assert!(sessions::logs(&world.services, &ben, id, &services::page::PageAsk::default()).await.is_err());
         assert!(sessions::end(&world.services, &ben, id).await.is_err());
+    })
+    .await;
+}
+
+async fn book_ahead(world: &World, call: &Call, ahead: SignedDuration) -> Reservation {
+    let ask = NewReservation {
+        machine: Some("rack/0".to_owned()),
+        start: Some((world.clock.now() + ahead).to_string()),
+        duration_s: Some(3_600),
+        ..NewReservation::default()
+    };
+    let ask = reservations::Ask::try_from(ask).expect("well asked");
+    reservations::create(&world.services, call, &ask).await.expect("free")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_booked_ahead_is_ready_at_its_start() {
+    testkit::both(|store: Store| async move {
+        let (world, ada, _) = world_of(store).await;
+        let reservation = book_ahead(&world, &ada, minutes(10)).await;
+        world.clock.advance(minutes(10) - PREPARE_AHEAD - SignedDuration::from_millis(1));
+        let next = reconciler::pass(&world.services).await.expect("looks").expect("something is due");
+        assert_eq!(next, reservation.interval.start() - PREPARE_AHEAD);
+        assert_eq!(session(&world, &ada, &reservation).await.state, SessionState::Scheduled);
+        world.clock.advance(SignedDuration::from_millis(1));
+        pass(&world).await;
+        assert_eq!(session(&world, &ada, &reservation).await.state, SessionState::Preparing);
+        host_says(&world, TransactionState::Done, None).await;
+        assert_eq!(session(&world, &ada, &reservation).await.state, SessionState::Preparing, "not before its start");
+        world.clock.advance(PREPARE_AHEAD);
+        pass(&world).await;
+        let active = session(&world, &ada, &reservation).await;
+        assert_eq!((active.state, active.since), (SessionState::Active, reservation.interval.start()));
+        // Given back, the machine is somebody else's until shortly before the next start: nothing is prepared over it.
+        let later = book_ahead(&world, &ada, minutes(90)).await;
+        sessions::end(&world.services, &ada, active.id).await.expect("its owner may");
+        pass(&world).await;
+        host_says(&world, TransactionState::Done, None).await;
+        world.clock.advance(minutes(87));
+        let between = book(&world, &ada, Keep::Reservation, 179).await;
+        pass(&world).await;
+        host_says(&world, TransactionState::Done, None).await;
+        assert_eq!(session(&world, &ada, &between).await.state, SessionState::Active);
+        world.clock.advance(SignedDuration::from_secs(150));
+        pass(&world).await;
+        assert_eq!(session(&world, &ada, &later).await.state, SessionState::Scheduled);
+        // Cancelled before its start it is cancelled, also while it is being prepared; nothing is left of it.
+        world.clock.advance(SignedDuration::from_secs(29));
+        pass(&world).await;
+        host_says(&world, TransactionState::Done, None).await;
+        assert_eq!(session(&world, &ada, &later).await.state, SessionState::Preparing);
+        let cancelled = reservations::cancel(&world.services, &ada, later.id).await.expect("its owner may");
+        assert_eq!(cancelled.state, ReservationState::Cancelled);
+        let left = session(&world, &ada, &later).await;
+        assert_eq!((left.state, left.cause), (SessionState::Reverting, Some(EndCause::Cancelled)));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_person_is_told_before_a_booking_is_released() {
+    testkit::both(|store: Store| async move {
+        let (world, ada, _) = world_of(store).await;
+        let unused = activate(&world, &ada, Keep::Reservation, 36_000).await;
+        world.clock.advance(minutes(30) - RELEASE_NOTICE);
+        pass(&world).await;
+        let told = session(&world, &ada, &unused).await;
+        assert_eq!((told.state, told.warned), (SessionState::Active, Some(Warning::NotTakenUp)));
+        let at = (told.since + minutes(30)).to_string();
+        assert!(told.cause_detail.as_ref().is_some_and(|words| words.contains(&at)), "{:?}", told.cause_detail);
+        let permit = world.permit();
+        let events = store::events::after_for(&world.store, &permit, 0, 1_000).await.expect("reads");
+        let warned = events.iter().filter(|event| event.word == Warning::NotTakenUp.word()).count();
+        assert_eq!(warned, 1, "told once");
+        // Used after all: nothing is released, nothing is said any more, and the warnings of its end come as ever.
+        sessions::touch(&world.services, &ada, told.id).await.expect("its owner may");
+        world.clock.advance(minutes(60));
+        pass(&world).await;
+        let used = session(&world, &ada, &unused).await;
+        assert_eq!((used.state, used.cause_detail), (SessionState::Active, None));
+        world.clock.advance(minutes(600 - 85 - 9));
+        pass(&world).await;
+        assert_eq!(session(&world, &ada, &unused).await.warned, Some(Warning::TenMinutes));
     })
     .await;
 }

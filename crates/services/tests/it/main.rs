@@ -4,7 +4,6 @@
 
 mod enrolment;
 mod exchange;
-mod groups;
 mod idempotency;
 mod lifecycle;
 mod people;

@@ -234,7 +234,7 @@ async fn open_streams_end_with_what_opened_them() {
         let by_token = tokens::caller(&world.services, &secret, None).await.unwrap();
         let may = |call: &Call| {
             let (services, call) = (world.services.clone(), call.clone());
-            async move { live::may_still(&services, &call).await }
+            async move { live::ousted(&services, &call).await.is_none() }
         };
         assert!(may(&by_bob).await && may(&by_token).await);
         let set = |locked| ChangeAsk { locked: Some(locked), ..ChangeAsk::default() };
@@ -254,6 +254,67 @@ async fn open_streams_end_with_what_opened_them() {
         let again = browser(&world, &bob, "bob once more").await;
         sign_in::end_everywhere(&world.services, &again).await.unwrap();
         assert!(!may(&again).await, "signed out everywhere");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_get_in_is_in_the_audit_log() {
+    testkit::both(|store| async move {
+        let world = World::new(store).await;
+        let ana = admin(&world, "ana@x").await;
+        let auditor = browser(&world, &ana, "auditor").await;
+        let log = async || {
+            let ask = services::page::PageAsk { limit: Some(500), cursor: None };
+            let lines = services::audit::list(&world.services, &auditor, &ask).await.unwrap().items;
+            let refused = |line: &store::audit::Line| line.action.starts_with("sign-in.");
+            lines
+                .into_iter()
+                .filter(refused)
+                .map(|line| (line.action, line.person_name, line.detail))
+                .collect::<Vec<_>>()
+        };
+        let try_in = async |email: &str, secret: &str, address: &str| {
+            let address = address.parse().unwrap();
+            sign_in::with_password(&world.services, email, secret.to_owned(), address, Some("request-1")).await
+        };
+        assert!(try_in("ana@x", "hunter2 is wrong", "198.51.100.1").await.unwrap().is_none());
+        let strange = format!("eve\u{1b}[2J{}@x", "e".repeat(5_000));
+        assert!(try_in(&strange, "hunter2 is wrong", "2001:db8::1").await.unwrap().is_none());
+        let void = sign_in::with_link(&world.services, "nonsense", "198.51.100.2".parse().unwrap(), None).await;
+        assert!(void.unwrap().is_none());
+        let lines = log().await;
+        let details: Vec<&str> = lines.iter().map(|(_, _, detail)| detail.as_str()).collect();
+        assert_eq!(details.len(), 3, "{lines:?}");
+        assert_eq!(details[2], "'ana@x' from 198.51.100.1: wrong password");
+        assert!(details[1].starts_with("'eve [2Jeee") && details[1].ends_with("…' from 2001:db8::1: no such account"));
+        assert!(details[1].len() < 200 && !details[1].contains('\u{1b}'));
+        assert_eq!(details[0], "'one-time link' from 198.51.100.2: used, over or void");
+        for (action, person, detail) in &lines {
+            assert_eq!((action.as_str(), person.as_str()), ("sign-in.refused", "somebody not signed in"));
+            assert!(!detail.contains("hunter2"), "the password is in the log");
+        }
+        // Throttled: one line, however often it is tried.
+        for _ in 0..9 {
+            try_in("ana@x", "wrong", "198.51.100.3").await.unwrap();
+        }
+        for _ in 0..20 {
+            let throttled = try_in("ana@x", "wrong", "198.51.100.3").await;
+            assert!(matches!(throttled, Err(Error::TooMany { .. })), "{throttled:?}");
+        }
+        let lines = log().await;
+        let throttled: Vec<_> = lines.iter().filter(|(action, ..)| action == "sign-in.throttled").collect();
+        assert_eq!(throttled.len(), 1, "{lines:?}");
+        assert!(throttled[0].2.contains("10 failed attempts on this account"), "{throttled:?}");
+        // A flood from everywhere fills no log.
+        for at in 0..1_100_u32 {
+            let address = std::net::Ipv4Addr::from(0x0a00_0000 + at).to_string();
+            let void = sign_in::with_link(&world.services, "nonsense", address.parse().unwrap(), None).await;
+            assert!(void.unwrap().is_none());
+        }
+        let ask = services::page::PageAsk { limit: Some(1), cursor: None };
+        let newest = services::audit::list(&world.services, &auditor, &ask).await.unwrap();
+        assert!(newest.items[0].detail.starts_with("more refusals than are listed"), "{:?}", newest.items);
     })
     .await;
 }

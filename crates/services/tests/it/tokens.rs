@@ -2,7 +2,7 @@
 
 use domain::{access::Action, people::Role, tokens::Scope};
 use jiff::SignedDuration;
-use services::{Call, Error, page::PageAsk, tokens};
+use services::{Call, Error, page::PageAsk, people, tokens};
 use testkit::World;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,6 +113,49 @@ async fn bad_asks_say_what_is_wrong() {
         assert!(matches!(ask("one too many".into(), None).await, Err(Error::Conflict(_))));
         world.clock.advance(SignedDuration::from_hours(24));
         ask("the others are over".into(), None).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_with_a_token_ends_with_it() {
+    testkit::both(|store| async move {
+        let world = World::new(store).await;
+        let eve = world.person("Eve", Role::Admin).await;
+        let create = async |call: &Call, days| tokens::create(&world.services, call, "x", Scope::All, Some(days)).await;
+        let caller = async |secret: &str| tokens::caller(&world.services, secret, None).await;
+        let (parent, secret) = create(&eve, 10).await.unwrap();
+        let by_parent = caller(&secret).await.unwrap();
+        let (child, child_secret) = create(&by_parent, 365).await.unwrap();
+        assert_eq!((child.parent, child.expires_at), (Some(parent.id), parent.expires_at), "no longer than its parent");
+        let by_child = caller(&child_secret).await.unwrap();
+        let (grandchild, grandchild_secret) = create(&by_child, 1).await.unwrap();
+        assert_eq!(grandchild.parent, Some(child.id));
+        let (other, other_secret) = create(&eve, 1).await.unwrap();
+        assert_eq!(other.parent, None);
+        let own = people::link(&world.services, &by_parent, eve.actor.person).await;
+        assert!(matches!(own, Err(Error::Conflict(_))), "a sign-in that would outlive the token");
+
+        // While the line goes on being made, its head is revoked: not one of them is left.
+        let making = {
+            let (services, by_child) = (world.services.clone(), by_child.clone());
+            tokio::spawn(async move {
+                let mut made = Vec::new();
+                while let Ok((_, secret)) = tokens::create(&services, &by_child, "x", Scope::All, Some(1)).await {
+                    made.push(secret);
+                }
+                made
+            })
+        };
+        tokens::revoke(&world.services, &eve, parent.id).await.unwrap();
+        let made = making.await.unwrap();
+        for secret in made.iter().chain([&secret, &child_secret, &grandchild_secret]) {
+            assert!(matches!(caller(secret).await, Err(Error::NotSignedIn)));
+        }
+        for call in [&by_parent, &by_child] {
+            assert!(create(call, 1).await.is_err(), "a stream's caller that was in before makes none either");
+        }
+        assert!(caller(&other_secret).await.is_ok());
     })
     .await;
 }

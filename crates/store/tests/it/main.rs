@@ -1,6 +1,4 @@
 //! The store on SQLite and PostgreSQL.
 
 mod claims;
-mod events;
 mod migrations;
-mod slots;
