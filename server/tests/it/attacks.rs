@@ -6,7 +6,10 @@ use domain::people::Role;
 use reqwest::{StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::site::{Browser, PASSWORD, Site, client, location, on_both};
+use crate::{
+    hosts::{Host, zero},
+    site::{Browser, PASSWORD, Site, client, location, on_both},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_signs_in_by_form_and_out_again() {
@@ -213,6 +216,24 @@ async fn a_request_that_is_sent_again_is_done_once() {
         assert!(first.headers().get("idempotency-replayed").is_none());
         assert_eq!(again.headers()["idempotency-replayed"], "true");
         assert_eq!(first.text().await.unwrap(), again.text().await.unwrap());
+        // An answer is repeated with its headers.
+        let host = Host::join(&zero(&site.url, &root, 1).await, "rack").await;
+        let _link = host.link(vec![]).await;
+        let book = || {
+            let body = json!({"machine": "rack/0", "duration_s": 600});
+            site.api(&root, "POST", "/reservations").header("idempotency-key", "three").json(&body).send()
+        };
+        let (first, again) = (book().await.unwrap(), book().await.unwrap());
+        assert_eq!((first.status(), again.status()), (StatusCode::CREATED, StatusCode::CREATED));
+        assert!(first.headers().contains_key(header::LOCATION) && first.headers().contains_key(header::ETAG));
+        assert_eq!(again.headers()["idempotency-replayed"], "true");
+        for name in [header::LOCATION, header::ETAG, header::CONTENT_TYPE] {
+            assert_eq!(first.headers()[&name], again.headers()[&name], "{name}");
+        }
+        let location = first.headers()[header::LOCATION].to_str().unwrap().trim_start_matches("/api/v1").to_owned();
+        let booked: Value = first.json().await.unwrap();
+        assert_eq!(site.json(&root, "GET", &location, None).await["id"], booked["id"]);
+        assert_eq!(again.json::<Value>().await.unwrap(), booked);
         site
     })
     .await;

@@ -6,19 +6,25 @@ use domain::people::Role;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect::Policy};
 use serde_json::Value;
 use server::{Server, config::Config};
-use services::{Services, people::operator};
+use services::{Clock, Services, people::operator};
+use store::{Store, StoreOptions};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 pub const PASSWORD: &str = "correct horse battery";
+/// How long anything that is waited for may take on a busy machine.
+pub const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A running server; [`Site::stop`] ends it.
 pub struct Site {
     pub url: String,
+    /// Where agents dial in.
+    pub agents: SocketAddr,
     /// Another process' view of the same database.
     pub services: Services,
+    config: Config,
     stop: oneshot::Sender<()>,
     running: JoinHandle<anyhow::Result<()>>,
-    _directory: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
 }
 
 /// On SQLite and then on PostgreSQL.
@@ -31,6 +37,19 @@ pub async fn on_both<Fut: Future<Output = Site>>(test: impl Fn(Site) -> Fut) {
 
 impl Site {
     pub async fn start(database: Option<String>, trusted_proxies: Vec<std::net::IpAddr>) -> Self {
+        Self::beside(None, database, trusted_proxies).await
+    }
+
+    /// Another server on the same database, with the same key.
+    pub async fn replica(&self, database: String) -> Self {
+        Self::beside(Some(&self.directory.path().join("server.key")), Some(database), Vec::new()).await
+    }
+
+    async fn beside(
+        key: Option<&std::path::Path>,
+        database: Option<String>,
+        trusted_proxies: Vec<std::net::IpAddr>,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut config = Config {
@@ -41,16 +60,26 @@ impl Site {
             ..Config::default()
         };
         config.agents.listen = free;
+        config.server_key_file = key.map(std::path::Path::to_owned).unwrap_or_default();
         config.database.url = database.unwrap_or_default();
         let services = server::open(&config).await.unwrap();
-        let server = Server::bind(config).await.unwrap();
-        let url = format!("http://{}", server.address);
+        let server = Server::bind(config.clone()).await.unwrap();
+        config.agents.listen.set_port(server.agents_address.port());
+        let (url, agents) = (format!("http://{}", server.address), server.agents_address);
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(server.run(async move {
             // A test that failed drops its end, which stops the server as well.
             stopped.await.ok();
         }));
-        Self { url, services, stop, running, _directory: directory }
+        Self { url, agents, services, config, stop, running, directory }
+    }
+
+    /// As `services`, by another clock.
+    pub async fn services_with(&self, clock: Clock) -> Services {
+        let options = StoreOptions { url: self.config.database_url(), max_connections: 2 };
+        let store = Store::connect(&options).await.unwrap();
+        let settings = services::Settings { server_key: self.config.server_key().ok(), ..self.config.settings() };
+        Services::new(store, clock, settings)
     }
 
     pub async fn stop(self) {
@@ -81,11 +110,46 @@ impl Site {
         (made["person"]["id"].as_str().unwrap().to_owned(), browser)
     }
 
+    /// What REST answers to this request, which has to succeed.
+    pub async fn json(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Value {
+        json(&self.url, token, method, path, body).await
+    }
+
     pub fn api(&self, token: &str, method: &str, path: &str) -> RequestBuilder {
         let method = method.parse::<reqwest::Method>().unwrap();
         let request = client().request(method, format!("{}/api/v1{path}", self.url));
         if token.is_empty() { request } else { request.bearer_auth(token) }
     }
+}
+
+/// Waits until `look` finds something.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let waiting = async {
+        // A tick is the quickest that is looked, not how long anything takes.
+        let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
+        loop {
+            ticks.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+}
+
+/// What REST answers to this request, which has to succeed.
+pub async fn json(url: &str, token: &str, method: &str, path: &str, body: Option<Value>) -> Value {
+    let method = method.parse::<reqwest::Method>().unwrap();
+    let request = client().request(method, format!("{url}/api/v1{path}")).bearer_auth(token);
+    let request = match body {
+        Some(body) => request.json(&body),
+        None => request,
+    };
+    let answer = request.send().await.unwrap();
+    let status = answer.status();
+    let text = answer.text().await.unwrap();
+    assert!(status.is_success(), "{path}: {status} {text}");
+    serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
 pub fn client() -> Client {
