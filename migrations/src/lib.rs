@@ -16,6 +16,7 @@ mod m0001_people;
 mod m0002_hosts;
 mod m0003_reservations;
 mod m0004_instructions;
+mod m0005_claims;
 mod m0006_replicas;
 
 pub struct Migrator;
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_hosts::Migration),
             Box::new(m0003_reservations::Migration),
             Box::new(m0004_instructions::Migration),
+            Box::new(m0005_claims::Migration),
             Box::new(m0006_replicas::Migration),
         ]
     }

@@ -88,7 +88,8 @@ impl Server {
     pub async fn run(self, stopped: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let Self { listener, agents, state, tracker, .. } = self;
         let stop = state.stop.clone();
-        tasks::start(&state, &tracker, &stop);
+        let served = CancellationToken::new();
+        tasks::start(&state, &tracker, &stop, &served);
         tracker.spawn(agents.run(state.services.clone(), tracker.clone(), stop.clone()));
         tracker.close();
         let router = router::router(state).into_make_service_with_connect_info::<SocketAddr>();
@@ -104,6 +105,7 @@ impl Server {
         if tokio::time::timeout(GRACE, serving).await.is_err() {
             tracing::warn!("some requests did not finish in {} s; they are cut", GRACE.as_secs());
         }
+        served.cancel();
         if tokio::time::timeout(GRACE, tracker.wait()).await.is_err() {
             tracing::warn!("some tasks did not finish in {} s; they are cut", GRACE.as_secs());
         }

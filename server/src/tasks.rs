@@ -4,12 +4,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{replicas, state::AppState};
 
-/// Starts everything that runs until the server stops.
-pub fn start(state: &AppState, tracker: &TaskTracker, stop: &CancellationToken) {
+/// Starts everything that runs until the server stops. The ledger goes on until `served`, when nobody is left who waits
+/// for a write.
+pub fn start(state: &AppState, tracker: &TaskTracker, stop: &CancellationToken, served: &CancellationToken) {
     let services = &state.services;
     tracker.spawn(services::live::run(services.clone(), stop.clone()));
     tracker.spawn(services::sign_in::run(services.clone(), stop.clone()));
-    tracker.spawn(services::ledger::run(services.clone(), stop.clone()));
+    tracker.spawn(services::ledger::run(services.clone(), served.clone()));
     tracker.spawn(services::links::run(services.clone(), stop.clone()));
     tracker.spawn(services::instructions::run(services.clone(), stop.clone()));
     tracker.spawn(services::reconciler::run(services.clone(), stop.clone()));

@@ -3,6 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -15,12 +16,12 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::{
+    handshakes,
     report::{Report, Row, Wanted},
     server::{Server, binary},
 };
 
 const HOSTS: u64 = 10_000;
-const QUICK_HOSTS: u64 = 1_000;
 const MEMORY_BYTES: f64 = 4.0 * 1024.0 * 1024.0 * 1024.0;
 /// Enrolment makes a key and two signatures for each host.
 const ENROL_TIMEOUT: Duration = Duration::from_secs(900);
@@ -38,6 +39,11 @@ pub struct Simulated {
 }
 
 impl Simulated {
+    /// Where a line is written for each instruction that starts on one of the hosts.
+    pub fn stamps(server: &Server) -> PathBuf {
+        server.dir().join("stamps.json")
+    }
+
     /// Enrols and links `hosts` hosts of `machines` machines each.
     pub fn start(server: &Server, hosts: u64, machines: u64) -> Result<Self> {
         let zero = server.dir().join("zero.toml");
@@ -47,6 +53,10 @@ impl Simulated {
             .args(["simulate", "--hosts", &hosts.to_string(), "--machines", &machines.to_string(), "--report", "1"])
             .arg("--zero")
             .arg(&zero)
+            // Whoever has to try again while the server is busy does so; the figures tell.
+            .env("BERTH_LOG", "error")
+            .arg("--stamps")
+            .arg(Self::stamps(server))
             .arg("--state")
             .arg(server.dir().join("simulated"))
             .stdin(Stdio::null())
@@ -91,8 +101,8 @@ impl Drop for Simulated {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
-pub fn run(report: &mut Report, full: bool) -> Result<()> {
-    let hosts = if full { HOSTS } else { QUICK_HOSTS };
+pub fn run(report: &mut Report) -> Result<()> {
+    let hosts = HOSTS;
     let mut server = Server::start(None)?;
     let before = server.resident_bytes()?;
     let mut simulated = Simulated::start(&server, hosts, 1)?;
@@ -107,6 +117,9 @@ pub fn run(report: &mut Report, full: bool) -> Result<()> {
     simulated.wait(|links| links < hosts, Duration::from_secs(30))?;
     simulated.wait(|links| links == hosts, Duration::from_secs(300))?;
     let back = killed.elapsed().as_secs_f64();
-    report.add(Row::new("all back after a kill -9 of the server", back, "s").target(Wanted::AtMost, 60.0));
+    drop(simulated);
+    let limit = handshakes::seconds(hosts)?;
+    let row = Row::new("all back after a kill -9 of the server (beside their bare TLS handshakes)", back, "s");
+    report.add(row.target(Wanted::AtMost, 60.0).beside(limit));
     Ok(())
 }

@@ -2,16 +2,18 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
 mod agents;
 mod dispatch;
+mod handshakes;
 mod pages;
 mod report;
 mod reservations;
 mod rest;
 mod server;
+mod session;
 
 use report::Report;
 
@@ -35,6 +37,8 @@ enum Name {
     Dispatch,
     /// The machines page, the way of an event to a browser, the size of the page's code.
     Pages,
+    /// "Book now" to a shell in a sandbox, and the revert; beside a bare bubblewrap.
+    Session,
     /// No overlap in contended attempts; decisions and bookings a second, on both databases.
     Reservations,
 }
@@ -51,11 +55,15 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let options = Options::parse();
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        bail!("TLS has a provider already");
+    }
     let mut report = Report::default();
     match options.name {
-        Name::Agents => agents::run(&mut report, options.full)?,
+        Name::Agents => agents::run(&mut report)?,
         Name::Pages => runtime()?.block_on(pages::run(&mut report, options.full))?,
         Name::Reservations => runtime()?.block_on(reservations::run(&mut report, options.full))?,
+        Name::Session => runtime()?.block_on(session::run(&mut report, options.full))?,
         Name::Dispatch => runtime()?.block_on(dispatch::run(&mut report, options.full))?,
     }
     report.print();

@@ -52,7 +52,9 @@ pub struct Report {
 }
 
 impl Report {
+    /// Says it at once too: a run takes minutes.
     pub fn add(&mut self, row: Row) {
+        eprintln!("{}: {:.2} {}", row.name, row.value, row.unit);
         self.rows.push(row);
     }
 

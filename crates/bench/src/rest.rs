@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use futures_util::Stream;
+use reqwest::StatusCode;
 use serde_json::Value;
 
 use crate::server::Server;
@@ -33,6 +34,15 @@ impl Rest {
     pub async fn post(&self, path: &str, ask: &Value) -> Result<Value> {
         let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(ask);
         body(path, request.send().await?).await
+    }
+
+    /// As [`Rest::post`], where a refusal is an answer like any other.
+    pub async fn try_post(&self, path: &str, ask: &Value) -> Result<StatusCode> {
+        let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(ask);
+        let response = request.send().await?;
+        let status = response.status();
+        response.bytes().await?;
+        Ok(status)
     }
 
     /// A page of the portal, as a browser would ask for it.

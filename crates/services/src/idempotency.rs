@@ -116,20 +116,23 @@ pub async fn claim(services: &Services, call: &Call, key: &str, content: &str) -
     decision
 }
 
-/// Notes what a call made, in the transaction that makes it: should this server die before it answers, whoever asks
-/// again learns of it. False if the same request was sent again and is done there: the transaction must not commit.
-pub(crate) async fn bound(
-    tx: &Tx,
-    call: &Call,
-    kind: EventKind,
-    made: impl Into<Uuid>,
-) -> std::result::Result<bool, StoreError> {
+/// Whether the call's claim holds, and goes on holding until the transaction ends. If not, the same request was sent again
+/// and is done there: nothing may be made.
+pub(crate) async fn holds(tx: &Tx, call: &Call) -> std::result::Result<bool, StoreError> {
     let Some(Held { key, claim }) = &call.held else { return Ok(true) };
-    let (permit, made) = (Permit::system(call.actor.tenant), Made { kind, id: made.into() });
+    let permit = Permit::system(call.actor.tenant);
+    store::idempotency::holds(tx, &permit, call.actor.person, key, *claim).await
+}
+
+/// Notes what a call made under a claim that [`holds`], in the transaction that makes it: should this server die before it
+/// answers, whoever asks again learns of it.
+pub(crate) async fn bind(tx: &Tx, call: &Call, kind: EventKind, made: Uuid) -> std::result::Result<(), StoreError> {
+    let Some(Held { key, claim }) = &call.held else { return Ok(()) };
+    let (permit, made) = (Permit::system(call.actor.tenant), Made { kind, id: made });
     store::idempotency::bind(tx, &permit, call.actor.person, key, *claim, made).await
 }
 
-/// What a request is told that is not [`bound`].
+/// What a request is told whose claim holds no longer.
 pub(crate) fn overtaken() -> Error {
     Error::Conflict("this request was sent again meanwhile, and is answered there".to_owned())
 }

@@ -153,9 +153,10 @@ impl ledger::Write for Create {
         now: Timestamp,
     ) -> std::result::Result<bool, store::StoreError> {
         let Call { person_name, request_id, .. } = &self.call;
-        if !idempotency::bound(tx, &self.call, EventKind::Instruction, self.instruction.id).await? {
+        if !idempotency::holds(tx, &self.call).await? {
             return Ok(false);
         }
+        idempotency::bind(tx, &self.call, EventKind::Instruction, self.instruction.id.uuid()).await?;
         store::instructions::create(tx, &self.permit, &self.instruction, &self.transactions).await?;
         let entry = Entry {
             action: "instruction.run",
@@ -351,7 +352,7 @@ pub async fn cancel(services: &Services, call: &Call, id: InstructionId) -> Resu
     words.sort_unstable();
     words.dedup();
     let told: Vec<Told> = words.into_iter().map(|word| exchange::told(&permit, id, word)).collect();
-    store::events::append_all(&tx, &told, now).await?;
+    store::events::append_all(&tx, &told, now);
     tx.commit().await?;
     services.live().nudge();
     for stored in open.iter().filter(|stored| !stored.transaction.state.is_final()) {

@@ -1,6 +1,7 @@
-//! Group commit for what many hosts do at once: claims, progress, results, links going up and down. One task collects the
-//! writes that came while the last transaction was committed and commits them together, so that a thousand instructions a
-//! second need no thousand commits. Each write is answered after the commit, never before.
+//! Group commit for what comes in great numbers: bookings; and what many hosts do at once: claims, progress, results, links
+//! going up and down. One task collects the writes that came while the last transaction was committed and commits them
+//! together, so that a thousand bookings or instructions a second need no thousand commits. Each write is answered
+//! after the commit, never before.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use parking_lot::Mutex;
 use store::{StoreError, Tx, events::Told};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{Error, Result, Services};
 
@@ -20,7 +22,13 @@ const BATCH: usize = 256;
 #[async_trait]
 pub(crate) trait Write: Send + Sync + 'static {
     type Out: Send + 'static;
-    /// Makes the change and adds what is to be told of it.
+    /// Writes of one group with a place are made in the order of their places, after those without. What waits for the
+    /// locks of other servers' groups has one, so that two groups cannot wait for each other.
+    fn place(&self) -> Option<Uuid> {
+        None
+    }
+    /// Makes the change and adds what is to be told of it. A refusal is an outcome and leaves nothing of itself in the
+    /// transaction, which goes on with the others' writes.
     async fn apply(&self, tx: &Tx, told: &mut Vec<Told>, now: Timestamp) -> std::result::Result<Self::Out, StoreError>;
 }
 
@@ -32,6 +40,7 @@ struct Job<W: Write> {
 
 #[async_trait]
 trait Erased: Send {
+    fn place(&self) -> Option<Uuid>;
     async fn apply(&mut self, tx: &Tx, told: &mut Vec<Told>, now: Timestamp) -> std::result::Result<(), StoreError>;
     fn succeed(self: Box<Self>);
     fn fail(self: Box<Self>, error: StoreError);
@@ -39,6 +48,9 @@ trait Erased: Send {
 
 #[async_trait]
 impl<W: Write> Erased for Job<W> {
+    fn place(&self) -> Option<Uuid> {
+        self.write.place()
+    }
     async fn apply(&mut self, tx: &Tx, told: &mut Vec<Told>, now: Timestamp) -> std::result::Result<(), StoreError> {
         self.out = Some(self.write.apply(tx, told, now).await?);
         Ok(())
@@ -127,6 +139,8 @@ async fn continue_after_stop(services: &Services, queue: &mut mpsc::Receiver<Box
 }
 
 async fn commit(services: &Services, mut jobs: Vec<Box<dyn Erased>>) {
+    // Stable: what has the same place, or none, stays in the order in which it came.
+    jobs.sort_by_key(|job| job.place());
     metrics::histogram!("berth_ledger_batch").record(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
     match attempt(services, &mut jobs).await {
         Ok(()) => {
@@ -161,6 +175,6 @@ async fn attempt(services: &Services, jobs: &mut [Box<dyn Erased>]) -> std::resu
     }
     // Pieces of one output in one group are one piece of news.
     told.dedup_by(|a, b| a.subject == b.subject && a.kind == b.kind && a.word == b.word);
-    store::events::append_all(&tx, &told, now).await?;
+    store::events::append_all(&tx, &told, now);
     tx.commit().await
 }

@@ -417,12 +417,11 @@ pub(crate) async fn nearest(
     length: SignedDuration,
 ) -> Result<Vec<Interval>> {
     let Some(within) = horizon(services, from, length) else { return Ok(vec![]) };
-    let mut taken: HashMap<MachineId, Vec<Interval>> =
-        store::machines::taken(services.store().read(), permit, Some(machines), within).await?;
+    let conn = services.store().read();
     if let [machine] = machines {
-        let taken = taken.remove(machine).unwrap_or_default();
-        return Ok(free_slots(within, &taken, length, MAX_OFFERED_SLOTS));
+        return Ok(store::machines::free(conn, permit, *machine, within, length, MAX_OFFERED_SLOTS).await?);
     }
+    let taken: HashMap<MachineId, Vec<Interval>> = store::machines::taken(conn, permit, Some(machines), within).await?;
     let free: Vec<Vec<Interval>> = machines
         .iter()
         .map(|id| free_slots(within, taken.get(id).map_or(&[][..], Vec::as_slice), length, usize::MAX))

@@ -28,6 +28,8 @@ use crate::{Result, Services, instructions, machines, sessions};
 
 /// Runs at least this often.
 const PERIOD: Duration = Duration::from_secs(1);
+/// And at most this often, however much happens: a pass looks at everything, so that what comes meanwhile loses nothing.
+const SPACING: Duration = Duration::from_millis(10);
 /// Sessions read in one go.
 const BATCH: u64 = 500;
 /// Machines in quarantine looked at in one pass.
@@ -37,6 +39,7 @@ const MAX_CHECKS: u64 = 200;
 pub async fn run(services: Services, stop: CancellationToken) {
     let mut events = services.live().subscribe_all();
     loop {
+        let began = tokio::time::Instant::now();
         let next = match pass(&services).await {
             Ok(next) => next,
             Err(error) => {
@@ -60,6 +63,7 @@ pub async fn run(services: Services, stop: CancellationToken) {
                 },
             }
         }
+        tokio::time::sleep_until(began + SPACING).await;
         // What else came meanwhile is seen by the same pass.
         while let Ok(_) | Err(TryRecvError::Lagged(_)) = events.try_recv() {}
     }
@@ -68,7 +72,9 @@ pub async fn run(services: Services, stop: CancellationToken) {
 fn concerns(event: &domain::events::Event) -> bool {
     match event.kind {
         EventKind::Session => event.word != "step" && event.word != "log",
-        EventKind::Machine | EventKind::Host | EventKind::Reservation | EventKind::Instruction => true,
+        // On its way to its end an instruction changes no session.
+        EventKind::Instruction => event.word.parse().is_ok_and(TransactionState::is_final),
+        EventKind::Machine | EventKind::Host | EventKind::Reservation => true,
         EventKind::HostMetrics | EventKind::ZeroCertificate | EventKind::Person | EventKind::Token => false,
     }
 }

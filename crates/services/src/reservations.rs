@@ -15,7 +15,7 @@ use domain::{
 };
 use store::{
     audit::Entry,
-    reservations::{After, Changed, Claimed, Filter, NewReservation},
+    reservations::{After, Changed, Filter},
 };
 
 use crate::{
@@ -26,8 +26,10 @@ use crate::{
 };
 
 mod ask;
+mod book;
 
 pub use ask::{Ask, ChangeAsk, What};
+use book::{Book, Decided};
 
 const KIND: &str = "reservation";
 /// Tries of a booking by labels when others take the chosen machines meanwhile, and of a write that was overtaken.
@@ -171,60 +173,21 @@ async fn book(
     interval: Interval,
     machines: &[Machine],
 ) -> Result<Booked> {
-    let now = services.clock().now();
-    let id = ReservationId::new();
-    let person = call.actor.person;
-    let new = NewReservation {
-        id,
-        person,
+    let write = Book {
+        permit: permit.clone(),
+        call: call.clone(),
+        id: ReservationId::new(),
+        ask: ask.clone(),
         interval,
-        machines,
-        purpose: ask.purpose.as_deref(),
-        environment: &ask.environment,
-        keep: ask.keep,
+        machines: machines.to_vec(),
     };
-    let tx = services.store().begin().await?;
-    let claimed = match store::reservations::create(&tx, permit, &new, now).await {
-        Ok(Claimed::Done(sessions)) => sessions,
-        Ok(Claimed::Taken(_)) => {
-            tx.rollback().await?;
-            return Ok(Booked::Taken);
-        }
-        Err(error) if error.is_transient() => {
-            tx.rollback().await?;
-            return Ok(Booked::Again);
-        }
-        Err(error) => return Err(error.into()),
-    };
-    let names: Vec<&str> = machines.iter().map(|machine| machine.name.as_str()).collect();
-    let detail = format!("{} from {} to {}", names.join(", "), interval.start(), interval.end());
-    let entry = Entry { action: "reservation.create", subject_kind: KIND, subject_id: id.to_string(), detail };
-    if !idempotency::bound(&tx, call, EventKind::Reservation, id).await? {
-        tx.rollback().await?;
-        return Err(idempotency::overtaken());
+    match services.ledger().write(write).await {
+        Ok(Decided::Done(reservation)) => Ok(Booked::Done(reservation)),
+        Ok(Decided::Taken) => Ok(Booked::Taken),
+        Ok(Decided::Overtaken) => Err(idempotency::overtaken()),
+        Err(Error::Store(error)) if error.is_transient() => Ok(Booked::Again),
+        Err(error) => Err(error),
     }
-    audit::record(services, call, permit, &tx, entry).await?;
-    let word = ReservationState::Confirmed.word();
-    store::events::append(&tx, permit, EventKind::Reservation, id, word, now).await?;
-    tx.commit().await?;
-    services.live().nudge();
-    let sessions = claimed.into_iter().filter_map(|(session, machine)| {
-        let machine = machines.iter().find(|m| m.id == machine)?;
-        Some(sessions::new_session(session, id, call, machine, interval, ask.keep, now))
-    });
-    Ok(Booked::Done(Box::new(Reservation {
-        id,
-        tenant: permit.tenant(),
-        person,
-        person_name: call.person_name.clone(),
-        interval,
-        state: ReservationState::Confirmed,
-        purpose: ask.purpose.clone(),
-        environment: ask.environment.clone(),
-        created_at: now,
-        generation: 1,
-        sessions: sessions.collect(),
-    })))
 }
 
 async fn taken(

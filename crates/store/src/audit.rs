@@ -49,7 +49,10 @@ pub struct Line {
     pub request_id: Option<String>,
 }
 
-/// `person_name` is kept as it was, so that the log outlives the person.
+/// Rows in one INSERT: databases limit the values of a statement.
+const INSERT_CHUNK: usize = 500;
+
+/// Adds a line to those that are written at the commit; `person_name` is kept as it was, so that the log outlives the person.
 pub async fn append(
     tx: &Tx,
     permit: &Permit,
@@ -70,7 +73,15 @@ pub async fn append(
         request_id: Set(request_id.map(str::to_owned)),
         ..Default::default()
     };
-    Entity::insert(row).exec_without_returning(tx.conn()).await?;
+    tx.record(row);
+    Ok(())
+}
+
+/// Writes what a transaction did, before its commit.
+pub(crate) async fn write<C: ConnectionTrait>(conn: &C, lines: Vec<ActiveModel>) -> Result<(), StoreError> {
+    for chunk in lines.chunks(INSERT_CHUNK) {
+        Entity::insert_many(chunk.iter().cloned()).exec_without_returning(conn).await?;
+    }
     Ok(())
 }
 

@@ -43,8 +43,12 @@ impl TryFrom<Model> for Event {
 /// The channel on which PostgreSQL tells the replicas that there are new events.
 const CHANNEL: &str = "berth_events";
 
-/// Writes the event of a change. Call it last before the commit: on PostgreSQL it takes a lock until then, so that
-/// revisions become visible in their order and no reader can pass over one.
+/// Key of the lock under which PostgreSQL numbers events; any number that nothing else uses.
+const LOCK: i64 = 4211;
+/// Rows in one INSERT: databases limit the values of a statement.
+const INSERT_CHUNK: usize = 500;
+
+/// Tells of a change: its event is written when the transaction commits, and only then. See [`write`].
 pub async fn append(
     tx: &Tx,
     permit: &Permit,
@@ -53,19 +57,35 @@ pub async fn append(
     word: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let conn = tx.conn();
-    if conn.get_database_backend() == DbBackend::Postgres {
-        conn.execute_unprepared(&format!("select pg_advisory_xact_lock(4211), pg_notify('{CHANNEL}', '')")).await?;
-    }
-    let row = ActiveModel {
-        tenant_id: Set(permit.tenant().uuid()),
+    tx.tell([row(permit.tenant(), kind, subject.into(), word, now)]);
+    Ok(())
+}
+
+fn row(tenant: TenantId, kind: EventKind, subject: Uuid, word: &str, now: Timestamp) -> ActiveModel {
+    ActiveModel {
+        tenant_id: Set(tenant.uuid()),
         kind: Set(kind.word().to_owned()),
-        subject: Set(subject.into()),
+        subject: Set(subject),
         word: Set(word.to_owned()),
         at_ms: Set(now.as_millisecond()),
         ..Default::default()
-    };
-    Entity::insert(row).exec_without_returning(conn).await?;
+    }
+}
+
+/// Writes what a transaction tells, as the last thing before its commit. On PostgreSQL it takes a lock until then, so that
+/// revisions become visible in their order and no reader can pass over one. As nothing is waited for under that lock,
+/// it cannot deadlock with the locks of rows; those who have much to write share it by writing in groups.
+pub(crate) async fn write<C: ConnectionTrait>(conn: &C, told: Vec<ActiveModel>) -> Result<(), StoreError> {
+    if told.is_empty() {
+        return Ok(());
+    }
+    if conn.get_database_backend() == DbBackend::Postgres {
+        let sql = format!("select pg_advisory_xact_lock({LOCK}), pg_notify('{CHANNEL}', '')");
+        conn.execute_unprepared(&sql).await?;
+    }
+    for chunk in told.chunks(INSERT_CHUNK) {
+        Entity::insert_many(chunk.iter().cloned()).exec_without_returning(conn).await?;
+    }
     Ok(())
 }
 
@@ -78,30 +98,9 @@ pub struct Told {
     pub word: &'static str,
 }
 
-/// Rows in one INSERT: databases limit the values of a statement.
-const INSERT_CHUNK: usize = 500;
-
 /// As [`append`], for many changes in one transaction, of any tenants: each was made under a permit of its own.
-pub async fn append_all(tx: &Tx, told: &[Told], now: Timestamp) -> Result<(), StoreError> {
-    let conn = tx.conn();
-    if told.is_empty() {
-        return Ok(());
-    }
-    if conn.get_database_backend() == DbBackend::Postgres {
-        conn.execute_unprepared("select pg_advisory_xact_lock(4211), pg_notify('berth_events', '')").await?;
-    }
-    for chunk in told.chunks(INSERT_CHUNK) {
-        let rows = chunk.iter().map(|told| ActiveModel {
-            tenant_id: Set(told.tenant.uuid()),
-            kind: Set(told.kind.word().to_owned()),
-            subject: Set(told.subject),
-            word: Set(told.word.to_owned()),
-            at_ms: Set(now.as_millisecond()),
-            ..Default::default()
-        });
-        Entity::insert_many(rows).exec_without_returning(conn).await?;
-    }
-    Ok(())
+pub fn append_all(tx: &Tx, told: &[Told], now: Timestamp) {
+    tx.tell(told.iter().map(|told| row(told.tenant, told.kind, told.subject, told.word, now)));
 }
 
 /// Events of all tenants after `revision`, in order, at most `limit`: what the live hub fans out.

@@ -80,7 +80,7 @@ pub struct Claimant<'a> {
 }
 
 /// Claims the key, or says what is known of it. An answer older than [`KEPT_FOR`] is forgotten, and a claim under which
-/// nobody works any more is taken over: should its request live after all, [`bind`] stops it.
+/// nobody works any more is taken over: should its request live after all, it no longer [`holds`].
 pub async fn claim(
     tx: &Tx,
     permit: &Permit,
@@ -153,8 +153,13 @@ pub async fn claim(
     }
 }
 
-/// Notes what the request made, in the transaction that makes it. False if the claim holds no longer, as another request
-/// took the key over: the caller rolls back.
+/// Whether the claim holds: nobody took the key over. It goes on holding until the transaction ends.
+pub async fn holds(tx: &Tx, permit: &Permit, person: PersonId, key: &str, claim: Uuid) -> Result<bool, StoreError> {
+    let row = Entity::find().filter(rows(permit, person, key)).filter(Column::Claim.eq(claim));
+    Ok(row.lock_exclusive().one(tx.conn()).await?.is_some())
+}
+
+/// Notes what the request made under a claim that [`holds`], in the transaction that makes it.
 pub async fn bind(
     tx: &Tx,
     permit: &Permit,
@@ -162,14 +167,15 @@ pub async fn bind(
     key: &str,
     claim: Uuid,
     made: Made,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let row = ActiveModel {
         made_kind: Set(Some(made.kind.word().to_owned())),
         made_id: Set(Some(made.id)),
         ..Default::default()
     };
     let update = Entity::update_many().set(row).filter(rows(permit, person, key)).filter(Column::Claim.eq(claim));
-    Ok(update.exec(tx.conn()).await?.rows_affected > 0)
+    update.exec(tx.conn()).await?;
+    Ok(())
 }
 
 /// Keeps the answer, if the claim still holds.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -166,7 +167,8 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        Ok(Tx { inner: self.write.begin_with_options(options).await? })
+        let inner = self.write.begin_with_options(options).await?;
+        Ok(Tx { inner, lines: Mutex::default(), told: Mutex::default() })
     }
 
     /// A copy of the SQLite database in `file`, consistent while the server runs.
@@ -213,10 +215,15 @@ impl Store {
 #[derive(Debug)]
 pub struct Tx {
     inner: DatabaseTransaction,
+    /// The lines of the audit log and the events of the change, which are written at its end, each in one statement.
+    lines: Mutex<Vec<audit::ActiveModel>>,
+    told: Mutex<Vec<events::ActiveModel>>,
 }
 
 impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
+        audit::write(&self.inner, self.lines.into_inner()).await?;
+        events::write(&self.inner, self.told.into_inner()).await?;
         Ok(self.inner.commit().await?)
     }
     pub async fn rollback(self) -> Result<(), StoreError> {
@@ -225,5 +232,11 @@ impl Tx {
     /// The connection, for the queries of this crate.
     pub fn conn(&self) -> &DatabaseTransaction {
         &self.inner
+    }
+    fn record(&self, line: audit::ActiveModel) {
+        self.lines.lock().push(line);
+    }
+    fn tell(&self, events: impl IntoIterator<Item = events::ActiveModel>) {
+        self.told.lock().extend(events);
     }
 }

@@ -15,6 +15,10 @@ use uuid::Uuid;
 
 use crate::{Corrupt, StoreError, Tx, convert, sql};
 
+mod slots;
+
+pub use slots::{free, taken};
+
 /// The most bookings that one call returns.
 pub const MAX_BOOKINGS: u64 = 1_000;
 
@@ -329,44 +333,6 @@ pub async fn candidates<C: ConnectionTrait>(
         Ok(Candidate { machine: Machine::try_from(row.machine)?, taken: row.taken, occupied: row.occupied })
     };
     rows.into_iter().map(candidate).collect()
-}
-
-#[derive(Debug, FromQueryResult)]
-struct TakenRow {
-    machine_id: Uuid,
-    spans: String,
-}
-
-/// When machines are taken within `window`: of `machines`, or of all where none is named. One row comes back for each
-/// machine, its intervals in one text: a row for each booking would take most of the time.
-pub async fn taken<C: ConnectionTrait>(
-    conn: &C,
-    permit: &Permit,
-    machines: Option<&[MachineId]>,
-    window: Interval,
-) -> Result<HashMap<MachineId, Vec<Interval>>, StoreError> {
-    let aggregate =
-        if conn.get_database_backend() == sea_orm::DbBackend::Postgres { "string_agg" } else { "group_concat" };
-    let mut query =
-        sql::Build::new(&format!("select machine_id, {aggregate}(start_ms || ' ' || end_ms, ' ') as spans"));
-    query.text(" from sessions where holds and tenant_id = ").value(permit.tenant().uuid());
-    if let Some(machines) = machines {
-        query.text(" and machine_id in ").among(machines.iter().map(|id| id.uuid()));
-    }
-    query.text(" and end_ms > ").value(window.start().as_millisecond());
-    query.text(" and start_ms < ").value(window.end().as_millisecond()).text(" group by machine_id");
-    let rows: Vec<TakenRow> = sql::all(conn, &query.sql, query.values).await?;
-    rows.into_iter().map(|row| Ok((MachineId::from_uuid(row.machine_id), spans(&row.spans)?))).collect()
-}
-
-fn spans(text: &str) -> Result<Vec<Interval>, Corrupt> {
-    let bad = || Corrupt { column: "sessions.start_ms", why: "not pairs of numbers".to_owned() };
-    let mut numbers = text.split(' ').map(|n| n.parse::<i64>().map_err(|_| bad()));
-    let mut spans = Vec::new();
-    while let Some(start) = numbers.next() {
-        spans.push(interval(start?, numbers.next().ok_or_else(bad)??)?);
-    }
-    Ok(spans)
 }
 
 /// A machine as its host's configuration offers it.

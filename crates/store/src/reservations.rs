@@ -12,7 +12,7 @@ use domain::{
     sessions::{Keep, Session},
 };
 use jiff::Timestamp;
-use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Value};
 use uuid::Uuid;
 
 use crate::{Corrupt, StoreError, Tx, convert, machines::interval, sessions, sql};
@@ -74,78 +74,128 @@ pub struct NewReservation<'a> {
 pub enum Claimed {
     /// The ids of the new sessions, each with its machine, in the order of the machines' ids.
     Done(Vec<(SessionId, MachineId)>),
-    /// This machine is held by somebody in that time; the caller rolls the transaction back.
+    /// This machine is held by somebody in that time.
     Taken(MachineId),
 }
 
 const INSERT_SESSION: &str = "insert into sessions (id, tenant_id, reservation_id, person_id, machine_id, host_id, \
-    start_ms, end_ms, holds, state, since_ms, keep, taken_up, steps, generation) ";
+    start_ms, end_ms, holds, state, since_ms, keep, taken_up, steps, generation)";
+const SESSION: &str = "$1, $2, $3, $4, $5, $6, $7, $8, true, 'scheduled', $9, $10, false, '[]', 1";
+const INSERT_RESERVATION: &str = "insert into reservations (id, tenant_id, person_id, start_ms, end_ms, state, purpose, \
+    environment, created_ms, generation)";
+const RESERVATION: &str = "$1, $2, $3, $4, $5, 'confirmed', $6, $7, $8, 1";
 
-/// Books all of the machines or none. The database decides, in one statement for each machine; machines are claimed in the order of
-/// their ids, so that two sets cannot wait for each other.
-///
-/// PostgreSQL: `on conflict do nothing` on the exclusion constraint. SQLite: `where not exists`, under the writer's
-/// lock that [`crate::Store::begin`] took. As intervals that hold a machine never overlap, the first one
-/// that ends after the new start is also the first to begin: looking at that one alone decides.
-pub async fn create(tx: &Tx, permit: &Permit, new: &NewReservation<'_>, now: Timestamp) -> Result<Claimed, StoreError> {
-    let conn = tx.conn();
-    let (start_ms, end_ms) = (new.interval.start().as_millisecond(), new.interval.end().as_millisecond());
-    sql::execute(
-        conn,
-        "insert into reservations (id, tenant_id, person_id, start_ms, end_ms, state, purpose, environment, created_ms, \
-         generation) values ($1, $2, $3, $4, $5, 'confirmed', $6, $7, $8, 1)",
-        [
-            new.id.uuid().into(),
-            permit.tenant().uuid().into(),
-            new.person.uuid().into(),
-            start_ms.into(),
-            end_ms.into(),
-            new.purpose.into(),
-            convert::to_json(new.environment).into(),
-            now.as_millisecond().into(),
-        ],
+/// SQLite's condition that nobody holds the machine. As intervals that hold a machine never overlap, the first one that
+/// ends after the new start is also the first to begin: looking at that one alone decides.
+fn is_free(machine: &str, start: &str, end: &str) -> String {
+    format!(
+        "not exists (select 1 from (select start_ms from sessions \
+         where machine_id = {machine} and holds and end_ms > {start} order by end_ms limit 1) where start_ms < {end})"
     )
-    .await?;
+}
+
+fn reservation_values(permit: &Permit, new: &NewReservation<'_>, now: Timestamp) -> Vec<Value> {
+    vec![
+        new.id.uuid().into(),
+        permit.tenant().uuid().into(),
+        new.person.uuid().into(),
+        new.interval.start().as_millisecond().into(),
+        new.interval.end().as_millisecond().into(),
+        new.purpose.into(),
+        convert::to_json(new.environment).into(),
+        now.as_millisecond().into(),
+    ]
+}
+
+fn session_values(
+    permit: &Permit,
+    new: &NewReservation<'_>,
+    (id, machine): (SessionId, &Machine),
+    now: Timestamp,
+) -> Vec<Value> {
+    vec![
+        id.uuid().into(),
+        permit.tenant().uuid().into(),
+        new.id.uuid().into(),
+        new.person.uuid().into(),
+        machine.id.uuid().into(),
+        machine.host.uuid().into(),
+        new.interval.start().as_millisecond().into(),
+        new.interval.end().as_millisecond().into(),
+        now.as_millisecond().into(),
+        new.keep.word().into(),
+    ]
+}
+
+/// Books all of the machines or none. After [`Claimed::Taken`] nothing of it is in the transaction, which may go on with
+/// others. The database decides, in one statement for each machine: on PostgreSQL `on conflict do nothing` on the
+/// exclusion constraint, on SQLite `where not exists`, under the writer's lock that [`crate::Store::begin`] took.
+pub async fn create(tx: &Tx, permit: &Permit, new: &NewReservation<'_>, now: Timestamp) -> Result<Claimed, StoreError> {
+    match new.machines {
+        [machine] => create_one(tx.conn(), permit, new, machine, now).await,
+        _ => create_set(tx.conn(), permit, new, now).await,
+    }
+}
+
+/// As most bookings are: nothing is written before it is known that the machine is free, so it needs no savepoint.
+async fn create_one<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    new: &NewReservation<'_>,
+    machine: &Machine,
+    now: Timestamp,
+) -> Result<Claimed, StoreError> {
+    let id = SessionId::new();
+    let mut session = session_values(permit, new, (id, machine), now);
+    let booked = if conn.get_database_backend() == DbBackend::Postgres {
+        // One round trip. Foreign keys are checked at the statement's end, when both rows are there.
+        session.extend([new.purpose.into(), convert::to_json(new.environment).into()]);
+        let sql = format!(
+            "with claim as ({INSERT_SESSION} values ({SESSION}) on conflict do nothing returning reservation_id) \
+             {INSERT_RESERVATION} select reservation_id, $2, $4, $7, $8, 'confirmed', $11, $12, $9, 1 from claim"
+        );
+        sql::execute(conn, &sql, session).await?
+    } else {
+        let mut reservation = reservation_values(permit, new, now);
+        reservation.push(machine.id.uuid().into());
+        let sql = format!("{INSERT_RESERVATION} select {RESERVATION} where {}", is_free("$9", "$4", "$5"));
+        let booked = sql::execute(conn, &sql, reservation).await?;
+        if booked == 1 {
+            sql::execute(conn, &format!("{INSERT_SESSION} values ({SESSION})"), session).await?;
+        }
+        booked
+    };
+    Ok(if booked == 1 { Claimed::Done(vec![(id, machine.id)]) } else { Claimed::Taken(machine.id) })
+}
+
+/// In the order of the machines' ids, so that two sets cannot wait for each other.
+async fn create_set<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    new: &NewReservation<'_>,
+    now: Timestamp,
+) -> Result<Claimed, StoreError> {
+    conn.execute_unprepared("savepoint claims").await?;
+    let sql = format!("{INSERT_RESERVATION} values ({RESERVATION})");
+    sql::execute(conn, &sql, reservation_values(permit, new, now)).await?;
     let mut machines: Vec<&Machine> = new.machines.iter().collect();
     machines.sort_by_key(|machine| machine.id);
-    let values = "$1, $2, $3, $4, $5, $6, $7, $8, $9, 'scheduled', $10, $11, $12, '[]', 1";
     let insert = if conn.get_database_backend() == DbBackend::Postgres {
-        format!("{INSERT_SESSION} values ({values}) on conflict do nothing")
+        format!("{INSERT_SESSION} values ({SESSION}) on conflict do nothing")
     } else {
-        format!(
-            "{INSERT_SESSION} select {values} where not exists (select 1 from (select start_ms from sessions \
-             where machine_id = $5 and holds and end_ms > $7 order by end_ms limit 1) where start_ms < $8)"
-        )
+        format!("{INSERT_SESSION} select {SESSION} where {}", is_free("$5", "$7", "$8"))
     };
     let mut claimed = Vec::with_capacity(machines.len());
     for machine in machines {
         let id = SessionId::new();
-        let inserted = sql::execute(
-            conn,
-            &insert,
-            [
-                id.uuid().into(),
-                permit.tenant().uuid().into(),
-                new.id.uuid().into(),
-                new.person.uuid().into(),
-                machine.id.uuid().into(),
-                machine.host.uuid().into(),
-                start_ms.into(),
-                end_ms.into(),
-                true.into(),
-                now.as_millisecond().into(),
-                new.keep.word().into(),
-                false.into(),
-            ],
-        )
-        .await;
-        match inserted {
-            Ok(0) => return Ok(Claimed::Taken(machine.id)),
-            Ok(_) => claimed.push((id, machine.id)),
-            Err(error) if error.is_overlap() => return Ok(Claimed::Taken(machine.id)),
-            Err(error) => return Err(error),
+        if sql::execute(conn, &insert, session_values(permit, new, (id, machine), now)).await? == 0 {
+            conn.execute_unprepared("rollback to savepoint claims").await?;
+            conn.execute_unprepared("release savepoint claims").await?;
+            return Ok(Claimed::Taken(machine.id));
         }
+        claimed.push((id, machine.id));
     }
+    conn.execute_unprepared("release savepoint claims").await?;
     Ok(Claimed::Done(claimed))
 }
 
@@ -342,19 +392,27 @@ pub async fn held_by<C: ConnectionTrait>(
     interval: Interval,
     except: Option<ReservationId>,
 ) -> Result<Vec<HeldBy>, StoreError> {
-    let mut query = sql::Build::new(
-        "select s.machine_id, m.name as machine_name, s.reservation_id, p.name as person_name, s.start_ms, s.end_ms \
-         from sessions s join machines m on m.id = s.machine_id join people p on p.id = s.person_id \
-         where s.holds and s.tenant_id = ",
-    );
-    query.value(permit.tenant().uuid()).text(" and s.machine_id in ").among(machines.iter().map(|id| id.uuid()));
-    query.text(" and s.end_ms > ").value(interval.start().as_millisecond());
-    query.text(" and s.start_ms < ").value(interval.end().as_millisecond());
-    if let Some(except) = except {
-        query.text(" and s.reservation_id <> ").value(except.uuid());
+    // Claims of one machine never overlap: those that end after the start are looked at in order, and only until there
+    // are enough, however many the machine has later.
+    const SQL: &str = "select s.machine_id, m.name as machine_name, s.reservation_id, p.name as person_name, s.start_ms, \
+        s.end_ms from (select * from sessions where machine_id = $1 and tenant_id = $2 and holds and end_ms > $3 \
+        order by end_ms limit $4) as s join machines m on m.id = s.machine_id join people p on p.id = s.person_id \
+        where s.start_ms < $5 order by s.start_ms";
+    let mut rows: Vec<HeldRow> = Vec::new();
+    for machine in machines {
+        let values = [
+            machine.uuid().into(),
+            permit.tenant().uuid().into(),
+            interval.start().as_millisecond().into(),
+            // One more, as the excepted one may be among them.
+            (MAX_HELD_BY + 1).into(),
+            interval.end().as_millisecond().into(),
+        ];
+        rows.extend(sql::all::<_, HeldRow>(conn, SQL, values).await?);
     }
-    query.text(" order by s.start_ms limit ").value(MAX_HELD_BY);
-    let rows: Vec<HeldRow> = sql::all(conn, &query.sql, query.values).await?;
+    rows.retain(|row| except.is_none_or(|except| row.reservation_id != except.uuid()));
+    rows.sort_by_key(|row| row.start_ms);
+    rows.truncate(usize::try_from(MAX_HELD_BY).unwrap_or(usize::MAX));
     rows.into_iter()
         .map(|row| {
             Ok(HeldBy {

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use sea_orm::{ConnectionTrait, Statement, Value};
 use services::{Call, Clock, Services, Settings, Via, certificates::ServerKey};
 use store::{Store, machines::Offer, people::NewPerson};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// When a test's clock begins.
@@ -58,7 +59,10 @@ impl World {
 
     fn services(store: &Store, clock: &Clock, server_key: &ServerKey) -> Services {
         let settings = Settings { server_key: Some(server_key.clone()), ..Settings::default() };
-        Services::new(store.clone(), clock.clone(), settings)
+        let services = Services::new(store.clone(), clock.clone(), settings);
+        // Ends with the test's runtime, as a killed server would.
+        tokio::spawn(services::ledger::run(services.clone(), CancellationToken::new()));
+        services
     }
 
     pub fn permit(&self) -> Permit {

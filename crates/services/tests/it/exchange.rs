@@ -64,7 +64,6 @@ impl Site {
     fn start(&self, world: &World) {
         let (services, stop) = (&world.services, &self.stop);
         tokio::spawn(services::live::run(services.clone(), stop.clone()));
-        tokio::spawn(services::ledger::run(services.clone(), stop.clone()));
         tokio::spawn(links::run(services.clone(), stop.clone()));
         tokio::spawn(instructions::run(services.clone(), stop.clone()));
     }
@@ -413,10 +412,7 @@ async fn a_host_whose_server_died_goes_offline_and_its_offers_wait() {
         let peer = site.enrol("rack").await;
         // A server that is killed: its link is never detached.
         let dead = site.world.restarted();
-        let stop = CancellationToken::new();
-        tokio::spawn(services::ledger::run(dead.services.clone(), stop.clone()));
         links::attach(&dead.services, peer.clone(), hello(vec![])).await.expect("links");
-        stop.cancel();
         assert_eq!(site.link_state(&peer).await, HostLink::Online);
         site.world.clock.advance(SignedDuration::from_mins(1));
         until(&site.world, "offline", || async { site.link_state(&peer).await == HostLink::Offline }).await;

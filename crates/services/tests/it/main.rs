@@ -4,6 +4,7 @@
 
 mod enrolment;
 mod exchange;
+mod groups;
 mod idempotency;
 mod lifecycle;
 mod people;

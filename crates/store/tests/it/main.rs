@@ -1,4 +1,6 @@
 //! The store on SQLite and PostgreSQL.
 
 mod claims;
+mod events;
 mod migrations;
+mod slots;
