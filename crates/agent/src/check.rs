@@ -6,7 +6,10 @@ use domain::machines::MachineKind;
 
 use crate::{
     config::{AgentConfig, Problem},
-    environments::cgroup::Layout,
+    environments::{
+        cgroup::Layout,
+        sandbox::volume::{self, Unsupported},
+    },
 };
 
 /// The oldest bubblewrap that can forbid namespaces inside (`--disable-userns`).
@@ -109,6 +112,14 @@ fn rights() -> Vec<Problem> {
             "no control groups for memory, cpu and pids: no limits are enforced",
             "mount cgroup2 at /sys/fs/cgroup with these controllers",
         ));
+    }
+    let mend = match volume::supported() {
+        Ok(()) | Err(Unsupported::NotRoot) => None,
+        Err(why @ Unsupported::Loop(_)) => Some((why, "modprobe loop, and let the agent use /dev/loop-control")),
+        Err(why @ Unsupported::Mkfs) => Some((why, "apt-get install e2fsprogs")),
+    };
+    if let Some((why, mend)) = mend {
+        problems.push(problem(format!("the disk of sandboxes is not limited: {why}"), mend));
     }
     let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
     if !known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay") {

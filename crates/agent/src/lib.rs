@@ -8,6 +8,7 @@ pub mod dial;
 pub mod enroll;
 pub mod environments;
 pub mod identity;
+pub mod inherited;
 pub mod journal;
 pub mod link;
 pub mod metrics;

@@ -126,6 +126,10 @@ impl Place {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = agent::inherited::close() {
+        eprintln!("berth-agent: cannot close what was left open (Linux 5.9 or newer?): {error}");
+        return ExitCode::FAILURE;
+    }
     // Before anything that makes threads: the helper enters namespaces.
     agent::environments::sandbox::helper::run_if_asked();
     let arguments = Arguments::parse();

@@ -40,14 +40,14 @@ fn run(program: &str, arguments: &[&str]) {
 }
 
 fn session_user(bench: &Bench, running: &Running) -> u32 {
-    fs::metadata(scratch(bench, running).join("home")).expect("a home").uid()
+    fs::metadata(scratch(bench, running).join("disk/home")).expect("a home").uid()
 }
 
 #[tokio::test]
 async fn a_process_that_holds_the_files() {
     let bench = Bench::sandbox("");
     let running = bench.prepare().await;
-    let stray = Stray::new(Command::new("sleep").arg("1000").current_dir(scratch(&bench, &running).join("tmp")));
+    let stray = Stray::new(Command::new("sleep").arg("1000").current_dir(scratch(&bench, &running).join("disk/tmp")));
     let report = bench.revert(&running).await;
     assert_failed(&report, "processes", &format!("{} (sleep, is in the session's files)", stray.0.id()));
     drop(stray);
@@ -58,7 +58,7 @@ async fn a_process_that_holds_the_files() {
 async fn a_process_that_holds_a_file_open() {
     let bench = Bench::sandbox("");
     let running = bench.prepare().await;
-    let held = fs::File::create(scratch(&bench, &running).join("home/held")).expect("made");
+    let held = fs::File::create(scratch(&bench, &running).join("disk/home/held")).expect("made");
     let stray = Stray(Command::new("sleep").arg("1000").stderr(held).spawn().expect("starts"));
     assert_failed(&bench.revert(&running).await, "processes", "holds the session's files open");
     drop(stray);
@@ -164,7 +164,7 @@ async fn a_mount_in_the_scratch_is_unmounted_and_its_files_live() {
     let host = bench.directory.path().join("precious");
     fs::create_dir(&host).expect("made");
     fs::write(host.join("file"), "1").expect("written");
-    let point = scratch(&bench, &running).join("home");
+    let point = scratch(&bench, &running).join("disk/home");
     run("mount", &["--bind", &host.display().to_string(), &point.display().to_string()]);
     assert_clean(&bench.revert(&running).await);
     assert!(host.join("file").exists(), "the host's file was removed through the mount");
@@ -174,7 +174,7 @@ async fn a_mount_in_the_scratch_is_unmounted_and_its_files_live() {
 async fn a_mount_that_is_in_use() {
     let bench = Bench::sandbox("");
     let running = bench.prepare().await;
-    let point = scratch(&bench, &running).join("tmp");
+    let point = scratch(&bench, &running).join("disk/tmp");
     run("mount", &["-t", "tmpfs", "left", &point.display().to_string()]);
     let stray = Stray::new(Command::new("sleep").arg("1000").current_dir(&point));
     let report = bench.revert(&running).await;

@@ -4,9 +4,11 @@
 
 mod adoption;
 mod container;
+mod disk;
 mod enrolment;
 mod exchange;
 mod faults;
+mod hardening;
 mod link;
 mod peer;
 mod rootless;

@@ -508,12 +508,14 @@ impl Tunnel {
 pub struct Host {
     directory: tempfile::TempDir,
     child: Option<Child>,
+    /// What a shell does before the agent, in a mount namespace that both have for themselves.
+    before: Option<String>,
 }
 
 impl Host {
     pub fn new(machines: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("berth-it-").tempdir_in("/var/tmp").expect("a directory");
-        let host = Self { directory, child: None };
+        let host = Self { directory, child: None, before: None };
         std::fs::write(host.config(), format!("state_dir = \"{}\"\n{machines}", host.state().display()))
             .expect("writes");
         host
@@ -524,6 +526,16 @@ impl Host {
         let mut host = Self::new(machines);
         let (status, output) = host.enroll(peer, &[]).await;
         assert!(status.success(), "{output}");
+        host.start();
+        host
+    }
+
+    /// The same in a mount namespace of its own, in which a shell does something first.
+    pub async fn started_in(peer: &Peer, machines: &str, before: &str) -> Self {
+        let mut host = Self::new(machines);
+        let (status, output) = host.enroll(peer, &[]).await;
+        assert!(status.success(), "{output}");
+        host.before = Some(before.to_owned());
         host.start();
         host
     }
@@ -557,8 +569,17 @@ impl Host {
 
     pub fn start(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).expect("a log");
-        let child = self.command("run").arg("--config").arg(self.config()).stderr(log).spawn().expect("starts");
-        self.child = Some(child);
+        let mut command = match &self.before {
+            None => self.command("run"),
+            Some(before) => {
+                let mut command = Command::new("unshare");
+                let script = format!("{before} && exec \"$@\"");
+                command.args(["-m", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_berth-agent"), "run"]);
+                command.stdin(Stdio::null());
+                command
+            }
+        };
+        self.child = Some(command.arg("--config").arg(self.config()).stderr(log).spawn().expect("starts"));
     }
 
     /// kill -9, and waits until it is gone.

@@ -24,13 +24,15 @@ use super::{
         steps::{blocking, within},
         verify::{FORGET_LIMIT, compare, disk, forget},
     },
-    Sandbox, root,
+    Sandbox, root, volume,
 };
 
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 const GROUP_LIMIT: Duration = Duration::from_secs(2);
-const UNMOUNT_LIMIT: Duration = Duration::from_secs(5);
-const REMOVE_LIMIT: Duration = Duration::from_secs(20);
+const UNMOUNT_LIMIT: Duration = Duration::from_secs(15);
+/// How long the kernel may take to write what was written last and let go of the sandbox's disk.
+const RELEASE_LIMIT: Duration = Duration::from_secs(12);
+const REMOVE_LIMIT: Duration = Duration::from_secs(15);
 const DISK_LIMIT: Duration = Duration::from_secs(3);
 
 pub(super) async fn revert(sandbox: &Sandbox, session: SessionId) -> RevertReport {
@@ -150,7 +152,10 @@ fn unmount(scratch: &Path) -> Check {
         Err(error) => return Check::new("unmount", false, error.to_string()),
     };
     if points.is_empty() {
-        return Check::new("unmount", true, "nothing was mounted");
+        return match volume::released(scratch, RELEASE_LIMIT) {
+            Ok(()) => Check::new("unmount", true, "nothing is mounted"),
+            Err(why) => Check::new("unmount", false, why),
+        };
     }
     // The newest first: a mount may lie on another.
     points.reverse();
@@ -166,6 +171,9 @@ fn unmount(scratch: &Path) -> Check {
                 stuck.push(format!("{} ({why}, {how})", point.display()));
             }
         }
+    }
+    if let Err(why) = volume::released(scratch, RELEASE_LIMIT) {
+        stuck.push(why);
     }
     if stuck.is_empty() {
         Check::new("unmount", true, format!("{} unmounted", points.len()))

@@ -6,7 +6,7 @@
 
 use std::{
     fs,
-    io::{self, IoSlice, IoSliceMut, Read, Write},
+    io::{self, IoSlice, IoSliceMut, Read, Seek, Write},
     mem::MaybeUninit,
     os::{
         fd::{AsFd, OwnedFd},
@@ -25,6 +25,7 @@ use nix::{
 use rustix::{
     cmsg_space,
     event::{PollFd, PollFlags, poll},
+    fs::{MemfdFlags, memfd_create},
     net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
         recvmsg, sendmsg,
@@ -37,7 +38,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::forward;
+use super::{forward, syscalls, volume};
 
 /// The word after the program's name that asks for the helper.
 pub const COMMAND: &str = "sandbox-helper";
@@ -50,7 +51,7 @@ const OOM_SCORE: &str = "500";
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
     /// Mount the root and become bubblewrap. Descriptors: where bubblewrap and the first process report, the log.
-    Start(Start),
+    Start(Box<Start>),
     /// Run a program in the sandbox. Descriptors: its standard input, output and error.
     Enter(Enter),
     /// Carry connections from the sandbox's loopback to the host's.
@@ -73,6 +74,8 @@ pub struct Root {
     pub lower: PathBuf,
     pub upper: PathBuf,
     pub work: PathBuf,
+    /// None where this host cannot limit the disk: then it is an ordinary directory.
+    pub volume: Option<Volume>,
     pub merged: PathBuf,
     /// Where bubblewrap, which runs as the session's user, finds it.
     pub exposed: PathBuf,
@@ -83,6 +86,13 @@ pub struct Root {
     /// Source on the host, target in the root.
     pub binds: Vec<Bind>,
     pub uid: u32,
+}
+
+/// The file system on which everything lies that the sandbox writes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Volume {
+    pub image: PathBuf,
+    pub at: PathBuf,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -251,9 +261,12 @@ fn become_bwrap(start: &Start, descriptors: Vec<OwnedFd>) -> Result<(), String> 
     }
     // bubblewrap must inherit this one; this process has no other thread that could leak it.
     let information = rustix::io::dup(&report).map_err(|error| error.to_string())?;
+    let filter = filter().map_err(|error| format!("cannot hand over the filter of system calls: {error}"))?;
     let error = Command::new(&start.bwrap)
         .arg("--info-fd")
         .arg(std::os::fd::AsRawFd::as_raw_fd(&information).to_string())
+        .arg("--seccomp")
+        .arg(std::os::fd::AsRawFd::as_raw_fd(&filter).to_string())
         .args(&start.bwrap_arguments)
         .env_clear()
         .stdin(Stdio::null())
@@ -261,6 +274,15 @@ fn become_bwrap(start: &Start, descriptors: Vec<OwnedFd>) -> Result<(), String> 
         .stderr(Stdio::from(log))
         .exec();
     Err(format!("cannot run {}: {error} (install bubblewrap)", start.bwrap.display()))
+}
+
+/// The filter of system calls to be read by bubblewrap, which closes it: without close-on-exec.
+fn filter() -> io::Result<OwnedFd> {
+    let file = memfd_create("filter", MemfdFlags::empty())?;
+    let mut file = fs::File::from(file);
+    file.write_all(&syscalls::bytes())?;
+    file.seek(io::SeekFrom::Start(0))?;
+    Ok(file.into())
 }
 
 fn mount_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), String> {
@@ -279,6 +301,9 @@ fn mount_root(root: &Root) -> Result<(), String> {
     // Unmounting on the host still reaches this namespace, so a sandbox never keeps a host's disk busy; nothing of
     // this namespace reaches the host.
     mount_with(Path::new("none"), Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SLAVE)?;
+    if let Some(Volume { image, at }) = &root.volume {
+        volume::mount(image, at).map_err(|error| format!("cannot mount the sandbox's disk: {error}"))?;
+    }
     let options =
         format!("lowerdir={},upperdir={},workdir={}", root.lower.display(), root.upper.display(), root.work.display());
     mount(
@@ -347,6 +372,7 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
     setresgid(Gid::from_raw(enter.uid), Gid::from_raw(enter.uid), Gid::from_raw(enter.uid)).map_err(user)?;
     setresuid(Uid::from_raw(enter.uid), Uid::from_raw(enter.uid), Uid::from_raw(enter.uid)).map_err(user)?;
     set_no_new_privs(true).map_err(|error| format!("cannot forbid new privileges: {error}"))?;
+    syscalls::apply()?;
     let (program, arguments) = enter.argv.split_first().ok_or("no program")?;
     let spawned = Command::new(program)
         .args(arguments)

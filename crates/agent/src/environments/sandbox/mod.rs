@@ -10,6 +10,8 @@ mod forward;
 pub mod helper;
 mod root;
 mod start;
+mod syscalls;
+pub mod volume;
 
 pub(super) use root::FIRST_PROCESS;
 
@@ -25,6 +27,7 @@ use async_trait::async_trait;
 use domain::{ids::SessionId, machines::MachineKind};
 use tokio_util::sync::CancellationToken;
 
+use self::volume::Unsupported;
 use super::{
     AdoptError, ConnectError, Connection, Environment, ExecError, ExecHandle, ExecSpec, Found, Inner, PrepareError,
     PrepareSpec, RevertReport, Running, StepSink, Target, Usage, Variables,
@@ -68,6 +71,8 @@ pub struct Sandbox {
     /// The group above all of this agent's groups.
     group: String,
     is_root: bool,
+    /// Whether the sum of what a sandbox writes can be limited.
+    volumes: Result<(), Unsupported>,
 }
 
 impl Sandbox {
@@ -84,6 +89,7 @@ impl Sandbox {
             helper,
             layout: Layout::of_host()?,
             is_root: rustix::process::geteuid().is_root(),
+            volumes: volume::supported(),
         })
     }
 

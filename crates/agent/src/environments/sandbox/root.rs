@@ -11,7 +11,8 @@ use super::{
         baseline::{MARKER, SESSION_UIDS, mounts},
         record::Scratch,
     },
-    helper::{Bind, Root},
+    helper::{Bind, Root, Volume},
+    volume::DISK,
 };
 use crate::config::MachineConfig;
 
@@ -69,23 +70,26 @@ pub fn host_uid(session: &[u8; 16]) -> u32 {
 
 /// Makes the directories that become the root. `owner` is the session's host user, if the agent can give files away.
 pub fn create(scratch: &Scratch, machine: &MachineConfig, owner: Option<u32>) -> io::Result<()> {
+    let disk = disk(scratch);
+    fs::create_dir(scratch.join("merged"))?;
+    fs::create_dir(&disk)?;
     for (name, mode) in [
+        ("", 0o755),
         ("upper", 0o755),
         ("upper/etc", 0o755),
         ("work", 0o700),
-        ("merged", 0o755),
         ("home", 0o700),
         ("tmp", 0o1777),
         ("vartmp", 0o1777),
     ] {
-        let path = scratch.join(name);
-        fs::create_dir(&path)?;
+        let path = disk.join(name);
+        fs::create_dir_all(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
     }
     fs::write(scratch.join("empty"), "")?;
     fs::set_permissions(scratch.join("empty"), fs::Permissions::from_mode(0o0))?;
     if let Some(uid) = owner {
-        chown(scratch.join("home"), Some(uid), Some(uid))?;
+        chown(disk.join("home"), Some(uid), Some(uid))?;
     }
     let host_file = |name: &str| {
         let path = machine.root.join("etc").join(name);
@@ -106,11 +110,16 @@ pub fn create(scratch: &Scratch, machine: &MachineConfig, owner: Option<u32>) ->
         ("hostname", format!("{}\n", machine.name)),
         ("resolv.conf", String::new()),
     ] {
-        let path = scratch.join("upper/etc").join(name);
+        let path = disk.join("upper/etc").join(name);
         fs::write(&path, text)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
     }
     Ok(())
+}
+
+/// Where everything lies that the sandbox writes; limited by a [`super::volume`] where the host can.
+fn disk(scratch: &Scratch) -> PathBuf {
+    scratch.join(DISK)
 }
 
 /// The account lines of others than the session's user.
@@ -137,11 +146,9 @@ fn hidden(state_dir: &Path, machine: &MachineConfig) -> Vec<PathBuf> {
 
 fn own_binds(scratch: &Scratch, machine: &MachineConfig) -> Vec<Bind> {
     let bind = |source: PathBuf, target: &str| Bind { source, target: target.into(), read_only: false };
-    let mut binds = vec![
-        bind(scratch.join("home"), HOME),
-        bind(scratch.join("tmp"), "/tmp"),
-        bind(scratch.join("vartmp"), "/var/tmp"),
-    ];
+    let disk = disk(scratch);
+    let mut binds =
+        vec![bind(disk.join("home"), HOME), bind(disk.join("tmp"), "/tmp"), bind(disk.join("vartmp"), "/var/tmp")];
     binds.extend(machine.writable.iter().map(|path| Bind {
         source: path.clone(),
         target: path.clone(),
@@ -151,7 +158,13 @@ fn own_binds(scratch: &Scratch, machine: &MachineConfig) -> Vec<Bind> {
 }
 
 /// What the helper mounts when the agent is root.
-pub fn overlay(scratch: &Scratch, state_dir: &Path, machine: &MachineConfig, uid: u32) -> io::Result<Root> {
+pub fn overlay(
+    scratch: &Scratch,
+    state_dir: &Path,
+    machine: &MachineConfig,
+    uid: u32,
+    volume: Option<PathBuf>,
+) -> io::Result<Root> {
     let mut binds = Vec::new();
     if machine.root == Path::new("/") {
         let apart = mounts().map_err(io::Error::other)?;
@@ -161,8 +174,9 @@ pub fn overlay(scratch: &Scratch, state_dir: &Path, machine: &MachineConfig, uid
     binds.extend(own_binds(scratch, machine));
     Ok(Root {
         lower: machine.root.clone(),
-        upper: scratch.join("upper"),
-        work: scratch.join("work"),
+        upper: disk(scratch).join("upper"),
+        work: disk(scratch).join("work"),
+        volume: volume.map(|image| Volume { image, at: disk(scratch) }),
         merged: scratch.join("merged"),
         exposed: EXPOSED.into(),
         hidden: hidden(state_dir, machine),
@@ -203,7 +217,7 @@ pub fn bwrap_arguments(
             }
         }
         for name in ["passwd", "group", "hosts", "hostname"] {
-            add(&["--ro-bind", &scratch.join("upper/etc").join(name).to_string_lossy(), &format!("/etc/{name}")]);
+            add(&["--ro-bind", &disk(scratch).join("upper/etc").join(name).to_string_lossy(), &format!("/etc/{name}")]);
         }
         for bind in own_binds(scratch, machine) {
             add(&["--bind", &bind.source.to_string_lossy(), &bind.target.to_string_lossy()]);

@@ -1,6 +1,6 @@
 //! Preparing a sandbox, step by step.
 
-use std::{fs, io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{fs, io, os::fd::OwnedFd, path::PathBuf, sync::Arc, time::Duration};
 
 use domain::machines::MachineKind;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -24,10 +24,12 @@ use super::{
     exec::{HELPER_LIMIT, Helper},
     helper::{Forward, Reply, Request, Start},
     root,
+    volume::{self, Unsupported},
 };
 use crate::config::{MachineConfig, Network};
 
 const BASELINE_LIMIT: Duration = Duration::from_secs(60);
+const ROOT_LIMIT: Duration = Duration::from_secs(30);
 const NAMESPACES: [&str; 7] = ["mnt", "pid", "net", "user", "ipc", "uts", "cgroup"];
 
 pub(super) async fn prepare(
@@ -69,17 +71,18 @@ pub(super) async fn prepare(
         volumes: Vec::new(),
     };
 
-    let root_mode = step(steps, cancel, PrepareStep::Root, async {
+    let (root_mode, volume) = step(steps, cancel, PrepareStep::Root, async {
         scratch.create().map_err(|error| format!("cannot make {}: {error}", scratch.path().display()))?;
         // On disk before anything else exists, so that whatever comes next can be found and cleaned.
         scratch.write(&record).map_err(|error| format!("cannot write the sandbox's record: {error}"))?;
-        root::create(&scratch, &machine, uid).map_err(|error| format!("cannot make the root: {error}"))?;
+        let disk_bytes = sandbox.volumes.is_ok().then_some(machine.limits.disk_bytes);
+        let volume = make_root(&scratch, &machine, uid, disk_bytes).await?;
         let mode = if sandbox.is_root {
             format!("copy-on-write over {}", machine.root.display())
         } else {
             format!("{} read-only, with a home and /tmp of its own (the agent is not root)", machine.root.display())
         };
-        Ok((mode.clone(), mode))
+        Ok(((mode.clone(), volume), mode))
     })
     .await?;
 
@@ -96,11 +99,11 @@ pub(super) async fn prepare(
         };
         cgroup.create(limits).map_err(|error| error.to_string())?;
         let text = format!(
-            "memory {} MiB, {} CPUs, {} processes, files of {} MiB",
+            "memory {} MiB, {} CPUs, {} processes, {}",
             limits.memory_bytes >> 20,
             f64::from(limits.cpu_millis) / 1000.0,
             limits.pids,
-            limits.disk_bytes >> 20
+            disk_words(limits.disk_bytes, &sandbox.volumes)
         );
         Ok((text.clone(), text))
     })
@@ -108,7 +111,7 @@ pub(super) async fn prepare(
 
     let isolation = format!("root: {root_mode}; limits: {limits}; network: {}", network_words(&machine.network));
     let instance = step(steps, cancel, PrepareStep::Start, async {
-        let pid = start(sandbox, &scratch, &machine, &record.identity.session, cgroup.as_ref(), uid).await?;
+        let pid = start(sandbox, &scratch, &machine, &record.identity.session, cgroup.as_ref(), uid, volume).await?;
         let failed = |error: io::Error| format!("the sandbox ended at once: {error}");
         for kind in NAMESPACES {
             record.identity.namespaces.insert(namespace(pid, kind).map_err(failed)?);
@@ -148,6 +151,30 @@ pub(super) async fn prepare(
     Ok(running)
 }
 
+/// Makes the root's directories, and the image that limits them.
+async fn make_root(
+    scratch: &Scratch,
+    machine: &Arc<MachineConfig>,
+    uid: Option<u32>,
+    disk_bytes: Option<u64>,
+) -> Result<Option<PathBuf>, String> {
+    let (scratch, machine) = (scratch.clone(), machine.clone());
+    let made = blocking(ROOT_LIMIT, move || {
+        root::create(&scratch, &machine, uid).map_err(|error| format!("cannot make the root: {error}"))?;
+        disk_bytes.map(|bytes| volume::make(&scratch, bytes)).transpose().map_err(|error| error.to_string())
+    });
+    made.await.ok_or_else(|| format!("the disk hangs: the root was not made within {} s", ROOT_LIMIT.as_secs()))?
+}
+
+/// The disk's limit in words; what it does not do is said as well.
+fn disk_words(bytes: u64, volumes: &Result<(), Unsupported>) -> String {
+    let size = bytes >> 20;
+    match volumes {
+        Ok(()) => format!("disk {size} MiB"),
+        Err(why) => format!("each file up to {size} MiB but no limit of the disk, because {why}"),
+    }
+}
+
 fn network_words(network: &Network) -> String {
     match network {
         Network::None | Network::Bridge => "none".to_owned(),
@@ -165,20 +192,21 @@ async fn start(
     session: &str,
     cgroup: Option<&super::Cgroup>,
     uid: Option<u32>,
+    volume: Option<PathBuf>,
 ) -> Result<i32, String> {
     let text = |error: io::Error| error.to_string();
     let overlay = match uid {
-        Some(uid) => Some(root::overlay(scratch, sandbox.state_dir(), machine, uid).map_err(text)?),
+        Some(uid) => Some(root::overlay(scratch, sandbox.state_dir(), machine, uid, volume).map_err(text)?),
         None => None,
     };
     let bwrap_arguments = root::bwrap_arguments(scratch, sandbox.state_dir(), machine, session, overlay.is_some());
-    let request = Request::Start(Start {
+    let request = Request::Start(Box::new(Start {
         procs_files: cgroup.map(|group| group.procs_files()).unwrap_or_default(),
         root: overlay,
         bwrap: sandbox.bwrap.clone(),
         bwrap_arguments,
         largest_file_bytes: machine.limits.disk_bytes,
-    });
+    }));
     let log = fs::File::create(scratch.log()).map_err(text)?;
     let (report, reporting) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| error.to_string())?;
     rustix::fs::fcntl_setfl(&report, rustix::fs::OFlags::NONBLOCK).map_err(|error| error.to_string())?;
