@@ -1,11 +1,11 @@
 //! Commands on the host itself: an admin's instruction.
 
-use std::{process::Stdio, time::Duration};
+use std::{io, process::Stdio, time::Duration};
 
 use domain::ids::TransactionId;
 use nix::{
     errno::Errno,
-    sys::signal::{Signal, killpg},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 use protocol::{MAX_PROGRESS_BYTES, Outcome, ProgressEvent};
@@ -22,7 +22,12 @@ const KILL_AFTER: Duration = Duration::from_secs(5);
 const DRAIN_LIMIT: Duration = Duration::from_secs(1);
 /// Output that comes in quick succession is told in one piece.
 const GATHER: Duration = Duration::from_millis(20);
+/// Orphans are no children, whose end nobody tells of.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Every process of a command has this variable with the transaction's id, unless it took pains to lose it.
+const MARKER: &str = "BERTH_TRANSACTION";
 
 /// Why the command is being ended.
 enum Ending {
@@ -46,7 +51,7 @@ pub async fn run(
         .env("PATH", PATH)
         .env("HOME", "/root")
         .env("LANG", "C.UTF-8")
-        .env("BERTH_TRANSACTION", id.to_string())
+        .env(MARKER, id.to_string())
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -115,6 +120,50 @@ pub async fn run(
             (None, None) => Outcome::Unknown { cause: "the command ended in no known way".to_owned() },
         },
     }
+}
+
+/// The processes of a command that an earlier agent started.
+fn orphans(id: TransactionId) -> io::Result<Vec<Pid>> {
+    let marker = format!("{MARKER}={id}");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // One that ends while it is looked at is none that is left.
+        let variables = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        if variables.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
+            found.push(Pid::from_raw(pid));
+        }
+    }
+    Ok(found)
+}
+
+/// Ends what is left of a command whose agent was killed: politely first, by force after [`KILL_AFTER`]. How many processes
+/// there were.
+pub async fn end_orphans(id: TransactionId) -> io::Result<usize> {
+    let first = orphans(id)?;
+    let mut left = first.clone();
+    let kill_at = Instant::now() + KILL_AFTER;
+    let mut how = Signal::SIGTERM;
+    let mut told: Vec<Pid> = Vec::new();
+    while !left.is_empty() {
+        for pid in left.iter().filter(|pid| how == Signal::SIGKILL || !told.contains(pid)) {
+            match kill(*pid, how) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        told.clone_from(&left);
+        if Instant::now() >= kill_at + KILL_AFTER {
+            return Err(io::Error::other(format!("{} of its processes cannot be ended", left.len())));
+        }
+        if Instant::now() >= kill_at {
+            how = Signal::SIGKILL;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        left = orphans(id)?;
+    }
+    Ok(first.len())
 }
 
 fn signal(group: Option<Pid>, signal: Signal) {

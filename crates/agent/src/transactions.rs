@@ -183,8 +183,19 @@ impl Transactions {
                 None => {
                     tracing::warn!(transaction = %id, "was running when the agent stopped: its outcome is unknown");
                     self.hold(id, Held::new(&work, attempt.saturating_add(1)));
-                    let cause = "the agent was restarted while the command ran, so what came of it is not known";
-                    self.conclude(id, Outcome::Unknown { cause: cause.to_owned() }).await;
+                    let transactions = self.clone();
+                    // On a task: what does not end at once must hold up neither the link nor the other transactions.
+                    self.tasks.spawn(async move {
+                        let left = match command::end_orphans(id).await {
+                            Ok(0) => "nothing of it ran any more".to_owned(),
+                            Ok(count) => format!("{count} of its processes still ran and were ended"),
+                            Err(error) => format!("what is left of it could not be ended: {error}"),
+                        };
+                        let cause = format!(
+                            "the agent was restarted while the command ran, so what came of it is not known; {left}"
+                        );
+                        transactions.conclude(id, Outcome::Unknown { cause }).await;
+                    });
                 }
             }
         }

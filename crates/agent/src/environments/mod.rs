@@ -143,20 +143,24 @@ impl StepSink {
 
 /// Why an environment could not be made. It may have left parts behind: call [`Environment::revert`].
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {message}", step.name())]
+#[error("{}: {cause}", step.name())]
 pub struct PrepareError {
     pub step: PrepareStep,
-    /// For the person who waits, with what to do about it where that is known.
-    pub message: String,
+    /// Its words are for the person who waits, with what to do about it where that is known.
+    #[source]
+    pub cause: Cause,
     pub cancelled: bool,
 }
 
+/// What lies behind a failure, whichever part of an environment it came from.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 impl PrepareError {
-    pub(crate) fn new(step: PrepareStep, message: impl Into<String>) -> Self {
-        Self { step, message: message.into(), cancelled: false }
+    pub(crate) fn new(step: PrepareStep, cause: impl Into<Cause>) -> Self {
+        Self { step, cause: cause.into(), cancelled: false }
     }
     pub(crate) fn cancelled(step: PrepareStep) -> Self {
-        Self { step, message: "cancelled".to_owned(), cancelled: true }
+        Self { step, cause: "cancelled".into(), cancelled: true }
     }
 }
 
@@ -166,7 +170,11 @@ pub enum AdoptError {
     #[error("no environment of session {0} is on this host")]
     NotFound(SessionId),
     #[error("the environment of session {session} is gone: {why}")]
-    Gone { session: SessionId, why: String },
+    Gone {
+        session: SessionId,
+        #[source]
+        why: Cause,
+    },
     #[error("cannot read the state of session {session}: {source}")]
     State { session: SessionId, source: io::Error },
 }
@@ -222,7 +230,7 @@ pub enum ExecError {
     #[error("the environment is not running: {0}")]
     NotRunning(String),
     #[error("cannot enter the environment: {0}")]
-    Enter(String),
+    Enter(#[source] Cause),
 }
 
 /// How a process ended.

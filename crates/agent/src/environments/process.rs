@@ -6,6 +6,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::streams::register;
 
+/// What is said of an environment whose first process is not there any more.
+pub const FIRST_GONE: &str = "its first process has ended";
+
 /// When the process was started, in clock ticks since the host's start: a pid that is used again has another. An error
 /// of kind `NotFound` if it has ended, reaped or not.
 pub fn started_ticks(pid: i32) -> io::Result<u64> {

@@ -12,8 +12,9 @@ use domain::ids::SessionId;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Variables,
+    AdoptError, Variables,
     baseline::{Baseline, Identity, RECORD},
+    process::{self, FIRST_GONE},
 };
 
 /// How far the preparing came.
@@ -45,6 +46,14 @@ pub struct Record {
     pub volumes: Vec<String>,
 }
 
+/// What is known of an environment that was prepared to its end.
+pub struct Ready {
+    pub record: Record,
+    pub pid: i32,
+    pub started_ticks: u64,
+    pub isolation: String,
+}
+
 /// The directories and files of one environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scratch(PathBuf);
@@ -72,6 +81,25 @@ impl Scratch {
 
     pub fn read(&self) -> io::Result<Record> {
         Ok(serde_json::from_slice(&fs::read(self.record())?)?)
+    }
+
+    /// The record of an environment that can be taken up again, if its first process is still there.
+    pub fn ready(&self, session: SessionId) -> Result<Ready, AdoptError> {
+        let record = self.read().map_err(|source| {
+            if source.kind() == io::ErrorKind::NotFound {
+                AdoptError::NotFound(session)
+            } else {
+                AdoptError::State { session, source }
+            }
+        })?;
+        let gone = |why: &str| AdoptError::Gone { session, why: why.into() };
+        let Phase::Ready { pid, started_ticks, isolation } = record.phase.clone() else {
+            return Err(gone("it was never ready"));
+        };
+        if !process::is_there(pid, started_ticks) {
+            return Err(gone(FIRST_GONE));
+        }
+        Ok(Ready { record, pid, started_ticks, isolation })
     }
 
     /// Replaces the record whole or not at all, and is on disk when it returns.

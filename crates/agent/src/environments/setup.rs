@@ -9,8 +9,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DEFAULT_SETUP_TIMEOUT, Environment, ExecSpec, Exit, PrepareError, PrepareSpec, PrepareStep, Running, StepEvent,
-    StepSink,
+    Cause, DEFAULT_SETUP_TIMEOUT, Environment, ExecSpec, Exit, PrepareError, PrepareSpec, PrepareStep, Running,
+    StepEvent, StepSink,
 };
 
 /// The most output of one set-up that is passed on, bytes; the script runs on, the rest is dropped.
@@ -46,14 +46,14 @@ pub(super) async fn run(
                 Ok(Ok(Exit::Signal(signal))) => {
                     Err(PrepareError::new(step, format!("the set-up script was ended by signal {signal}")))
                 }
-                Ok(Err(message)) => Err(PrepareError::new(step, message)),
+                Ok(Err(cause)) => Err(PrepareError::new(step, cause)),
                 Err(_elapsed) => {
                     Err(PrepareError::new(step, format!("the set-up script took longer than {} s", limit.as_secs())))
                 }
             },
         };
         if let Err(error) = outcome {
-            steps.send(StepEvent::Failed(step, error.message.clone())).await;
+            steps.send(StepEvent::Failed(step, error.cause.to_string())).await;
             return Err(error);
         }
     }
@@ -61,9 +61,9 @@ pub(super) async fn run(
     Ok(())
 }
 
-async fn one(environment: &dyn Environment, running: &Running, script: &str, steps: &StepSink) -> Result<Exit, String> {
+async fn one(environment: &dyn Environment, running: &Running, script: &str, steps: &StepSink) -> Result<Exit, Cause> {
     let spec = ExecSpec::new(["/bin/sh", "-ec", script]);
-    let mut handle = environment.exec(running, spec).await.map_err(|error| error.to_string())?;
+    let mut handle = environment.exec(running, spec).await?;
     handle.stdin = None;
     let mut stdout = handle.stdout;
     let stderr = handle.stderr;
@@ -87,7 +87,7 @@ async fn one(environment: &dyn Environment, running: &Running, script: &str, ste
             Err(error) => Err(error),
         },
     };
-    exit.map_err(|error| error.to_string())
+    exit.map_err(Cause::from)
 }
 
 async fn pass_on(reader: &mut (dyn AsyncRead + Send + Sync + Unpin), steps: &StepSink) -> std::io::Result<()> {

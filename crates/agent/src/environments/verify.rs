@@ -1,21 +1,102 @@
-//! The end of every revert: the comparison with the baseline, and the record's removal when all is well.
+//! The end of every revert, whatever kind the environment is of: the comparison with the baseline, and the record's
+//! removal when all is well.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
-    Check,
+    Check, RevertReport,
     baseline::{Baseline, Identity, RECORD},
-    steps::blocking,
+    process,
+    record::{Record, Scratch},
+    steps::{blocking, within},
 };
 
 /// How long the last two file operations of a revert may take.
-pub const FORGET_LIMIT: Duration = Duration::from_secs(3);
-const COMPARE_LIMIT: Duration = Duration::from_secs(15);
+const FORGET_LIMIT: Duration = Duration::from_secs(3);
+const COMPARE_LIMIT: Duration = Duration::from_secs(10);
+const FILES_LIMIT: Duration = Duration::from_secs(10);
+const DISK_LIMIT: Duration = Duration::from_secs(3);
 /// A disk with less than this left makes the machine useless for the next session, bytes.
 const LEAST_FREE_BYTES: u64 = 64 * 1024 * 1024;
 
+/// A revert under way.
+pub struct Reverting {
+    began: Instant,
+    scratch: Scratch,
+    record: io::Result<Record>,
+    pub identity: Identity,
+    checks: Vec<Check>,
+}
+
+impl Reverting {
+    /// `unrecorded` is what can be known of an environment without its record.
+    pub fn begin(scratch: Scratch, unrecorded: impl FnOnce() -> Identity) -> Self {
+        let record = scratch.read();
+        let identity = record.as_ref().map_or_else(|_| unrecorded(), |record| record.identity.clone());
+        Self { began: Instant::now(), scratch, record, identity, checks: Vec::new() }
+    }
+
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref().ok()
+    }
+
+    pub fn note(&mut self, check: Check) {
+        self.checks.push(check);
+    }
+
+    pub fn is_clean(&self) -> bool {
+        self.checks.iter().all(|check| check.ok)
+    }
+
+    /// Everything that is known to be the environment's has been killed: what starts later is none of it.
+    pub fn killed(&mut self) {
+        if !self.is_clean() || self.identity.ended_ticks.is_some() {
+            return;
+        }
+        self.identity.ended_ticks = Some(process::now_ticks());
+        let Ok(record) = &mut self.record else { return };
+        record.identity = self.identity.clone();
+        if let Err(error) = self.scratch.write(record) {
+            self.checks.push(Check::new("record", false, format!("cannot be written: {error}")));
+        }
+    }
+
+    /// Compares the host with the baseline; `disk_at` is where sessions of this kind write.
+    pub async fn conclude(mut self, disk_at: PathBuf) -> RevertReport {
+        let scratch = self.scratch.path();
+        match self.record {
+            Ok(record) => self.checks.extend(compare(scratch, Some(record.baseline), self.identity).await),
+            // Reverted before, or never begun.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.checks.extend(compare(scratch, None, self.identity).await);
+            }
+            Err(error) => {
+                let why = format!("cannot be read, so nothing can be compared: {error}");
+                self.checks.push(Check::new("baseline", false, why));
+            }
+        }
+        self.checks.push(within(scratch, "disk", DISK_LIMIT, move || disk(&disk_at)).await);
+        // The record goes last, and only when all is well: a repeated revert needs its baseline.
+        if self.checks.iter().all(|check| check.ok) {
+            let path = scratch.to_owned();
+            match blocking(FORGET_LIMIT, move || forget(&path)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => self.checks.push(Check::new("record", false, error.to_string())),
+                None => self.checks.push(Check::new("record", false, "removing it hangs")),
+            }
+        }
+        let took_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        RevertReport { checks: self.checks, took_ms }
+    }
+}
+
 /// Removes the record and its directory, which is all that is left.
-pub fn forget(scratch: &Path) -> io::Result<()> {
+fn forget(scratch: &Path) -> io::Result<()> {
     match fs::remove_file(scratch.join(RECORD)).and_then(|()| fs::remove_dir(scratch)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::remove_dir(scratch) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -25,26 +106,35 @@ pub fn forget(scratch: &Path) -> io::Result<()> {
     }
 }
 
-/// The host beside its baseline; without one, what can be said without.
-pub async fn compare(baseline: Option<Baseline>, identity: Identity) -> Vec<Check> {
-    let compared = blocking(COMPARE_LIMIT, move || match baseline {
-        Some(baseline) => Ok(baseline.compare(&identity)),
-        None => Baseline::take(&[]).map(|now| now.compare(&identity)),
-    })
-    .await;
-    match compared {
-        Some(Ok(checks)) => checks,
-        Some(Err(error)) => vec![Check::new("baseline", false, error.to_string())],
-        None => vec![Check::new(
-            "baseline",
-            false,
-            format!("comparing hangs: not done after {} s", COMPARE_LIMIT.as_secs()),
-        )],
-    }
+/// The host beside its baseline; without one, what can be said without. The two halves at once: a file system that hangs
+/// keeps neither from being told.
+async fn compare(scratch: &Path, baseline: Option<Baseline>, identity: Identity) -> Vec<Check> {
+    let taken = match baseline {
+        Some(baseline) => Some(Ok(baseline)),
+        None => blocking(COMPARE_LIMIT, || Baseline::take(&[])).await,
+    };
+    let baseline = match taken {
+        Some(Ok(baseline)) => Arc::new(baseline),
+        Some(Err(error)) => return vec![Check::new("baseline", false, error.to_string())],
+        None => return vec![Check::new("baseline", false, hangs(COMPARE_LIMIT))],
+    };
+    let kernel = {
+        let (baseline, identity) = (baseline.clone(), identity.clone());
+        blocking(COMPARE_LIMIT, move || baseline.compare(&identity))
+    };
+    let files = within(scratch, "files", FILES_LIMIT, move || baseline.files_check(&identity));
+    let (kernel, files) = tokio::join!(kernel, files);
+    let mut checks = kernel.unwrap_or_else(|| vec![Check::new("baseline", false, hangs(COMPARE_LIMIT))]);
+    checks.push(files);
+    checks
+}
+
+fn hangs(limit: Duration) -> String {
+    format!("comparing hangs: not done after {} s", limit.as_secs())
 }
 
 /// Whether the disk has room for another session.
-pub fn disk(at: &Path) -> Check {
+fn disk(at: &Path) -> Check {
     match rustix::fs::statvfs(at) {
         Ok(stat) => {
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);

@@ -1,15 +1,14 @@
 //! The three-step exchange, with the agent killed (-9) at each of its steps: nothing runs twice, nothing is lost, and
 //! each transaction ends in a state that has a name.
 
-use std::time::Duration;
-
+use agent::transactions::MAX_COMMANDS;
 use domain::{
     ids::TransactionId,
     instructions::{MAX_OUTPUT_BYTES, Work},
 };
-use nix::{sys::signal::Signal, unistd::Pid};
+use nix::unistd::Pid;
 use protocol::{Outcome, ToAgent, ToServer};
-use rand::Rng;
+use rusqlite::Connection;
 
 use crate::peer::{Host, Peer, shell, until};
 
@@ -19,46 +18,185 @@ fn alive(pid: i32) -> bool {
     nix::sys::signal::kill(Pid::from_raw(pid), None).is_ok()
 }
 
+/// The agent's journal, for looking into it and for holding it.
+fn journal(host: &Host) -> Connection {
+    Connection::open(host.state().join("journal.db")).expect("the journal")
+}
+
+fn journalled(journal: &Connection) -> i64 {
+    journal.query_row("SELECT count(*) FROM transactions", [], |row| row.get(0)).expect("a count")
+}
+
+/// Keeps the agent from writing its journal until it is dropped.
+fn held(host: &Host) -> Connection {
+    let journal = journal(host);
+    journal.execute_batch("BEGIN IMMEDIATE").expect("is free");
+    journal
+}
+
+/// The state in which the server may decide what becomes of a transaction: the agent has never begun it.
+async fn never_begun(peer: &mut Peer, host: &mut Host, id: TransactionId) {
+    host.kill();
+    host.start();
+    let (mut link, open) = peer.link().await;
+    assert_eq!(open, []);
+    assert!(host.runs().is_empty());
+    // Offered once more, it runs, and once only.
+    link.instruct(id, host.noted("true")).await;
+    assert_eq!(link.ended(id).await.outcome, DONE);
+    link.acknowledge(id).await;
+    link.offer(id).await;
+    let other = TransactionId::new();
+    link.instruct(other, shell("true")).await;
+    assert_eq!(link.ended(other).await.outcome, DONE);
+    assert_eq!(host.runs().len(), 1);
+}
+
+/// After the kill each of these is `unknown`.
+async fn all_unknown(peer: &mut Peer, host: &mut Host, mut ids: Vec<TransactionId>) -> Vec<String> {
+    host.kill();
+    host.start();
+    let (mut link, mut open) = peer.link().await;
+    ids.sort();
+    open.sort();
+    assert_eq!(open, ids);
+    let mut causes = Vec::new();
+    while causes.len() < ids.len() {
+        match link.next_answer().await {
+            ToServer::Result { transaction, outcome: Outcome::Unknown { cause } } => {
+                assert!(ids.contains(&transaction));
+                link.acknowledge(transaction).await;
+                causes.push(cause);
+            }
+            answer => panic!("unexpected {answer:?}"),
+        }
+    }
+    // A replay of one is neither claimed nor run; the one after it is.
+    let other = TransactionId::new();
+    link.offer(ids[0]).await;
+    link.instruct(other, shell("true")).await;
+    assert_eq!(link.ended(other).await.outcome, DONE);
+    causes
+}
+
 #[tokio::test]
-async fn killed_before_the_journal() {
+async fn killed_before_the_offer_is_read() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::started(&peer, "").await;
+    let id = TransactionId::new();
+    let (mut link, _) = peer.link().await;
+    host.stop();
+    link.offer(id).await;
+    never_begun(&mut peer, &mut host, id).await;
+}
+
+#[tokio::test]
+async fn killed_after_the_claim() {
     let mut peer = Peer::start().await;
     let mut host = Host::started(&peer, "").await;
     let id = TransactionId::new();
     let (mut link, _) = peer.link().await;
     link.offer(id).await;
     assert_eq!(link.next_answer().await, ToServer::Claim { transaction: id });
-    host.kill();
-    host.start();
-    let (mut link, open) = peer.link().await;
-    assert_eq!(open, [], "nothing was started, so the server may decide");
-    link.instruct(id, host.noted("true")).await;
-    assert_eq!(link.ended(id).await.outcome, DONE);
-    assert_eq!(host.runs().len(), 1);
+    never_begun(&mut peer, &mut host, id).await;
+}
+
+#[tokio::test]
+async fn killed_with_the_instructions_unread() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::started(&peer, "").await;
+    let id = TransactionId::new();
+    let (mut link, _) = peer.link().await;
+    link.offer(id).await;
+    assert_eq!(link.next_answer().await, ToServer::Claim { transaction: id });
+    host.stop();
+    link.send(ToAgent::Instructions { transaction: id, work: host.noted("true"), secrets: None }).await;
+    never_begun(&mut peer, &mut host, id).await;
+}
+
+#[tokio::test]
+async fn killed_before_the_journal_is_written() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::started(&peer, "").await;
+    let id = TransactionId::new();
+    let (mut link, _) = peer.link().await;
+    let held = held(&host);
+    link.offer(id).await;
+    assert_eq!(link.next_answer().await, ToServer::Claim { transaction: id });
+    link.send(ToAgent::Instructions { transaction: id, work: host.noted("true"), secrets: None }).await;
+    until("the agent has read them", || peer.unread() == 0).await;
+    assert_eq!(journalled(&held), 0);
+    host.stop();
+    drop(held);
+    never_begun(&mut peer, &mut host, id).await;
+}
+
+#[tokio::test]
+async fn killed_between_the_journal_and_the_start() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::started(&peer, "").await;
+    let (mut link, _) = peer.link().await;
+    let mut ids = Vec::new();
+    for _ in 0..MAX_COMMANDS {
+        let id = TransactionId::new();
+        link.instruct(id, host.noted("exec sleep 600")).await;
+        link.started(id).await;
+        ids.push(id);
+    }
+    // All places are taken: this one is journalled and waits for its turn.
+    let waiting = TransactionId::new();
+    link.instruct(waiting, host.noted("true")).await;
+    let journal = journal(&host);
+    until("it is journalled", || journalled(&journal) == i64::try_from(MAX_COMMANDS).expect("a few") + 1).await;
+    until("all runs' notes", || host.runs().len() == MAX_COMMANDS).await;
+    ids.push(waiting);
+    let causes = all_unknown(&mut peer, &mut host, ids).await;
+    assert_eq!(causes.iter().filter(|cause| cause.contains("nothing of it ran any more")).count(), 1, "{causes:?}");
+    assert_eq!(host.runs().len(), MAX_COMMANDS);
+    until("no command is left", || !host.runs().into_iter().any(alive)).await;
 }
 
 #[tokio::test]
 async fn killed_while_running() {
     let mut peer = Peer::start().await;
     let mut host = Host::started(&peer, "").await;
-    let (id, other) = (TransactionId::new(), TransactionId::new());
+    let (id, stubborn) = (TransactionId::new(), TransactionId::new());
     let (mut link, _) = peer.link().await;
-    link.instruct(id, host.noted("exec sleep 600")).await;
+    link.instruct(id, host.noted("sleep 600 & wait")).await;
     link.started(id).await;
-    until("the run's note", || !host.runs().is_empty()).await;
-    host.kill();
-    host.start();
-    let (mut link, open) = peer.link().await;
-    assert_eq!(open, [id]);
-    let ended = link.ended(id).await;
-    assert!(matches!(ended.outcome, Outcome::Unknown { .. }), "{ended:?}");
-    link.acknowledge(id).await;
-    // A replay is neither claimed nor run; the one after it is.
-    link.offer(id).await;
-    link.instruct(other, shell("true")).await;
-    assert_eq!(link.ended(other).await.outcome, DONE);
+    link.instruct(stubborn, host.noted("trap '' TERM; exec setsid sleep 600")).await;
+    link.started(stubborn).await;
+    until("the runs' notes", || host.runs().len() == 2).await;
+    let causes = all_unknown(&mut peer, &mut host, vec![id, stubborn]).await;
+    for count in ["2 of its processes", "1 of its processes"] {
+        assert!(causes.iter().any(|cause| cause.contains(count)), "{count}: {causes:?}");
+    }
     let runs = host.runs();
-    assert_eq!(runs.len(), 1);
-    nix::sys::signal::kill(Pid::from_raw(runs[0]), Signal::SIGKILL).expect("was left running");
+    assert_eq!(runs.len(), 2);
+    until("no command is left", || !runs.iter().copied().any(alive)).await;
+}
+
+#[tokio::test]
+async fn killed_between_the_end_and_the_journal() {
+    let mut peer = Peer::start().await;
+    let mut host = Host::started(&peer, "").await;
+    let id = TransactionId::new();
+    let (mut link, _) = peer.link().await;
+    let gate = host.path().join("gate");
+    nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    link.instruct(id, host.noted(&format!("read line < {}", gate.display()))).await;
+    link.started(id).await;
+    until("the run's note", || host.runs().len() == 1).await;
+    let held = held(&host);
+    std::fs::write(&gate, "go on\n").expect("is read");
+    let run = host.runs()[0];
+    until("the command has ended and was reaped", || !alive(run)).await;
+    // Stopped while it waits for the journal, it does not get it when that is free.
+    host.stop();
+    drop(held);
+    let causes = all_unknown(&mut peer, &mut host, vec![id]).await;
+    assert!(causes[0].contains("nothing of it ran any more"), "{causes:?}");
+    assert_eq!(host.runs().len(), 1);
 }
 
 #[tokio::test]
@@ -88,53 +226,6 @@ async fn killed_after_the_end_and_before_the_acknowledgement() {
     let (_, open) = peer.link().await;
     assert!(!open.contains(&id), "{open:?}");
     assert_eq!(host.runs().len(), 1);
-}
-
-#[tokio::test]
-async fn killed_at_any_moment() {
-    let mut peer = Peer::start().await;
-    let mut host = Host::started(&peer, "").await;
-    let mut ids = Vec::new();
-    let (mut done, mut unknown, mut never) = (0, 0, 0);
-    for _ in 0..12 {
-        let id = TransactionId::new();
-        ids.push(id);
-        let (mut link, open) = peer.link().await;
-        assert_eq!(open, []);
-        let runs = host.runs().len();
-        link.instruct(id, host.noted("true")).await;
-        tokio::time::sleep(Duration::from_micros(rand::rng().random_range(0..15_000))).await;
-        host.kill();
-        host.start();
-        let (mut link, open) = peer.link().await;
-        if open.is_empty() {
-            // Killed before the journal: nothing was started.
-            assert_eq!(host.runs().len(), runs);
-            never += 1;
-        } else {
-            assert_eq!(open, [id]);
-            match link.ended(id).await.outcome {
-                Outcome::Done { exit_code: Some(0) } => {
-                    assert_eq!(host.runs().len(), runs + 1);
-                    done += 1;
-                }
-                Outcome::Unknown { .. } => {
-                    assert!(host.runs().len() <= runs + 1);
-                    unknown += 1;
-                }
-                other => panic!("unexpected {other:?}"),
-            }
-            link.acknowledge(id).await;
-            // Heard of at the latest with the answer to an offer behind it.
-            link.offer(id).await;
-            let probe = TransactionId::new();
-            link.offer(probe).await;
-            assert_eq!(link.next_answer().await, ToServer::Claim { transaction: probe });
-        }
-        drop(link);
-    }
-    println!("done {done}, unknown {unknown}, never started {never}");
-    assert_eq!(done + unknown + never, 12);
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 
 use std::{
     fs,
-    os::unix::{fs::MetadataExt, process::CommandExt},
+    os::{
+        fd::AsRawFd,
+        unix::{fs::MetadataExt, process::CommandExt},
+    },
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -231,6 +234,54 @@ async fn a_process_that_cannot_be_killed() {
     drop(handle);
     until("it is gone", || !PathBuf::from("/proc").join(&pid).exists()).await;
     until("its group can go", || fs::remove_dir(&stuck).is_ok()).await;
+    assert_clean(&bench.revert(&running).await);
+}
+
+/// A disk of which nothing that was written comes back: whoever writes to it cannot be killed.
+struct Frozen(fs::File);
+
+impl Frozen {
+    fn turn(&self, how: &str) {
+        run("fsfreeze", &[how, &format!("/proc/{}/fd/{}", std::process::id(), self.0.as_raw_fd())]);
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.turn("-u");
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs() {
+    let bench = Bench::sandbox("");
+    let running = bench.prepare().await;
+    let record = fs::read_to_string(scratch(&bench, &running).join("environment.json")).expect("a record");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("is JSON");
+    let pid = record["phase"]["Ready"]["pid"].as_i64().expect("a pid");
+    let frozen = Frozen(fs::File::open(format!("/proc/{pid}/root/home/berth")).expect("is there"));
+    frozen.turn("-f");
+    let handle = bench.start(&running, ExecSpec::new(["touch", "/home/berth/never"])).await;
+    until("a process waits for the disk", || {
+        fs::read_dir("/proc").expect("is there").filter_map(Result::ok).any(|entry| {
+            fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == b"touch\0/home/berth/never\0")
+                && fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| stat.contains(") D "))
+        })
+    })
+    .await;
+    let began = Instant::now();
+    let report = bench.revert(&running).await;
+    assert!(began.elapsed() < agent::environments::REVERT_LIMIT, "{:?}", began.elapsed());
+    assert_failed(&report, "destroy", "cannot be killed");
+    assert_failed(&report, "processes", "touch");
+    assert_failed(&report, "unmount", "still in use by loop");
+    assert_failed(&report, "remove", "not tried");
+    drop(frozen);
+    drop(handle);
+    until("the disk is let go", || {
+        agent::environments::sandbox::volume::released(&scratch(&bench, &running), Duration::ZERO).is_ok()
+    })
+    .await;
     assert_clean(&bench.revert(&running).await);
 }
 

@@ -11,6 +11,7 @@ mod faults;
 mod hardening;
 mod link;
 mod peer;
+mod quarantine;
 mod rootless;
 mod sandbox;
 mod session;

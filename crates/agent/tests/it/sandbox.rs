@@ -343,7 +343,7 @@ async fn a_set_up_that_fails_or_takes_too_long_is_told_and_reverts() {
             EnvironmentSpec { setup: Some(script.to_owned()), setup_timeout_s: Some(1), ..EnvironmentSpec::default() };
         let (prepared, events) = bench.prepare_with(spec).await;
         let error = prepared.expect_err("must fail");
-        assert!(error.step == PrepareStep::SetUp && error.message.contains(words), "{error}");
+        assert!(error.step == PrepareStep::SetUp && error.to_string().contains(words), "{error}");
         assert!(matches!(events.last(), Some(StepEvent::Failed(PrepareStep::SetUp, _))), "{events:?}");
         assert!(bench.environment.adopt(session).await.is_err());
         assert_clean(&bench.environment.revert(session).await);

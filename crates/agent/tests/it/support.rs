@@ -136,12 +136,13 @@ pub async fn collect(mut handle: ExecHandle, input: &[u8]) -> Ran {
     Ran { stdout, stderr, exit }
 }
 
-/// Waits until the condition holds; fails after 20 s.
+/// Waits until a condition holds of which no event tells; fails after 20 s.
 pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
+    let mut look = tokio::time::interval(Duration::from_millis(5));
     while !holds() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        look.tick().await;
     }
 }
 

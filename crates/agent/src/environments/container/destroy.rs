@@ -1,10 +1,6 @@
 //! Reverting a container: remove it with its volumes, ask the engine whether they are gone, compare the host.
 
-use std::{
-    future::Future,
-    io,
-    time::{Duration, Instant},
-};
+use std::{future::Future, time::Duration};
 
 use bollard::{
     Docker,
@@ -15,67 +11,31 @@ use domain::ids::SessionId;
 use tokio::time::timeout;
 
 use super::{
-    super::{
-        Check, RevertReport,
-        baseline::Identity,
-        process,
-        steps::{blocking, within},
-        verify::{FORGET_LIMIT, compare, disk, forget},
-    },
-    Container, is_missing, name,
+    super::{Check, RevertReport, baseline::Identity, verify::Reverting},
+    Container,
+    error::EngineError,
+    is_missing, name,
 };
 
 const REMOVE_LIMIT: Duration = Duration::from_secs(20);
 const VOLUMES_LIMIT: Duration = Duration::from_secs(10);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
-const DISK_LIMIT: Duration = Duration::from_secs(3);
 
 pub(super) async fn revert(container: &Container, session: SessionId) -> RevertReport {
-    let began = Instant::now();
-    let scratch = container.scratch(session);
-    let path = scratch.path().to_owned();
-    let mut record = scratch.read();
-    let mut identity = match &record {
-        Ok(record) => record.identity.clone(),
-        Err(_) => Identity { session: session.to_string(), ..Identity::default() },
-    };
-    let volumes = record.as_ref().map(|record| record.volumes.clone()).unwrap_or_default();
-
-    let mut checks = match container.engine() {
-        Ok(engine) => vec![
-            limited("destroy", REMOVE_LIMIT, destroy(&engine, &name(session))).await,
-            limited("volumes", VOLUMES_LIMIT, remove_volumes(&engine, &volumes)).await,
-        ],
+    let unrecorded = || Identity { session: session.to_string(), ..Identity::default() };
+    let mut reverting = Reverting::begin(container.scratch(session), unrecorded);
+    let volumes = reverting.record().map(|record| record.volumes.clone()).unwrap_or_default();
+    match container.engine() {
+        Ok(engine) => {
+            reverting.note(limited("destroy", REMOVE_LIMIT, destroy(&engine, &name(session))).await);
+            reverting.note(limited("volumes", VOLUMES_LIMIT, remove_volumes(&engine, &volumes)).await);
+        }
         // Never begun and no engine: there is nothing that could be dirty.
-        Err(_) if container.socket.is_none() && record.is_err() => vec![],
-        Err(why) => vec![Check::new("destroy", false, why)],
-    };
-    if checks.iter().all(|check| check.ok) && identity.ended_ticks.is_none() {
-        identity.ended_ticks = Some(process::now_ticks());
-        if let Ok(record) = &mut record {
-            record.identity = identity.clone();
-            if let Err(error) = scratch.write(record) {
-                checks.push(Check::new("record", false, format!("cannot be written: {error}")));
-            }
-        }
+        Err(EngineError::NotConfigured) if reverting.record().is_none() => {}
+        Err(error) => reverting.note(Check::new("destroy", false, error.to_string())),
     }
-    match record {
-        Ok(record) => checks.extend(compare(Some(record.baseline), identity).await),
-        // Reverted before, or never begun.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => checks.extend(compare(None, identity).await),
-        Err(error) => {
-            checks.push(Check::new("baseline", false, format!("cannot be read, so nothing can be compared: {error}")));
-        }
-    }
-    let at = container.records.clone();
-    checks.push(within("disk", DISK_LIMIT, move || disk(&at)).await);
-    // The record goes last, and only when all is well: a repeated revert needs its baseline.
-    if checks.iter().all(|check| check.ok)
-        && let Some(Err(error)) = blocking(FORGET_LIMIT, move || forget(&path)).await
-    {
-        checks.push(Check::new("record", false, error.to_string()));
-    }
-    RevertReport { checks, took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) }
+    reverting.killed();
+    reverting.conclude(container.records.clone()).await
 }
 
 async fn limited(name: &str, limit: Duration, work: impl Future<Output = Result<String, String>>) -> Check {

@@ -25,6 +25,7 @@ use super::{
         baseline::{MARKER, namespace},
     },
     Instance,
+    error::{EngineError, Operation},
 };
 
 /// Bytes that may wait between the engine and a slow reader; then the program waits.
@@ -64,9 +65,9 @@ pub(super) async fn exec(
         working_dir: spec.cwd,
         ..ExecConfig::default()
     };
-    let created =
-        engine.create_exec(&instance.name, config).await.map_err(|error| ExecError::Enter(error.to_string()))?;
-    let stream = attach(socket, &created.id, tty).await.map_err(|error| refused(&program, &error))?;
+    let created = engine.create_exec(&instance.name, config).await.map_err(EngineError::of(Operation::CreateExec));
+    let created = created.map_err(|error| ExecError::Enter(error.into()))?;
+    let stream = attach(socket, &created.id, tty).await.map_err(|error| refused(&program, error))?;
     let (reading, writing) = split(stream);
     let (stdin, input) = duplex(BUFFER_BYTES);
     let (output, stdout) = duplex(BUFFER_BYTES);
@@ -94,14 +95,14 @@ pub(super) async fn exec(
 }
 
 /// What the engine says of a program that it cannot start.
-fn refused(program: &str, error: &io::Error) -> ExecError {
+fn refused(program: &str, error: io::Error) -> ExecError {
     let text = error.to_string();
     if text.contains("not found") || text.contains("no such file") {
         ExecError::Program { program: program.to_owned(), source: io::ErrorKind::NotFound.into() }
     } else if text.contains("permission denied") {
         ExecError::Program { program: program.to_owned(), source: io::ErrorKind::PermissionDenied.into() }
     } else {
-        ExecError::Enter(text)
+        ExecError::Enter(error.into())
     }
 }
 
@@ -163,7 +164,17 @@ async fn demultiplex(
     }
 }
 
-type Ended = Option<Result<Exit, String>>;
+/// How it ended; the error is shared by all who wait.
+type Ended = Option<Result<Exit, Arc<ExitUnseen>>>;
+
+/// Why nobody can say how a process ended.
+#[derive(Debug, thiserror::Error)]
+enum ExitUnseen {
+    #[error("the engine knows no exit code")]
+    NoCode,
+    #[error(transparent)]
+    Engine(EngineError),
+}
 
 struct Attended {
     engine: Docker,
@@ -200,13 +211,12 @@ impl Attended {
                 Ok(state) if state.running == Some(true) => {}
                 Ok(state) => {
                     let code = state.exit_code.and_then(|code| i32::try_from(code).ok());
-                    end.send_replace(Some(
-                        code.map(Exit::Code).ok_or_else(|| "the engine knows no exit code".to_owned()),
-                    ));
+                    end.send_replace(Some(code.map(Exit::Code).ok_or_else(|| Arc::new(ExitUnseen::NoCode))));
                     break;
                 }
                 Err(error) => {
-                    end.send_replace(Some(Err(error.to_string())));
+                    let error = EngineError::of(Operation::InspectExec)(error);
+                    end.send_replace(Some(Err(Arc::new(ExitUnseen::Engine(error)))));
                     break;
                 }
             }
@@ -264,13 +274,14 @@ impl ExecControl for Control {
         if !(1..=31).contains(&signal) {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        // A process that has ended needs no signal.
-        let _ = self.signals.send(signal).await;
+        if self.signals.send(signal).await.is_err() {
+            tracing::debug!(exec = %self.id, signal, "the process has ended and needs no signal");
+        }
         Ok(())
     }
     async fn wait(&self) -> io::Result<Exit> {
         let mut ended = self.ended.clone();
         let outcome = ended.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
-        outcome.unwrap_or_else(|| Err("no outcome".to_owned())).map_err(io::Error::other)
+        outcome.unwrap_or_else(|| Err(Arc::new(ExitUnseen::NoCode))).map_err(io::Error::other)
     }
 }

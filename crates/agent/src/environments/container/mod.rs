@@ -1,6 +1,7 @@
 //! Environments in containers, of any engine with a Docker-compatible socket on this host (Docker, Podman).
 
 mod destroy;
+mod error;
 mod exec;
 mod start;
 
@@ -21,12 +22,13 @@ use domain::{ids::SessionId, machines::MachineKind};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use self::error::{EngineError, Operation};
 use super::{
     AdoptError, ConnectError, Connection, Environment, ExecError, ExecHandle, ExecSpec, Found, Inner, PrepareError,
     PrepareSpec, RevertReport, Running, StepSink, Target, Usage, Variables,
     baseline::Identity,
-    process,
-    record::{Phase, Scratch},
+    process::{self, FIRST_GONE},
+    record::{Ready, Scratch},
 };
 use crate::config::AgentConfig;
 
@@ -59,9 +61,7 @@ pub struct Container {
     tag: String,
 }
 
-const NO_ENGINE: &str = "no engine is configured: add [container] with its socket to the agent's configuration";
 const NO_CONTAINER: &str = "it is no container";
-const FIRST_GONE: &str = "its first process has ended";
 
 impl Container {
     pub fn new(config: &AgentConfig) -> io::Result<Self> {
@@ -75,15 +75,15 @@ impl Container {
         Scratch::new(&self.records, session)
     }
 
-    fn socket(&self) -> Result<&Path, String> {
-        self.socket.as_deref().ok_or_else(|| NO_ENGINE.to_owned())
+    fn socket(&self) -> Result<&Path, EngineError> {
+        self.socket.as_deref().ok_or(EngineError::NotConfigured)
     }
 
     /// A client of the engine; it connects with the first request.
-    fn engine(&self) -> Result<Docker, String> {
+    fn engine(&self) -> Result<Docker, EngineError> {
         let socket = self.socket()?;
         Docker::connect_with_unix(&socket.to_string_lossy(), ENGINE_LIMIT_S, API_DEFAULT_VERSION)
-            .map_err(|error| format!("the container engine at {} cannot be reached: {error}", socket.display()))
+            .map_err(|source| EngineError::Unreachable { socket: socket.to_owned(), source })
     }
 }
 
@@ -110,27 +110,19 @@ impl Environment for Container {
         steps: &StepSink,
         cancel: &CancellationToken,
     ) -> Result<Running, PrepareError> {
-        start::prepare(self, spec, steps, cancel).await
+        Box::pin(start::prepare(self, spec, steps, cancel)).await
     }
 
     async fn adopt(&self, session: SessionId) -> Result<Running, AdoptError> {
-        let record = self.scratch(session).read().map_err(|source| {
-            if source.kind() == io::ErrorKind::NotFound {
-                AdoptError::NotFound(session)
-            } else {
-                AdoptError::State { session, source }
+        let Ready { record, pid, started_ticks, isolation } = self.scratch(session).ready(session)?;
+        let inspected = match self.engine() {
+            Ok(engine) => {
+                let asked = engine.inspect_container(&name(session), None::<InspectContainerOptions>).await;
+                asked.map(|_| ()).map_err(EngineError::of(Operation::InspectContainer))
             }
-        })?;
-        let gone = |why: String| AdoptError::Gone { session, why };
-        let Phase::Ready { pid, started_ticks, isolation } = record.phase else {
-            return Err(gone("it was never ready".to_owned()));
+            Err(error) => Err(error),
         };
-        let engine = self.engine().map_err(gone)?;
-        let inspected = engine.inspect_container(&name(session), None::<InspectContainerOptions>).await;
-        inspected.map_err(|error| gone(error.to_string()))?;
-        if !process::is_there(pid, started_ticks) {
-            return Err(gone(FIRST_GONE.to_owned()));
-        }
+        inspected.map_err(|error| AdoptError::Gone { session, why: error.into() })?;
         let instance = Instance {
             machine: record.machine.clone(),
             name: name(session),
@@ -148,8 +140,9 @@ impl Environment for Container {
         if !process::is_there(instance.pid, instance.started_ticks) {
             return Err(ExecError::NotRunning(FIRST_GONE.to_owned()));
         }
-        let engine = self.engine().map_err(ExecError::Enter)?;
-        let socket = self.socket().map_err(ExecError::Enter)?;
+        let enter = |error: EngineError| ExecError::Enter(error.into());
+        let engine = self.engine().map_err(enter)?;
+        let socket = self.socket().map_err(enter)?;
         exec::exec(engine, socket, instance.clone(), spec).await
     }
 
@@ -199,16 +192,17 @@ impl Environment for Container {
             return Ok(found.into_values().collect());
         }
         // A container without a record: the agent was killed in the middle of a revert.
-        let filters = HashMap::from([("label", vec![format!("{AGENT_LABEL}={}", self.tag)])]);
-        let filters: HashMap<String, Vec<String>> = filters.into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{AGENT_LABEL}={}", self.tag)])]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let listed = match self.engine() {
-            Ok(engine) => engine.list_containers(Some(options)).await.map_err(|error| error.to_string()),
-            Err(why) => Err(why),
+            Ok(engine) => {
+                engine.list_containers(Some(options)).await.map_err(EngineError::of(Operation::ListContainers))
+            }
+            Err(error) => Err(error),
         };
         // The engine may be down while the sandboxes of this host go on: what the records say is still true.
-        let summaries = listed.unwrap_or_else(|why| {
-            tracing::warn!(%why, "containers without a record, if there are any, are not seen");
+        let summaries = listed.unwrap_or_else(|error| {
+            tracing::warn!(%error, "containers without a record, if there are any, are not seen");
             Vec::new()
         });
         for summary in summaries {

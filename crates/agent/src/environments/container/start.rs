@@ -9,7 +9,7 @@ use bollard::{
         CreateContainerOptionsBuilder, CreateImageOptionsBuilder, InspectContainerOptions, StartContainerOptions,
     },
 };
-use domain::machines::MachineKind;
+use domain::{ids::SessionId, machines::MachineKind};
 use futures_util::StreamExt;
 
 use super::{
@@ -22,7 +22,9 @@ use super::{
         setup,
         steps::{blocking, step},
     },
-    AGENT_LABEL, Container, Instance, SESSION_LABEL, is_missing, name,
+    AGENT_LABEL, Container, Instance, SESSION_LABEL,
+    error::{EngineError, Operation},
+    is_missing, name,
 };
 use crate::config::{MachineConfig, Network};
 use tokio_util::sync::CancellationToken;
@@ -43,9 +45,9 @@ pub(super) async fn prepare(
     let baseline = step(steps, cancel, PrepareStep::Baseline, async {
         let writable = machine.writable.clone();
         let taken = blocking(BASELINE_LIMIT, move || Baseline::take(&writable)).await;
-        let baseline = taken.ok_or("the host could not be read in time")?.map_err(|error| error.to_string())?;
+        let baseline = taken.ok_or(EngineError::BaselineHangs)??;
         let summary = baseline.summary();
-        Ok((baseline, summary))
+        Ok::<_, EngineError>((baseline, summary))
     })
     .await?;
     let mut record = Record {
@@ -61,31 +63,30 @@ pub(super) async fn prepare(
 
     let (engine, image) = step(steps, cancel, PrepareStep::Root, async {
         // On disk before anything else exists, so that whatever comes next can be found and cleaned.
-        scratch.create().map_err(|error| format!("cannot make {}: {error}", scratch.path().display()))?;
-        scratch.write(&record).map_err(|error| format!("cannot write the container's record: {error}"))?;
-        let image = spec.asked.image.clone().or_else(|| machine.image.clone()).ok_or("no image is named")?;
+        scratch.create().and_then(|()| scratch.write(&record)).map_err(EngineError::Record)?;
+        let image = spec.asked.image.clone().or_else(|| machine.image.clone()).ok_or(EngineError::NoImage)?;
         let engine = container.engine()?;
         let how = obtain(&engine, &image).await?;
-        Ok(((engine, image.clone()), format!("image {image}, {how}")))
+        Ok::<_, EngineError>(((engine, image.clone()), format!("image {image}, {how}")))
     })
     .await?;
 
-    step(steps, cancel, PrepareStep::Limits, async {
+    let limits = step(steps, cancel, PrepareStep::Limits, async {
         let limits = &machine.limits;
         let body = body(container, &machine, &record.identity.session, &image)?;
-        let options = CreateContainerOptionsBuilder::new().name(&name(session)).build();
-        engine.create_container(Some(options), body).await.map_err(|error| error.to_string())?;
+        let disk = Box::pin(create(&engine, session, body, limits.disk_bytes)).await?;
         let cpus = f64::from(limits.cpu_millis) / 1000.0;
-        Ok(((), format!("memory {} MiB, {cpus} CPUs, {} processes", limits.memory_bytes >> 20, limits.pids)))
+        let text = format!("memory {} MiB, {cpus} CPUs, {} processes, {disk}", limits.memory_bytes >> 20, limits.pids);
+        Ok::<_, EngineError>((text.clone(), text))
     })
     .await?;
 
-    let isolation = format!("image {image}; network: {}", network(&machine.network));
+    let isolation = format!("image {image}; limits: {limits}; network: {}", network(&machine.network));
     let instance = step(steps, cancel, PrepareStep::Start, async {
         engine
             .start_container(&name(session), None::<StartContainerOptions>)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(EngineError::of(Operation::StartContainer))?;
         let (pid, ticks) = look(&engine, &mut record).await?;
         record.phase = Phase::Ready { pid, started_ticks: ticks, isolation: isolation.clone() };
         let instance = Instance {
@@ -96,7 +97,7 @@ pub(super) async fn prepare(
             identity: record.identity.clone(),
             variables: spec.variables.clone(),
         };
-        Ok((Arc::new(instance), format!("process {pid}; network: {}", network(&machine.network))))
+        Ok::<_, EngineError>((Arc::new(instance), format!("process {pid}; network: {}", network(&machine.network))))
     })
     .await?;
 
@@ -104,24 +105,45 @@ pub(super) async fn prepare(
     let running = Running { session, machine: machine.name.clone(), kind: MachineKind::Container, isolation, inner };
     setup::run(container, &running, &spec, steps, cancel).await?;
     // Only now: a container that was not set up to the end is not to be adopted.
-    scratch.write(&record).map_err(|error| {
-        PrepareError::new(PrepareStep::SetUp, format!("cannot write the container's record: {error}"))
-    })?;
+    scratch.write(&record).map_err(|error| PrepareError::new(PrepareStep::SetUp, EngineError::Record(error)))?;
     Ok(running)
 }
 
 /// Pulls the image if the engine does not have it.
-async fn obtain(engine: &Docker, image: &str) -> Result<&'static str, String> {
+async fn obtain(engine: &Docker, image: &str) -> Result<&'static str, EngineError> {
     match engine.inspect_image(image).await {
         Ok(_) => return Ok("which the engine has"),
         Err(error) if is_missing(&error) => {}
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(EngineError::of(Operation::InspectImage)(error)),
     }
     let mut pulling = engine.create_image(Some(CreateImageOptionsBuilder::new().from_image(image).build()), None, None);
     while let Some(progress) = pulling.next().await {
-        progress.map_err(|error| format!("cannot pull the image {image}: {error}"))?;
+        progress.map_err(|source| EngineError::Pull { image: image.to_owned(), source })?;
     }
     Ok("pulled")
+}
+
+/// Makes the container with a limit of what it writes, or without where the engine's storage has none. In words, which of
+/// the two.
+async fn create(
+    engine: &Docker,
+    session: SessionId,
+    body: ContainerCreateBody,
+    disk_bytes: u64,
+) -> Result<String, EngineError> {
+    let options = || Some(CreateContainerOptionsBuilder::new().name(&name(session)).build());
+    let mut limited = body.clone();
+    if let Some(host) = &mut limited.host_config {
+        host.storage_opt = Some(HashMap::from([("size".to_owned(), disk_bytes.to_string())]));
+    }
+    match engine.create_container(options(), limited).await {
+        Ok(_) => return Ok(format!("disk {} MiB", disk_bytes >> 20)),
+        Err(error) => tracing::debug!(%error, "no container with a limit of its disk"),
+    }
+    // Whatever else was wrong is so without the limit as well, and is told then.
+    let created = engine.create_container(options(), body).await;
+    created.map_err(EngineError::of(Operation::CreateContainer))?;
+    Ok("no limit of the disk, because the engine's storage has none".to_owned())
 }
 
 fn network(network: &Network) -> &'static str {
@@ -136,9 +158,9 @@ fn body(
     machine: &MachineConfig,
     session: &str,
     image: &str,
-) -> Result<ContainerCreateBody, String> {
+) -> Result<ContainerCreateBody, EngineError> {
     let limits = &machine.limits;
-    let memory = i64::try_from(limits.memory_bytes).map_err(|_| "the memory limit is too large")?;
+    let memory = i64::try_from(limits.memory_bytes).map_err(|_| EngineError::Memory)?;
     let binds = machine.writable.iter().map(|path| format!("{0}:{0}", path.display())).collect();
     Ok(ContainerCreateBody {
         image: Some(image.to_owned()),
@@ -166,17 +188,17 @@ fn body(
 }
 
 /// Finds the container's first process and what else is known to be its own.
-async fn look(engine: &Docker, record: &mut Record) -> Result<(i32, u64), String> {
+async fn look(engine: &Docker, record: &mut Record) -> Result<(i32, u64), EngineError> {
     let inspected = engine
         .inspect_container(&name(record.session), None::<InspectContainerOptions>)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(EngineError::of(Operation::InspectContainer))?;
     let pid = inspected.state.and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
-    let ticks = started_ticks(pid).map_err(|_| "the container ended at once: is there a /bin/sh in the image?")?;
+    let ticks = started_ticks(pid).map_err(EngineError::Ended)?;
     let variables = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
     let marker = format!("{MARKER}={}", record.session);
     if !variables.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
-        return Err("the engine runs containers elsewhere than on this host, where they cannot be verified".to_owned());
+        return Err(EngineError::Elsewhere);
     }
     let host: Vec<u64> = NAMESPACES.iter().filter_map(|kind| namespace(1, kind).ok()).collect();
     let own = NAMESPACES.iter().filter_map(|kind| namespace(pid, kind).ok()).filter(|inode| !host.contains(inode));

@@ -21,8 +21,8 @@ use super::{
         cgroup::Cgroup,
         process,
         record::{Phase, Record},
-        steps::{blocking, within},
-        verify::{FORGET_LIMIT, compare, disk, forget},
+        steps::within,
+        verify::Reverting,
     },
     Sandbox, root, volume,
 };
@@ -33,62 +33,31 @@ const UNMOUNT_LIMIT: Duration = Duration::from_secs(15);
 /// How long the kernel may take to write what was written last and let go of the sandbox's disk.
 const RELEASE_LIMIT: Duration = Duration::from_secs(12);
 const REMOVE_LIMIT: Duration = Duration::from_secs(15);
-const DISK_LIMIT: Duration = Duration::from_secs(3);
 
 pub(super) async fn revert(sandbox: &Sandbox, session: SessionId) -> RevertReport {
-    let began = Instant::now();
     let scratch = sandbox.scratch(session);
     let path = scratch.path().to_owned();
-    let mut record = scratch.read();
-    let mut identity = match &record {
-        Ok(record) => record.identity.clone(),
-        Err(_) => Identity {
-            session: session.to_string(),
-            uid: sandbox.is_root.then(|| root::host_uid(session.uuid().as_bytes())),
-            namespaces: BTreeSet::new(),
-            ended_ticks: None,
-            scratch: path.clone(),
-            cgroup: Some(sandbox.cgroup(session).name().to_owned()),
-        },
-    };
-    let cgroup = identity.cgroup.as_ref().map(|name| sandbox.layout.group(name));
-    let first = record.as_ref().ok().and_then(first_process);
-
-    let mut checks = vec![kill(cgroup, first, identity.clone()).await];
-    if checks.iter().all(|check| check.ok) && identity.ended_ticks.is_none() {
-        identity.ended_ticks = Some(process::now_ticks());
-        if let Ok(record) = &mut record {
-            record.identity = identity.clone();
-            if let Err(error) = scratch.write(record) {
-                checks.push(Check::new("record", false, format!("cannot be written: {error}")));
-            }
-        }
-    }
+    let mut reverting = Reverting::begin(scratch, || Identity {
+        session: session.to_string(),
+        uid: sandbox.is_root.then(|| root::host_uid(session.uuid().as_bytes())),
+        namespaces: BTreeSet::new(),
+        ended_ticks: None,
+        scratch: path.clone(),
+        cgroup: Some(sandbox.cgroup(session).name().to_owned()),
+    });
+    let cgroup = reverting.identity.cgroup.as_ref().map(|name| sandbox.layout.group(name));
+    let first = reverting.record().and_then(first_process);
+    reverting.note(kill(&path, cgroup, first, reverting.identity.clone()).await);
+    reverting.killed();
     let at = path.clone();
-    checks.push(within("unmount", UNMOUNT_LIMIT, move || unmount(&at)).await);
-    if checks.iter().all(|check| check.ok) {
+    reverting.note(within(&path, "unmount", UNMOUNT_LIMIT, move || unmount(&at)).await);
+    if reverting.is_clean() {
         let at = path.clone();
-        checks.push(within("remove", REMOVE_LIMIT, move || remove(&at)).await);
+        reverting.note(within(&path, "remove", REMOVE_LIMIT, move || remove(&at)).await);
     } else {
-        checks.push(Check::new("remove", false, "not tried: the files may still be in use"));
+        reverting.note(Check::new("remove", false, "not tried: the files may still be in use"));
     }
-    match record {
-        Ok(record) => checks.extend(compare(Some(record.baseline), identity).await),
-        // Reverted before, or never begun.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => checks.extend(compare(None, identity).await),
-        Err(error) => {
-            checks.push(Check::new("baseline", false, format!("cannot be read, so nothing can be compared: {error}")));
-        }
-    }
-    let at = sandbox.sandboxes.clone();
-    checks.push(within("disk", DISK_LIMIT, move || disk(&at)).await);
-    // The record goes last, and only when all is well: a repeated revert needs its baseline.
-    if checks.iter().all(|check| check.ok)
-        && let Some(Err(error)) = blocking(FORGET_LIMIT, move || forget(&path)).await
-    {
-        checks.push(Check::new("record", false, error.to_string()));
-    }
-    RevertReport { checks, took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX) }
+    reverting.conclude(sandbox.sandboxes.clone()).await
 }
 
 fn first_process(record: &Record) -> Option<(i32, u64)> {
@@ -98,9 +67,9 @@ fn first_process(record: &Record) -> Option<(i32, u64)> {
     }
 }
 
-async fn kill(cgroup: Option<Cgroup>, first: Option<(i32, u64)>, identity: Identity) -> Check {
+async fn kill(scratch: &Path, cgroup: Option<Cgroup>, first: Option<(i32, u64)>, identity: Identity) -> Check {
     let limit = KILL_LIMIT + GROUP_LIMIT + Duration::from_secs(1);
-    within("destroy", limit, move || {
+    within(scratch, "destroy", limit, move || {
         // Everything else in its pid namespace goes with the first process.
         if let Some((pid, ticks)) = first
             && process::is_there(pid, ticks)

@@ -117,7 +117,7 @@ fn terminal(instance: &Instance, size: Size) -> io::Result<Ends> {
 /// Starts a program in the sandbox.
 pub async fn exec(program: &PathBuf, instance: &Instance, spec: ExecSpec) -> Result<ExecHandle, ExecError> {
     spec.check()?;
-    let entering = |error: io::Error| ExecError::Enter(error.to_string());
+    let entering = |error: io::Error| ExecError::Enter(error.into());
     let ends = match spec.terminal {
         Some(size) => terminal(instance, size),
         None => pipes(),
@@ -147,15 +147,15 @@ pub async fn exec(program: &PathBuf, instance: &Instance, spec: ExecSpec) -> Res
         Ok(Ok(Reply::NoProgram { errno })) => {
             return Err(ExecError::Program { program: named, source: io::Error::from_raw_os_error(errno) });
         }
-        Ok(Ok(Reply::Failed { message })) => return Err(ExecError::Enter(message)),
+        Ok(Ok(Reply::Failed { message })) => return Err(ExecError::Enter(message.into())),
         Ok(Ok(Reply::ExitedCode(_) | Reply::ExitedSignal(_))) => {
-            return Err(ExecError::Enter("it ended before it started".to_owned()));
+            return Err(ExecError::Enter("it ended before it started".into()));
         }
         Ok(Err(error)) => return Err(entering(error)),
         Err(_elapsed) => {
             // It has not become anything yet; its end is reaped by tokio.
             drop(helper.child.start_kill());
-            return Err(ExecError::Enter(format!("not started within {} s", HELPER_LIMIT.as_secs())));
+            return Err(ExecError::Enter(format!("not started within {} s", HELPER_LIMIT.as_secs()).into()));
         }
     }
     let (signals, signal_queue) = mpsc::channel(8);
@@ -211,8 +211,9 @@ impl ExecControl for Control {
     }
     async fn signal(&self, signal: i32) -> io::Result<()> {
         let number = u8::try_from(signal).ok().filter(|n| (1..=31).contains(n)).ok_or(io::ErrorKind::InvalidInput)?;
-        // A process that has ended needs no signal.
-        let _ = self.signals.send(number).await;
+        if self.signals.send(number).await.is_err() {
+            tracing::debug!(signal, "the process has ended and needs no signal");
+        }
         Ok(())
     }
     async fn wait(&self) -> io::Result<Exit> {

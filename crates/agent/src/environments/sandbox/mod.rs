@@ -33,8 +33,8 @@ use super::{
     PrepareSpec, RevertReport, Running, StepSink, Target, Usage, Variables,
     baseline::Identity,
     cgroup::{Cgroup, Layout},
-    process,
-    record::{Phase, Scratch},
+    process::{self, FIRST_GONE},
+    record::{Ready, Scratch},
 };
 use crate::config::AgentConfig;
 
@@ -114,7 +114,6 @@ fn instance(running: &Running) -> Option<&Arc<Instance>> {
 }
 
 const NO_SANDBOX: &str = "it is no sandbox";
-const FIRST_GONE: &str = "its first process has ended";
 
 #[async_trait]
 impl Environment for Sandbox {
@@ -128,17 +127,7 @@ impl Environment for Sandbox {
     }
 
     async fn adopt(&self, session: SessionId) -> Result<Running, AdoptError> {
-        let record = self.scratch(session).read().map_err(|source| {
-            if source.kind() == io::ErrorKind::NotFound {
-                AdoptError::NotFound(session)
-            } else {
-                AdoptError::State { session, source }
-            }
-        })?;
-        let gone = |why: &str| AdoptError::Gone { session, why: why.to_owned() };
-        let Phase::Ready { pid, started_ticks, isolation } = record.phase else {
-            return Err(gone("it was never ready"));
-        };
+        let Ready { record, pid, started_ticks, isolation } = self.scratch(session).ready(session)?;
         let instance = Instance {
             machine: record.machine.clone(),
             pid,
@@ -148,9 +137,6 @@ impl Environment for Sandbox {
             variables: record.variables,
             largest_file_bytes: record.largest_file_bytes,
         };
-        if !instance.is_there() {
-            return Err(gone(FIRST_GONE));
-        }
         let inner = Inner::Sandbox(Arc::new(instance));
         Ok(Running { session, machine: record.machine, kind: MachineKind::Sandbox, isolation, inner })
     }

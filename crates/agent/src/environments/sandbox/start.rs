@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        Inner, PrepareError, PrepareSpec, PrepareStep, Running, StepSink,
+        Cause, Inner, PrepareError, PrepareSpec, PrepareStep, Running, StepSink,
         baseline::{Baseline, Identity, namespace},
         process::started_ticks,
         record::{Phase, Record, Scratch},
@@ -46,9 +46,9 @@ pub(super) async fn prepare(
     let baseline = step(steps, cancel, PrepareStep::Baseline, async {
         let writable = machine.writable.clone();
         let taken = blocking(BASELINE_LIMIT, move || Baseline::take(&writable)).await;
-        let baseline = taken.ok_or("the host could not be read in time")?.map_err(|error| error.to_string())?;
+        let baseline = taken.ok_or("the host could not be read in time")??;
         let summary = baseline.summary();
-        Ok((baseline, summary))
+        Ok::<_, Cause>((baseline, summary))
     })
     .await?;
 
@@ -82,7 +82,7 @@ pub(super) async fn prepare(
         } else {
             format!("{} read-only, with a home and /tmp of its own (the agent is not root)", machine.root.display())
         };
-        Ok(((mode.clone(), volume), mode))
+        Ok::<_, Cause>(((mode.clone(), volume), mode))
     })
     .await?;
 
@@ -95,9 +95,9 @@ pub(super) async fn prepare(
                 "the agent is not root"
             };
             let text = format!("none enforced: {why}");
-            return Ok((text.clone(), text));
+            return Ok::<_, Cause>((text.clone(), text));
         };
-        cgroup.create(limits).map_err(|error| error.to_string())?;
+        cgroup.create(limits)?;
         let text = format!(
             "memory {} MiB, {} CPUs, {} processes, {}",
             limits.memory_bytes >> 20,
@@ -132,7 +132,7 @@ pub(super) async fn prepare(
             cgroup: cgroup.clone(),
             largest_file_bytes: machine.limits.disk_bytes,
         };
-        Ok((Arc::new(instance), format!("process {pid}; network: {}", network_words(&machine.network))))
+        Ok::<_, Cause>((Arc::new(instance), format!("process {pid}; network: {}", network_words(&machine.network))))
     })
     .await?;
 
@@ -157,13 +157,15 @@ async fn make_root(
     machine: &Arc<MachineConfig>,
     uid: Option<u32>,
     disk_bytes: Option<u64>,
-) -> Result<Option<PathBuf>, String> {
+) -> Result<Option<PathBuf>, Cause> {
     let (scratch, machine) = (scratch.clone(), machine.clone());
     let made = blocking(ROOT_LIMIT, move || {
         root::create(&scratch, &machine, uid).map_err(|error| format!("cannot make the root: {error}"))?;
-        disk_bytes.map(|bytes| volume::make(&scratch, bytes)).transpose().map_err(|error| error.to_string())
+        Ok(disk_bytes.map(|bytes| volume::make(&scratch, bytes)).transpose()?)
     });
-    made.await.ok_or_else(|| format!("the disk hangs: the root was not made within {} s", ROOT_LIMIT.as_secs()))?
+    made.await.unwrap_or_else(|| {
+        Err(format!("the disk hangs: the root was not made within {} s", ROOT_LIMIT.as_secs()).into())
+    })
 }
 
 /// The disk's limit in words; what it does not do is said as well.

@@ -1,0 +1,171 @@
+//! A host: the agent as a real process, which can be stopped and killed at any step.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use agent::{config::AgentConfig, environments::Environments};
+use domain::instructions::Work;
+use nix::{sys::signal::Signal, unistd::Pid};
+
+use super::{Peer, within};
+
+/// A host: a directory with its state, and the agent's process.
+pub struct Host {
+    directory: tempfile::TempDir,
+    child: Option<Child>,
+    /// What a shell does before the agent, in a mount namespace that both have for themselves.
+    before: Option<String>,
+}
+
+impl Host {
+    pub fn new(machines: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("berth-it-").tempdir_in("/var/tmp").expect("a directory");
+        let host = Self { directory, child: None, before: None };
+        std::fs::write(
+            host.config(),
+            format!("state_dir = \"{}\"\n{machines}", host.state().display())
+                .replace("DIR", &host.path().display().to_string()),
+        )
+        .expect("writes");
+        host
+    }
+
+    /// Enrolled and running.
+    pub async fn started(peer: &Peer, machines: &str) -> Self {
+        let mut host = Self::new(machines);
+        let (status, output) = host.enroll(peer, &[]).await;
+        assert!(status.success(), "{output}");
+        host.start();
+        host
+    }
+
+    /// The same in a mount namespace of its own, in which a shell does something first; `DIR` is the host's directory.
+    pub async fn started_in(peer: &Peer, machines: &str, before: &str) -> Self {
+        let mut host = Self::new(machines);
+        let (status, output) = host.enroll(peer, &[]).await;
+        assert!(status.success(), "{output}");
+        host.before = Some(before.to_owned());
+        host.start();
+        host
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+    pub fn state(&self) -> PathBuf {
+        self.path().join("state")
+    }
+    fn config(&self) -> PathBuf {
+        self.path().join("agent.toml")
+    }
+
+    pub fn command(&self, word: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_berth-agent"));
+        command.arg(word).stdin(Stdio::null());
+        command
+    }
+
+    /// `berth-agent enroll`: how it ended, and all that it said.
+    pub async fn enroll(&self, peer: &Peer, more: &[&str]) -> (ExitStatus, String) {
+        let file = self.path().join("zero.toml");
+        std::fs::write(&file, toml::to_string(&peer.zero()).expect("TOML")).expect("writes");
+        let mut command = self.command("enroll");
+        command.arg(&file).arg("--config").arg(self.config()).args(["--name", "h"]).args(more);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("runs").expect("runs");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status, String::from_utf8_lossy(&text).into_owned())
+    }
+
+    pub fn start(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).expect("a log");
+        let mut command = match &self.before {
+            None => self.command("run"),
+            Some(before) => {
+                let mut command = Command::new("unshare");
+                let before = before.replace("DIR", &self.path().display().to_string());
+                let script = format!("{before} && exec \"$@\"");
+                command.args(["-m", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_berth-agent"), "run"]);
+                command.stdin(Stdio::null());
+                command
+            }
+        };
+        self.child = Some(command.arg("--config").arg(self.config()).stderr(log).spawn().expect("starts"));
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().expect("runs");
+        child.kill().expect("kills");
+        child.wait().expect("is gone");
+    }
+
+    pub fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// From here on it takes in nothing of what it is sent, until it is killed.
+    pub fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.as_ref().expect("runs").id();
+        nix::sys::signal::kill(Pid::from_raw(i32::try_from(id).expect("an id")), signal).expect("signals");
+    }
+
+    pub async fn exited(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("runs");
+        let waited = tokio::task::spawn_blocking(move || child.wait());
+        within("the agent's end", waited).await.expect("waits").expect("waits")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path().join("log")).unwrap_or_default()
+    }
+
+    /// A shell command that notes its run in `runs`, then does more.
+    pub fn noted(&self, more: &str) -> Work {
+        let runs = self.path().join("runs");
+        shell(&format!("echo $$ >> {}; {more}", runs.display()))
+    }
+
+    /// The process ids of all runs of [`Host::noted`].
+    pub fn runs(&self) -> Vec<i32> {
+        let text = std::fs::read_to_string(self.path().join("runs")).unwrap_or_default();
+        text.lines().map(|line| line.parse().expect("a process id")).collect()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            eprintln!("the agent's log:\n{}", self.log());
+        }
+        // A sandbox outlives its agent, and a test that failed has not reverted its own.
+        let config = self.config();
+        let reverted = std::thread::spawn(move || revert_all(&config)).join();
+        assert!(reverted.is_ok() || std::thread::panicking(), "a sandbox is left");
+    }
+}
+
+fn revert_all(config: &Path) {
+    let config = AgentConfig::load(config).expect("a configuration");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let helper = PathBuf::from(env!("CARGO_BIN_EXE_berth-agent"));
+        let environments = Environments::with_helper(&config, helper).expect("environments");
+        for found in environments.list().await.expect("a list") {
+            let report = environments.of(found.kind).revert(found.session).await;
+            assert!(report.is_clean(), "{report:?}");
+        }
+    });
+}
+
+pub fn shell(script: &str) -> Work {
+    Work::Run { argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(), timeout_s: 60 }
+}
