@@ -199,7 +199,12 @@ async fn containers() {
     assert_eq!(bench.sh(&running, "tail -n +3 /proc/net/dev | grep -c -v lo:").await.stdout.trim(), "0");
     let listening = bench.start(&running, ExecSpec::new(["sh", "-c", "echo up; nc -l -p 4711 -e cat"])).await;
     // 4711 in the kernel's own list.
-    bench.sh(&running, "until grep -q ':1267 .* 0A ' /proc/net/tcp; do sleep 0.01; done").await;
+    bench
+        .sh(
+            &running,
+            "until cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -q ':1267 .* 0A '; do sleep 0.01; done",
+        )
+        .await;
     let mut stream = bench.environment.connect(&running, &Target::Port(4711)).await.expect("connects");
     stream.write_all(b"hello").await.expect("is sent");
     let mut answer = [0u8; 5];
