@@ -13,7 +13,8 @@ use web_sys::{EventSource, MessageEvent};
 
 use crate::clock::browser_time;
 
-const ADDRESS: &str = "/api/v1/events";
+/// Besides what is stored, that hosts sent new readings: pages that show them fetch them anew.
+const ADDRESS: &str = "/api/v1/events?metrics=any";
 /// Events that come close together make one refetch.
 const COALESCE: Duration = Duration::from_millis(120);
 const FIRST_RETRY_MS: u64 = 1_000;
@@ -112,7 +113,7 @@ impl Drop for Stream {
 /// Opens the stream, from `revision` on where one is known. The browser itself comes back after a lost connection,
 /// with Last-Event-ID; when it gives up (the server answered with an error) this tries again later and later.
 fn connect(feed: Feed, stream: StoredValue<Option<Stream>, LocalStorage>, revision: Option<i64>, retry_ms: u64) {
-    let address = revision.map_or_else(|| ADDRESS.to_owned(), |revision| format!("{ADDRESS}?after={revision}"));
+    let address = revision.map_or_else(|| ADDRESS.to_owned(), |revision| format!("{ADDRESS}&after={revision}"));
     let Ok(source) = EventSource::new(&address) else {
         return;
     };

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use api::hosts::HostReading;
 use axum::{
-    extract::{Query, State},
+    extract::State,
     http::HeaderMap,
     response::sse::{Event as SseEvent, KeepAlive, Sse},
 };
@@ -20,7 +20,7 @@ use services::{Call, Error, live};
 use tokio::sync::broadcast::{self, error::RecvError};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{caller::Caller, failure::Failure, state::AppState};
+use crate::{caller::Caller, extract::Ask, failure::Failure, state::AppState};
 
 /// How often a stream asks whether its reader may still read; besides with each event that may mean that they may not.
 const RECHECK: Duration = Duration::from_millis(900);
@@ -34,18 +34,31 @@ pub fn routes() -> OpenApiRouter<AppState> {
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 struct StreamQuery {
     /// As Last-Event-ID, for the first connection: the revision of the snapshot that the reader has.
     after: Option<i64>,
-    /// Whether hosts' readings are wanted as well.
-    #[serde(default)]
-    metrics: bool,
+    /// Whether hosts' readings are wanted as well, and how.
+    #[param(inline)]
+    metrics: Option<MetricsWanted>,
+}
+
+/// How much of hosts' readings is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "kebab-case")]
+enum MetricsWanted {
+    /// That there are new ones: for who fetches them anew.
+    Any,
+    /// Each, with its figures.
+    Each,
 }
 
 /// Live events of the tenant.
 ///
-/// With `metrics` there is besides, every two seconds at most, a `change` of kind `host-metrics` for each host that sent a
-/// reading, with the reading beside it: `{kind, subject, word, at, reading}`. It is stored nowhere and has no `id`.
+/// With `metrics=each` there is besides, every two seconds at most, a `change` of kind `host-metrics` for each host that
+/// sent a reading, with the reading beside it: `{kind, subject, word, at, reading}`; with `metrics=any` one such event for all
+/// of them, which names one host and has no reading. They are stored nowhere and have no `id`.
 ///
 /// `id` is the revision; `event` is `change` with data `{kind, subject, word, at}`, or `gap`: fetch everything anew.
 /// The first event is `hello` with the revision up to which all is known. Send Last-Event-ID (or `after`) to go on. Who is
@@ -57,7 +70,7 @@ struct StreamQuery {
 async fn stream(
     State(state): State<AppState>,
     Caller(call): Caller,
-    Query(query): Query<StreamQuery>,
+    Ask(query): Ask<StreamQuery>,
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Failure> {
     let last = match headers.get("last-event-id") {
@@ -71,7 +84,7 @@ async fn stream(
     };
     let subscription = live::subscribe(&state.services, &call, last).await?;
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(10)).text("alive");
-    let metrics = if query.metrics { Some(Metrics::new(&state, &call)?) } else { None };
+    let metrics = query.metrics.map(|wanted| Metrics::new(&state, &call, wanted)).transpose()?;
     Ok(Sse::new(events(state, call, subscription, metrics)).keep_alive(keep_alive))
 }
 
@@ -92,26 +105,33 @@ fn end(why: live::Ousted) -> SseEvent {
 
 /// Hosts' readings for one stream: the newest of each host, told together once in a while.
 struct Metrics {
+    wanted: MetricsWanted,
     coming: broadcast::Receiver<live::Reading>,
     newest: BTreeMap<HostId, HostMetrics>,
     ticks: tokio::time::Interval,
 }
 
 impl Metrics {
-    fn new(state: &AppState, call: &Call) -> Result<Self, Error> {
+    fn new(state: &AppState, call: &Call, wanted: MetricsWanted) -> Result<Self, Error> {
         call.permit(Action::HostsRead)?;
         let mut ticks = tokio::time::interval(METRICS_PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        Ok(Self { coming: state.services.live().readings(), newest: BTreeMap::new(), ticks })
+        Ok(Self { wanted, coming: state.services.live().readings(), newest: BTreeMap::new(), ticks })
     }
 
-    /// The readings that are to be told now. Safe to cancel.
-    async fn due(&mut self, tenant: TenantId) -> BTreeMap<HostId, HostMetrics> {
+    /// What is to be told now. Safe to cancel.
+    async fn due(&mut self, tenant: TenantId) -> Vec<SseEvent> {
         loop {
             tokio::select! {
                 _ = self.ticks.tick() => {
                     if !self.newest.is_empty() {
-                        return std::mem::take(&mut self.newest);
+                        let told = match self.wanted {
+                            MetricsWanted::Any => 1,
+                            MetricsWanted::Each => usize::MAX,
+                        };
+                        let wanted = self.wanted;
+                        let newest = std::mem::take(&mut self.newest).into_iter().take(told);
+                        return newest.map(|(host, metrics)| reading(host, metrics, wanted)).collect();
                     }
                 }
                 reading = self.coming.recv() => match reading {
@@ -130,19 +150,22 @@ impl Metrics {
     }
 }
 
-async fn due(metrics: &mut Option<Metrics>, tenant: TenantId) -> BTreeMap<HostId, HostMetrics> {
+async fn due(metrics: &mut Option<Metrics>, tenant: TenantId) -> Vec<SseEvent> {
     match metrics {
         Some(metrics) => metrics.due(tenant).await,
         None => std::future::pending().await,
     }
 }
 
-fn reading(host: HostId, metrics: HostMetrics) -> SseEvent {
+fn reading(host: HostId, metrics: HostMetrics, wanted: MetricsWanted) -> SseEvent {
     let at = jiff::Timestamp::from_millisecond(metrics.at_ms).unwrap_or_default().to_string();
-    let data = serde_json::json!({
+    let mut data = serde_json::json!({
         "kind": EventKind::HostMetrics.word(), "subject": host.uuid(), "word": "reading", "at": at,
-        "reading": HostReading::from(metrics),
     });
+    match wanted {
+        MetricsWanted::Any => {}
+        MetricsWanted::Each => data["reading"] = serde_json::json!(HostReading::from(metrics)),
+    }
     SseEvent::default().event("change").data(data.to_string())
 }
 
@@ -199,9 +222,7 @@ impl Reader {
             tokio::select! {
                 () = self.state.stop.cancelled() => return None,
                 _ = self.recheck.tick() => self.check().await,
-                readings = due(&mut self.metrics, self.subscription.tenant) => {
-                    self.ready.extend(readings.into_iter().map(|(host, metrics)| reading(host, metrics)));
-                }
+                readings = due(&mut self.metrics, self.subscription.tenant) => self.ready.extend(readings),
                 event = self.subscription.events.recv() => match event {
                     Ok(event) if event.tenant == self.subscription.tenant && event.revision > self.subscription.revision => {
                         if live::concerns_caller(&event, &self.call) {

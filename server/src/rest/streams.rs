@@ -6,11 +6,7 @@
 //! holds back its client's input, and neither holds back signals.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -35,6 +31,7 @@ use domain::{
 use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use parking_lot::Mutex;
 use protocol::tunnel::{Control, Open, Size};
+use seats::{Seat, Seats};
 use serde::Deserialize;
 use services::{
     Call, Error,
@@ -56,8 +53,8 @@ use crate::{
     state::AppState,
 };
 
-/// The most streams of one session at a time.
-const MAX_STREAMS: usize = 32;
+mod seats;
+
 /// How often a stream asks whether its client may still use the session; besides with each event that may mean that they
 /// may not. A lock cuts it within 1 s.
 const RECHECK: Duration = Duration::from_millis(900);
@@ -87,44 +84,6 @@ const TRY_LATER: u16 = 1013;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(terminal)).routes(routes!(exec)).layer(Extension(Seats::default()))
-}
-
-/// How many streams each session has open on this server.
-#[derive(Debug, Clone, Default)]
-struct Seats(Arc<Mutex<HashMap<SessionId, usize>>>);
-
-/// One open stream's place; given back when dropped.
-#[derive(Debug)]
-struct Seat {
-    seats: Seats,
-    session: SessionId,
-}
-
-impl Seats {
-    fn take(&self, session: SessionId) -> Result<Seat, Error> {
-        let mut seats = self.0.lock();
-        let taken = seats.entry(session).or_default();
-        if *taken >= MAX_STREAMS {
-            let why = format!("the session has {MAX_STREAMS} terminals, programs and copies open; end one first");
-            return Err(Error::Conflict(why));
-        }
-        *taken += 1;
-        metrics::gauge!("berth_streams").increment(1.0);
-        Ok(Seat { seats: self.clone(), session })
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut seats = self.seats.0.lock();
-        if let Some(taken) = seats.get_mut(&self.session) {
-            *taken -= 1;
-            if *taken == 0 {
-                seats.remove(&self.session);
-            }
-        }
-        metrics::gauge!("berth_streams").decrement(1.0);
-    }
 }
 
 /// The size of the terminal, and which one.
@@ -572,20 +531,6 @@ async fn goodbye(mut sink: Sink, mut source: Source, end: End) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_session_has_so_many_streams_and_no_more() {
-        let seats = Seats::default();
-        let session = SessionId::new();
-        let mut taken: Vec<Seat> = (0..MAX_STREAMS).filter_map(|_| seats.take(session).ok()).collect();
-        assert_eq!(taken.len(), MAX_STREAMS);
-        assert!(matches!(seats.take(session), Err(Error::Conflict(_))));
-        assert!(seats.take(SessionId::new()).is_ok());
-        taken.pop();
-        assert!(seats.take(session).is_ok());
-        drop(taken);
-        assert!(seats.0.lock().is_empty());
-    }
 
     #[test]
     fn what_the_host_says() {

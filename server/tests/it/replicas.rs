@@ -232,7 +232,7 @@ async fn readings_are_seen_from_everywhere_and_told_live() {
     let mut talk = host.link(vec![]).await;
     let path = format!("/hosts/{}", host.id);
     let mut quiet = two.second.api(&two.token, "GET", "/events").send().await.unwrap();
-    let mut events = two.second.api(&two.token, "GET", "/events?metrics=true").send().await.unwrap();
+    let mut events = two.second.api(&two.token, "GET", "/events?metrics=each").send().await.unwrap();
     for site in [&two.first, &two.second] {
         let seen = || async {
             let shown = site.json(&two.token, "GET", &path, None).await;
@@ -255,6 +255,20 @@ async fn readings_are_seen_from_everywhere_and_told_live() {
     assert!(event.contains("event: change") && !event.contains("\nid:"), "{event}");
     let data: Value = serde_json::from_str(event.split("data: ").nth(1).unwrap().trim()).unwrap();
     assert_eq!((&data["kind"], &data["subject"]), (&json!("host-metrics"), &json!(host.id)));
+    // A page asks only to be told that there are new ones.
+    let mut page = two.second.api(&two.token, "GET", "/events?metrics=any").send().await.unwrap();
+    talk.say(heartbeat(0.125)).await;
+    let mut text = String::new();
+    let told = async {
+        while !text.contains("host-metrics") {
+            let chunk = page.chunk().await.unwrap().expect("the stream goes on");
+            text.push_str(&String::from_utf8_lossy(&chunk));
+        }
+    };
+    tokio::time::timeout(LIMIT, told).await.expect("the page is told");
+    assert!(!text.contains("cpu_used"), "{text}");
+    let refused = two.second.api(&two.token, "GET", "/events?metrics=all").send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
     // Who does not ask for them gets none.
     let mut heard = String::new();
     let listening = async {
