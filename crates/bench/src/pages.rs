@@ -31,6 +31,12 @@ pub async fn run(report: &mut Report, full: bool) -> Result<()> {
     if machines.len() as u64 != HOSTS * MACHINES_PER_HOST {
         bail!("{} machines instead of {}", machines.len(), HOSTS * MACHINES_PER_HOST);
     }
+    let shown = rest.page("/machines").await?;
+    let count =
+        machines.iter().filter_map(|machine| machine["name"].as_str()).filter(|name| shown.contains(*name)).count();
+    if count == 0 {
+        bail!("the machines page shows no machine");
+    }
     let mut bare = Vec::new();
     let mut page = Vec::new();
     for _ in 0..repeats {
@@ -39,9 +45,13 @@ pub async fn run(report: &mut Report, full: bool) -> Result<()> {
     }
     let floor = percentile(&mut bare, 0.5);
     let p50 = percentile(&mut page, 0.5);
-    report.add(Row::new("machines page, 200 machines, p50 (beside /healthz)", p50, "ms").beside(floor));
+    report.add(
+        Row::new(format!("machines page, {count} of 200 machines, p50 (beside an empty request)"), p50, "ms")
+            .beside(floor),
+    );
     let p95 = percentile(&mut page, 0.95);
-    report.add(Row::new("machines page, 200 machines, p95", p95, "ms").target(Wanted::AtMost, 100.0).beside(floor));
+    let row = Row::new(format!("machines page, {count} of 200 machines, p95"), p95, "ms");
+    report.add(row.target(Wanted::AtMost, 100.0).beside(floor));
     let name = machines[0]["name"].as_str().context("a machine without a name")?;
     let mut ways = events(&rest, name, repeats / 4).await?;
     let p50 = percentile(&mut ways, 0.5);
