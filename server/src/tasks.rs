@@ -11,6 +11,7 @@ pub fn start(state: &AppState, tracker: &TaskTracker, stop: &CancellationToken, 
     tracker.spawn(services::live::run(services.clone(), stop.clone()));
     tracker.spawn(services::sign_in::run(services.clone(), stop.clone()));
     tracker.spawn(services::ledger::run(services.clone(), served.clone()));
+    tracker.spawn(services::ledger::keep_short(services.clone(), stop.clone()));
     tracker.spawn(services::links::run(services.clone(), stop.clone()));
     tracker.spawn(services::instructions::run(services.clone(), stop.clone()));
     tracker.spawn(services::reconciler::run(services.clone(), stop.clone()));

@@ -35,6 +35,6 @@ pub fn command(args: &[String]) -> Result<ExitCode> {
     }
     let program = paths::target()?.join(profile).join("bench");
     eprintln!("built with the profile '{profile}'");
-    let status = clean(program).args(args).env("BERTH_BENCH_SITE", paths::site(Mode::Release)?).status()?;
+    let status = clean(program).args(args).env("BENCH_SITE", paths::site(Mode::Release)?).status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

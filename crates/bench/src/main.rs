@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod agents;
 mod dispatch;
 mod handshakes;
+mod others;
 mod pages;
 mod report;
 mod reservations;
@@ -15,7 +16,8 @@ mod rest;
 mod server;
 mod session;
 
-use report::Report;
+use others::Others;
+use report::{Report, Row};
 
 #[derive(Debug, Parser)]
 struct Options {
@@ -59,6 +61,7 @@ fn run() -> Result<()> {
         bail!("TLS has a provider already");
     }
     let mut report = Report::default();
+    let others = Others::watch()?;
     match options.name {
         Name::Agents => agents::run(&mut report)?,
         Name::Pages => runtime()?.block_on(pages::run(&mut report, options.full))?,
@@ -66,6 +69,8 @@ fn run() -> Result<()> {
         Name::Session => runtime()?.block_on(session::run(&mut report, options.full))?,
         Name::Dispatch => runtime()?.block_on(dispatch::run(&mut report, options.full))?,
     }
+    let cores = std::thread::available_parallelism()?;
+    report.add(Row::new(format!("of {cores} cores, busy with other work meanwhile"), others.cores()?, "cores"));
     report.print();
     options.json.map_or(Ok(()), |file| report.write(&file))
 }

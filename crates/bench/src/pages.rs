@@ -58,7 +58,7 @@ pub async fn run(report: &mut Report, full: bool) -> Result<()> {
     report.add(Row::new("request to its event in the browser, p50", p50, "ms"));
     let p99 = percentile(&mut ways, 0.99);
     report.add(Row::new("request to its event in the browser, p99", p99, "ms").target(Wanted::AtMost, 100.0));
-    let site = PathBuf::from(std::env::var_os("BERTH_BENCH_SITE").context("run it as `cargo xtask bench pages`")?);
+    let site = PathBuf::from(std::env::var_os("BENCH_SITE").context("run it as `cargo xtask bench pages`")?);
     let wasm = site.join("pkg/app_bg.wasm.gz");
     let size = std::fs::metadata(&wasm).with_context(|| format!("{} is not there", wasm.display()))?.len();
     report.add(Row::new("wasm, gzipped", size as f64, "bytes").target(Wanted::AtMost, 400_000.0));

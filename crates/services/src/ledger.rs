@@ -3,6 +3,8 @@
 //! together, so that a thousand bookings or instructions a second need no thousand commits. Each write is answered
 //! after the commit, never before.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -17,6 +19,18 @@ use crate::{Error, Result, Services};
 const QUEUE: usize = 4_096;
 /// The most writes in one transaction: bounds how long it holds the writer's lock.
 const BATCH: usize = 256;
+/// The most reports among them: what somebody waits for does not wait for a flood of those.
+const REPORTS: usize = 64;
+const CHECKPOINT_PERIOD: Duration = Duration::from_secs(1);
+
+/// Which queue a write stands in. Each keeps its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// A person, or a host that is about to start something, waits for it.
+    Awaited,
+    /// What hosts tell of what they do already.
+    Report,
+}
 
 /// One change. `apply` may be called again after a transaction that failed.
 #[async_trait]
@@ -26,6 +40,9 @@ pub(crate) trait Write: Send + Sync + 'static {
     /// locks of other servers' groups has one, so that two groups cannot wait for each other.
     fn place(&self) -> Option<Uuid> {
         None
+    }
+    fn urgency(&self) -> Urgency {
+        Urgency::Awaited
     }
     /// Makes the change and adds what is to be told of it. A refusal is an outcome and leaves nothing of itself in the
     /// transaction, which goes on with the others' writes.
@@ -69,16 +86,20 @@ impl<W: Write> Erased for Job<W> {
     }
 }
 
-/// The queue to the task that commits.
+type Jobs = mpsc::Receiver<Box<dyn Erased>>;
+
+/// The queues to the task that commits.
 pub(crate) struct Ledger {
-    queue: mpsc::Sender<Box<dyn Erased>>,
-    receiver: Mutex<Option<mpsc::Receiver<Box<dyn Erased>>>>,
+    awaited: mpsc::Sender<Box<dyn Erased>>,
+    reports: mpsc::Sender<Box<dyn Erased>>,
+    receivers: Mutex<Option<(Jobs, Jobs)>>,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
-        let (queue, receiver) = mpsc::channel(QUEUE);
-        Self { queue, receiver: Mutex::new(Some(receiver)) }
+        let (awaited, awaited_jobs) = mpsc::channel(QUEUE);
+        let (reports, report_jobs) = mpsc::channel(QUEUE);
+        Self { awaited, reports, receivers: Mutex::new(Some((awaited_jobs, report_jobs))) }
     }
 }
 
@@ -97,11 +118,15 @@ fn stopping() -> Error {
 }
 
 impl Ledger {
-    /// Puts the write into the queue, behind those that came before; waits while the queue is full.
+    /// Puts the write into its queue, behind those that came before; waits while the queue is full.
     pub(crate) async fn submit<W: Write>(&self, write: W) -> Result<Pending<W::Out>> {
+        let queue = match write.urgency() {
+            Urgency::Awaited => &self.awaited,
+            Urgency::Report => &self.reports,
+        };
         let (reply, answer) = oneshot::channel();
         let job: Box<dyn Erased> = Box::new(Job { write, out: None, reply });
-        self.queue.send(job).await.map_err(|_| stopping())?;
+        queue.send(job).await.map_err(|_| stopping())?;
         Ok(Pending(answer))
     }
 
@@ -113,25 +138,49 @@ impl Ledger {
 
 /// Commits what is submitted until `stop`; what was submitted before is committed still.
 pub async fn run(services: Services, stop: CancellationToken) {
-    let Some(mut queue) = services.ledger().receiver.lock().take() else {
+    let Some((mut awaited, mut reports)) = services.ledger().receivers.lock().take() else {
         tracing::error!("the ledger runs already");
         return;
     };
-    let mut jobs = Vec::with_capacity(BATCH);
     loop {
-        let count = tokio::select! {
+        let first = tokio::select! {
             biased;
-            count = queue.recv_many(&mut jobs, BATCH) => count,
-            () = stop.cancelled() => { queue.close(); continue_after_stop(&services, &mut queue).await; return }
+            job = awaited.recv() => job,
+            job = reports.recv() => job,
+            () = stop.cancelled() => break,
         };
-        if count == 0 {
+        let mut jobs: Vec<_> = first.into_iter().collect();
+        while jobs.len() < BATCH - REPORTS
+            && let Ok(job) = awaited.try_recv()
+        {
+            jobs.push(job);
+        }
+        jobs.extend(std::iter::from_fn(|| reports.try_recv().ok()).take(REPORTS));
+        if jobs.is_empty() {
             return;
         }
-        commit(&services, std::mem::take(&mut jobs)).await;
+        commit(&services, jobs).await;
+    }
+    for mut queue in [awaited, reports] {
+        queue.close();
+        continue_after_stop(&services, &mut queue).await;
     }
 }
 
-async fn continue_after_stop(services: &Services, queue: &mut mpsc::Receiver<Box<dyn Erased>>) {
+/// Keeps SQLite's log short, so that no write has to; until `stop`.
+pub async fn keep_short(services: Services, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CHECKPOINT_PERIOD) => {}
+        }
+        if let Err(error) = services.store().checkpoint().await {
+            tracing::warn!(%error, "cannot move the database's log; trying again");
+        }
+    }
+}
+
+async fn continue_after_stop(services: &Services, queue: &mut Jobs) {
     let mut jobs = Vec::new();
     while queue.recv_many(&mut jobs, BATCH).await > 0 {
         commit(services, std::mem::take(&mut jobs)).await;

@@ -87,6 +87,9 @@ pub struct StoreOptions {
 /// Who asks while the database is away is told so after this long.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 
+/// Pages of SQLite's log after which the writer moves them itself, should nobody else have done so: 64 MiB.
+const WAL_LIMIT_PAGES: &str = "16384";
+
 /// The database. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -122,6 +125,8 @@ impl Store {
                             .foreign_keys(true)
                             .pragma("cache_size", "-65536")
                             .pragma("temp_store", "memory")
+                            // Past the usual 1,000 pages the writer itself would wait for the disk: see `checkpoint`.
+                            .pragma("wal_autocheckpoint", WAL_LIMIT_PAGES)
                     });
                 Database::connect(with)
             };
@@ -179,6 +184,15 @@ impl Store {
             [file.to_string_lossy().into_owned().into()],
         );
         self.read.execute_raw(statement).await?;
+        Ok(())
+    }
+
+    /// Moves what SQLite's log holds into the database's file, beside the writer, which need not wait for the disk then.
+    /// Nothing on PostgreSQL, which does so itself.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        if self.backend == DbBackend::Sqlite {
+            self.read.execute_unprepared("pragma wal_checkpoint(passive)").await?;
+        }
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use axum::{
     },
     response::Response,
 };
-use futures_util::{StreamExt, stream::FuturesOrdered};
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use protocol::{CloseReason, FrameError, HEARTBEAT_PERIOD_MS, MAX_FRAME_BYTES, ToAgent, ToServer};
 use services::{
     Services,
@@ -122,7 +122,8 @@ async fn run(
     link: &std::sync::Arc<links::Link>,
     outbox: &mut tokio::sync::mpsc::Receiver<ToAgent>,
 ) -> End {
-    let mut answers = FuturesOrdered::new();
+    // In any order: what a host waits for does not wait for the writing down of what it told before.
+    let mut answers = FuturesUnordered::new();
     let mut heard_at = Instant::now();
     loop {
         let step: Result<(), End> = tokio::select! {
@@ -143,7 +144,7 @@ async fn run(
                         Ok(Heard::Nothing) => Ok(()),
                         Ok(Heard::Reply(reply)) => send(socket, &reply).await,
                         Ok(Heard::Later(answer)) => {
-                            answers.push_back(answer);
+                            answers.push(answer);
                             Ok(())
                         }
                         Err(trouble) => Err(End::from(trouble)),

@@ -15,7 +15,7 @@ use store::{
     instructions::{Claimed, Ending, Piece, Stored},
 };
 
-use crate::ledger::Write;
+use crate::ledger::{Urgency, Write};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -77,6 +77,9 @@ pub(crate) struct Begin {
 #[async_trait]
 impl Write for Begin {
     type Out = ();
+    fn urgency(&self) -> Urgency {
+        Urgency::Report
+    }
     async fn apply(&self, tx: &Tx, out: &mut Vec<Told>, now: Timestamp) -> Result<()> {
         let Self { permit, transaction, host, .. } = self;
         if store::instructions::start(tx, permit, *transaction, *host, now).await? {
@@ -98,6 +101,9 @@ pub(crate) struct Keep {
 #[async_trait]
 impl Write for Keep {
     type Out = ();
+    fn urgency(&self) -> Urgency {
+        Urgency::Report
+    }
     async fn apply(&self, tx: &Tx, out: &mut Vec<Told>, _: Timestamp) -> Result<()> {
         let Self { permit, transaction, host, piece, .. } = self;
         if store::instructions::keep_output(tx, permit, *transaction, *host, piece).await? {
@@ -130,6 +136,9 @@ pub(crate) struct Finish {
 #[async_trait]
 impl Write for Finish {
     type Out = Finished;
+    fn urgency(&self) -> Urgency {
+        Urgency::Report
+    }
     async fn apply(&self, tx: &Tx, out: &mut Vec<Told>, now: Timestamp) -> Result<Finished> {
         let Self { permit, transaction, host, ending } = self;
         let Some(Stored { transaction: stored, .. }) =

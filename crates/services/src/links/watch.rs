@@ -17,7 +17,11 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::conversation::{OFFER_AGAIN_AFTER, host_told};
-use crate::{Result, Services, certificates::Holder, ledger::Write};
+use crate::{
+    Result, Services,
+    certificates::Holder,
+    ledger::{Urgency, Write},
+};
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// Every so many periods heartbeats are stored and silent hosts looked for.
@@ -166,6 +170,9 @@ struct Heartbeats {
 #[async_trait]
 impl Write for Heartbeats {
     type Out = ();
+    fn urgency(&self) -> Urgency {
+        Urgency::Report
+    }
     async fn apply(&self, tx: &Tx, _: &mut Vec<Told>, now: Timestamp) -> std::result::Result<(), StoreError> {
         store::hosts::heartbeats(tx, &self.hosts, self.owner, now).await
     }
