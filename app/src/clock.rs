@@ -3,13 +3,36 @@
 use jiff::Timestamp;
 use leptos::prelude::*;
 
-/// Now, to the second; `None` on the server and until the page is alive, so that both first renders are the same.
+/// Hosts send a reading every five seconds.
+const BEAT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The attribute of `<html>` with the time at which the server made the document, in seconds since 1970.
+pub(crate) const ATTRIBUTE: &str = "data-now";
+
+/// Now, to the second. It begins with the time at which the document was made, so that both first renders are the same.
 #[derive(Clone, Copy)]
 pub struct Now(ReadSignal<Option<Timestamp>>);
 
+/// When the server made this document; the server leaves it in the context, the browser finds it in the document.
+#[derive(Clone, Copy)]
+pub(crate) struct Made(pub Timestamp);
+
+/// The server's time, to the second.
+#[cfg(feature = "ssr")]
+pub(crate) fn from_request() -> Option<Made> {
+    let now = use_context::<services::Services>()?.clock().now();
+    Timestamp::from_second(now.as_second()).ok().map(Made)
+}
+
+/// From the document that the server made.
+pub(crate) fn from_document() -> Option<Made> {
+    let text = document().document_element()?.get_attribute(ATTRIBUTE)?;
+    Timestamp::from_second(text.parse().ok()?).ok().map(Made)
+}
+
 /// Makes the clock and starts it in the browser. Called once, by the frame.
 pub(crate) fn provide() {
-    let (now, set_now) = signal(None);
+    let (now, set_now) = signal(use_context::<Made>().map(|Made(at)| at));
     provide_context(Now(now));
     Effect::new(move || {
         let tick = move || set_now.set(browser_time());
@@ -29,6 +52,26 @@ pub fn use_now() -> Signal<Option<Timestamp>> {
         Some(Now(now)) => now.into(),
         None => Signal::stored(None),
     }
+}
+
+/// Rises every few seconds while somebody looks at the page: for what is measured, of which the server tells nobody.
+/// On the server and until the page is alive it is 0.
+pub fn use_beat() -> Signal<u64> {
+    let beat = RwSignal::new(0_u64);
+    Effect::new(move || {
+        let tick = move || {
+            if !document().hidden() {
+                beat.update(|beat| *beat += 1);
+            }
+        };
+        let handle = set_interval_with_handle(tick, BEAT).ok();
+        on_cleanup(move || {
+            if let Some(handle) = handle {
+                handle.clear();
+            }
+        });
+    });
+    beat.into()
 }
 
 /// The browser's time; only in the browser.

@@ -5,7 +5,6 @@
 //! What differs between server and browser (time, zone, theme, who is signed in) comes with the document: see
 //! [`preferences`] and [`viewer`].
 
-#![allow(clippy::too_many_arguments, reason = "the fields of a form, which works without JavaScript")]
 #![allow(clippy::needless_pass_by_value, reason = "a component owns its properties")]
 
 pub mod clock;
@@ -19,7 +18,7 @@ pub mod preferences;
 pub mod server;
 pub mod viewer;
 
-pub use document::{App, shell};
+pub use document::{App, Version, shell};
 pub use failure::Failure;
 
 /// Brings the document alive in the browser.

@@ -185,15 +185,25 @@ pub(crate) fn apply_theme(theme: Theme) {
     }
 }
 
-/// In the browser: tells the server the browser's own zone, if it has none yet. It holds from the next document on.
-pub(crate) fn remember_zone() {
+fn knows_zone() -> bool {
     let known = js_sys::Reflect::get(&document(), &"cookie".into()).ok().and_then(|cookies| cookies.as_string());
-    if known.is_some_and(|cookies| cookies.contains(ZONE_COOKIE)) {
+    known.is_some_and(|cookies| cookies.contains(ZONE_COOKIE))
+}
+
+/// In the browser: tells the server the browser's own zone, if it has none yet. A document that shows times is asked for
+/// once more, as only the server knows zones.
+pub(crate) fn remember_zone(shows_times: bool) {
+    if knows_zone() {
         return;
     }
     let options = js_sys::Intl::DateTimeFormat::default().resolved_options();
-    if let Some(zone) = js_sys::Reflect::get(&options, &"timeZone".into()).ok().and_then(|zone| zone.as_string()) {
-        set_cookie(ZONE_COOKIE, &zone);
+    let zone = js_sys::Reflect::get(&options, &"timeZone".into()).ok().and_then(|zone| zone.as_string());
+    let Some(zone) = zone else { return };
+    set_cookie(ZONE_COOKIE, &zone);
+    let other = use_preferences().zone.name != zone;
+    // A browser that keeps no cookies would be asked for ever.
+    if shows_times && other && knows_zone() && location().reload().is_err() {
+        leptos::logging::warn!("times are in the browser's zone from the next page on");
     }
 }
 

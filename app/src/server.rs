@@ -39,12 +39,20 @@ pub(crate) fn failure(error: Error) -> Failure {
         .and_then(|parts| parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned));
     let signed_in = !matches!(error, Error::NotSignedIn);
     let problem = expect_context::<Tell>().0(error, request_id);
-    if let (true, Some(response), Ok(status)) =
-        (signed_in, use_context::<ResponseOptions>(), http::StatusCode::from_u16(problem.status))
+    if let (true, false, Some(response), Ok(status)) =
+        (signed_in, is_plain_form(), use_context::<ResponseOptions>(), http::StatusCode::from_u16(problem.status))
     {
         response.set_status(status);
     }
     Failure(problem)
+}
+
+/// A form that the browser sent by itself, without a script: it is led back to its page, which says what was wrong.
+fn is_plain_form() -> bool {
+    use_context::<Parts>().is_some_and(|parts| {
+        let accept = parts.headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        parts.uri.path().starts_with(FUNCTIONS) && accept.is_some_and(|accept| accept.contains("text/html"))
+    })
 }
 
 /// An id out of an address or a form.

@@ -1,35 +1,22 @@
-// The main job in a browser: choose a password, book now, use, extend, end; hosts and instructions; with JavaScript off.
+// Every page: whom it opens for, accessible in both themes, narrow, with a clean console, whole without JavaScript.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { startBerth } from "../harness/berth.js";
-import { alive, assertGoodPage, assertQuiet, launchBrowser, newPage, open, WIDTHS } from "../harness/browser.js";
-
-const PASSWORD = "three quiet harbours";
-const LONG_MS = 60_000;
+import { assertGoodPage, assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
+import { enter, member } from "../harness/people.js";
 
 let berth;
 let browser;
-let storageState;
-let email;
+const people = {};
 
 before(async () => {
-  berth = await startBerth({ agents: 2 });
+  berth = await startBerth({ agents: 1 });
   browser = await launchBrowser();
-  // The one-time link leads to the choice of a password.
-  const page = await newPage(browser);
-  await open(page, berth.sign_in);
-  await page.getByRole("button", { name: "Continue" }).click();
-  await page.waitForURL(/\/account/);
-  await alive(page);
-  email = (await page.locator("input[name=username]").getAttribute("value")) ?? "";
-  await page.getByLabel("New password").fill(PASSWORD);
-  await page.getByRole("button", { name: "Save password" }).click();
-  await page.getByText("Your password is changed").waitFor();
-  storageState = await page.context().storageState();
-  assertQuiet(page);
-  await page.context().close();
+  people.admin = await enter(browser, berth.sign_in);
+  people.manager = await member(browser, berth, people.admin, { name: "Mia Manager", role: "manager" });
+  people.engineer = await member(browser, berth, people.admin, { name: "Eli Engineer", role: "engineer" });
 });
 
 after(async () => {
@@ -37,140 +24,114 @@ after(async () => {
   await berth?.stop();
 });
 
-const signedIn = (options = {}) => newPage(browser, { storageState, ...options });
+const as = (role, options = {}) => newPage(browser, { storageState: people[role].storageState, ...options });
 
-async function end(page) {
-  await page.getByRole("button", { name: "End session" }).click();
-  await page.getByText("reverting", { exact: true }).or(page.getByText("ended", { exact: true })).first().waitFor({ timeout: LONG_MS });
-  await page.getByText("ended", { exact: true }).first().waitFor({ timeout: LONG_MS });
-}
+const ROLES = ["engineer", "manager", "admin"];
+/** Name, address, heading, and the least role that it opens for. */
+const PAGES = [
+  ["home", "/", "Now and next", "engineer"],
+  ["machines", "/machines", "Machines", "engineer"],
+  ["machines-none", "/machines?q=nothing-has-this-name", "Machines", "engineer"],
+  ["reserve", "/reserve", "Reserve", "engineer"],
+  ["reserve-week", "/reserve?view=week", "Reserve", "engineer"],
+  ["reserve-list", "/reserve?view=list", "Reserve", "engineer"],
+  ["sessions", "/sessions", "Sessions", "engineer"],
+  ["tokens", "/tokens", "Tokens", "engineer"],
+  ["account", "/account", "Account", "engineer"],
+  ["hosts", "/hosts", "Hosts", "engineer"],
+  ["audit", "/audit", "Audit", "manager"],
+  ["certificates", "/hosts/certificates", "Zero certificates", "admin"],
+  ["instructions", "/instructions", "Instructions", "admin"],
+  ["people", "/people", "People", "admin"],
+];
+const opens = (role, least) => ROLES.indexOf(role) >= ROLES.indexOf(least);
 
-test("two clicks book a machine; its steps, terminal, extension and end come without a reload", { timeout: 300_000 }, async () => {
-  const page = await signedIn();
-  await open(page, `${berth.address}/machines`);
-  let documents = 0;
-  page.on("request", (request) => { if (request.isNavigationRequest()) documents += 1; });
-  const row = page.getByRole("row").filter({ hasText: "free" }).first();
-  const name = (await row.getByRole("rowheader").getByRole("link").first().textContent()).trim();
-  await row.getByRole("button", { name: /^Book / }).click();
-  await page.getByRole("button", { name: "2 hours" }).and(page.locator(":visible")).click();
-  await page.waitForURL(/\/sessions\//);
-  await page.getByText("active", { exact: true }).first().waitFor({ timeout: LONG_MS });
-
-  const terminal = page.locator(".terminal").first();
-  await terminal.locator(".xterm-helper-textarea").waitFor({ state: "attached" });
-  await terminal.locator(".xterm-screen").click();
-  await page.keyboard.type("echo $((6 * 7))-$(tput cols)\n");
-  await page.waitForFunction(() => /42-\d+/.test(document.querySelector(".xterm-rows")?.textContent ?? ""), undefined, { timeout: LONG_MS });
-  const columns = async () => Number(/42-(\d+)/.exec(await page.locator(".xterm-rows").first().textContent())[1]);
-  const wide = await columns();
-  await page.setViewportSize(WIDTHS.narrow);
-  await page.keyboard.type("clear; echo $((6 * 7))-$(tput cols)\n");
-  await page.waitForFunction((wide) => {
-    const found = [...(document.querySelector(".xterm-rows")?.textContent ?? "").matchAll(/42-(\d+)/g)].at(-1);
-    return found !== undefined && Number(found[1]) < wide;
-  }, wide, { timeout: LONG_MS });
-  await page.setViewportSize(WIDTHS.wide);
-
-  const until = page.locator("dt", { hasText: "Until" }).locator("+ dd time").first();
-  const before = await until.getAttribute("datetime");
-  await page.getByRole("button", { name: "+30 min" }).click();
-  await page.waitForFunction((before) => {
-    const term = [...document.querySelectorAll("dt")].find((term) => term.textContent === "Until");
-    return new Date(term?.nextElementSibling?.querySelector("time")?.dateTime) - new Date(before) === 30 * 60_000;
-  }, before);
-
-  await end(page);
-  assert.equal(documents, 0, "no document was loaded on the way");
-  await open(page, `${berth.address}/machines?q=${encodeURIComponent(name)}`);
-  await page.getByRole("row").filter({ hasText: name }).getByText("free", { exact: true }).waitFor({ timeout: LONG_MS });
-  assertQuiet(page);
-  await page.context().close();
-});
-
-test("one signs in without JavaScript", async () => {
-  const page = await newPage(browser, { javaScript: false });
-  await page.goto(`${berth.address}/sign-in`);
-  await page.getByLabel("E-mail").fill(email);
-  await page.getByLabel("Password").fill(PASSWORD);
-  await page.getByRole("button", { name: "Sign in" }).click();
-  await page.waitForURL((url) => !url.pathname.startsWith("/sign-in"));
-  assertQuiet(page);
-  await page.context().close();
-});
-
-test("a refused booking says why beside the form", async () => {
-  const page = await signedIn({ expected: [/status of 4\d\d/] });
-  await open(page, `${berth.address}/reserve`);
-  await page.getByLabel("Machine", { exact: false }).first().fill("no-such/machine");
-  await page.getByLabel("Until").fill("2031-01-01T10:00");
-  await page.getByRole("button", { name: "Reserve", exact: true }).click();
-  await page.getByRole("alert").filter({ visible: true }).first().waitFor();
-  assertQuiet(page);
-  await page.context().close();
-});
-
-test("a host goes into maintenance and back, and a zero certificate is made and revoked", async () => {
-  const page = await signedIn();
-  await open(page, `${berth.address}/hosts`);
-  await page.getByRole("rowheader").getByRole("link").first().click();
-  await page.getByRole("button", { name: "Put in maintenance" }).click();
-  await page.getByText("in maintenance", { exact: true }).first().waitFor();
-  await page.getByRole("button", { name: "Put in service" }).click();
-  await page.getByText("in service", { exact: true }).first().waitFor();
-  await open(page, `${berth.address}/hosts/certificates`);
-  await page.getByLabel("What for").fill("rack 7");
-  await page.getByRole("button", { name: "Make zero certificate" }).click();
-  await page.getByRole("link", { name: /^Download / }).waitFor();
-  await page.getByRole("button", { name: "Revoke rack 7" }).click();
-  await page.getByText("revoked", { exact: true }).first().waitFor();
-  assertQuiet(page);
-  await page.context().close();
-});
-
-test("an instruction runs on a host and its output is shown", { timeout: 120_000 }, async () => {
-  const page = await signedIn();
-  await open(page, `${berth.address}/hosts`);
-  const host = (await page.getByRole("rowheader").getByRole("link").first().textContent()).trim();
-  await open(page, `${berth.address}/instructions?hosts=${encodeURIComponent(host)}`);
-  await page.getByRole("textbox", { name: "Command" }).fill("echo it ran here");
-  await page.getByRole("button", { name: "Run" }).click();
-  await page.waitForURL(/\/instructions\//);
-  await page.getByText("done", { exact: true }).first().waitFor({ timeout: LONG_MS });
-  await page.locator("pre", { hasText: "it ran here" }).waitFor();
-  assertQuiet(page);
-  await page.context().close();
-});
-
-test("the keyboard alone chooses a stretch of free time", async () => {
-  const page = await signedIn();
-  await open(page, `${berth.address}/reserve?view=week`);
-  const slot = page.locator(".timeline .slot[tabindex='0']");
-  await slot.focus();
-  await page.keyboard.press("End");
-  await page.keyboard.press("ArrowLeft");
-  await page.keyboard.press("Enter");
-  await page.keyboard.press("ArrowRight");
-  await page.keyboard.press("Enter");
-  await page.waitForURL(/machine=.*start=.*end=/);
-  assert.notEqual(await page.getByLabel("From").inputValue(), "");
-  assertQuiet(page);
-  await page.context().close();
-});
-
-for (const [name, address] of [
-  ["home", "/"], ["machines", "/machines"], ["reserve", "/reserve"], ["reserve-week", "/reserve?view=week"],
-  ["reserve-list", "/reserve?view=list"], ["sessions", "/sessions"], ["hosts", "/hosts"], ["certificates", "/hosts/certificates"],
-  ["instructions", "/instructions"], ["people", "/people"], ["tokens", "/tokens"], ["audit", "/audit"], ["account", "/account"],
-]) {
+for (const [name, address, heading] of PAGES) {
   test(`${name}: accessible in both themes, reflows, console clean`, async () => {
-    const page = await signedIn();
+    const page = await as("admin");
     await open(page, berth.address + address);
-    await page.getByRole("heading", { level: 1 }).waitFor();
+    await page.getByRole("heading", { level: 1, name: heading }).waitFor();
     await assertGoodPage(page, name);
     await page.context().close();
   });
 }
+
+for (const role of ROLES) {
+  test(`${role}: sees and reaches what the role allows, page by page, and all of it without JavaScript`, async () => {
+    const page = await as(role, { javaScript: false });
+    for (const [, address, heading, least] of PAGES) {
+      const answer = await page.goto(berth.address + address);
+      const allowed = opens(role, least);
+      assert.equal(answer.status(), allowed ? 200 : 403, `${address} for ${role}`);
+      assert.equal(await page.getByRole("heading", { level: 1 }).textContent(), heading);
+      assert.equal(await page.getByText("This page is for ").count(), allowed ? 0 : 1, `${address} for ${role}`);
+      assert.equal(await page.locator(".skeleton").count(), 0, `${address} is whole`);
+      if (!allowed) assert.equal(await page.locator("main form").count(), 0, `${address} offers ${role} nothing`);
+    }
+    await page.goto(berth.address);
+    const places = await page.getByRole("navigation", { name: "Main" }).getByRole("link").allTextContents();
+    assert.equal(places.includes("People"), role === "admin");
+    assert.equal(places.includes("Audit"), role !== "engineer");
+    assert.equal(await page.getByRole("heading", { name: "The team" }).count(), role === "engineer" ? 0 : 1);
+    assertQuiet(page);
+    await page.context().close();
+  });
+}
+
+test("an engineer reaches neither others' sessions nor an admin's acts, whatever is asked", async () => {
+  const owner = await as("admin");
+  const made = await owner.request.post(`${berth.address}/api/v1/reservations`, {
+    headers: { origin: berth.address },
+    data: { machine: "local-1/slot-1", start: new Date(Date.now() + 86_400_000).toISOString(), duration_s: 3600 },
+  });
+  assert.equal(made.status(), 201, await made.text());
+  const session = (await made.json()).sessions[0].id;
+  await owner.context().close();
+
+  const page = await as("engineer", { expected: [/status of 40[34]/] });
+  const answer = await page.goto(`${berth.address}/sessions/${session}`);
+  assert.ok([403, 404].includes(answer.status()), `${answer.status()}`);
+  assert.equal(await page.getByText("Dev Admin").count(), 0);
+  await open(page, `${berth.address}/hosts`);
+  await page.getByRole("link", { name: "local-1", exact: true }).click();
+  await page.getByRole("heading", { level: 1, name: "local-1" }).waitFor();
+  for (const act of ["Drain", "Put in maintenance", "Revoke", "Delete"]) {
+    assert.equal(await page.getByRole("button", { name: act, exact: true }).count(), 0, act);
+  }
+  const host = new URL(page.url()).pathname.split("/").at(-1);
+  for (const [name, form] of [
+    ["hosts-act", { host, act: "drain" }], ["people-invite", { email: "x@example.org", name: "X", role: "admin" }],
+    ["zero-certificates-create", { name: "x", max_uses: 1, lifetime_hours: 1, join: "open" }],
+    ["instructions-run", { hosts: "local-1", labels: "", command: "id", timeout_s: 5 }], ["people-list", {}], ["audit-list", {}],
+    ["home-team", {}], ["instructions-list", {}],
+  ]) {
+    const refused = await page.request.post(`${berth.address}/fn/${name}`, {
+      headers: { origin: berth.address, accept: "application/json" }, form,
+    });
+    assert.equal(refused.status(), 403, `${name}: ${await refused.text()}`);
+  }
+  assertQuiet(page);
+  await page.context().close();
+});
+
+test("what is not there says so: a machine, a session, a host, an instruction", async () => {
+  const page = await as("admin", { expected: [/status of 404/] });
+  for (const kind of ["machines", "sessions", "hosts", "instructions"]) {
+    const answer = await page.goto(`${berth.address}/${kind}/01a1fd14-385a-75a2-a453-d0317034d891`);
+    assert.equal(answer.status(), 404, kind);
+    await page.getByRole("heading", { name: "This is not here" }).waitFor();
+  }
+  await assertGoodPage(page, "missing");
+  await page.context().close();
+});
+
+test("an engineer's refused page: accessible in both themes, and says whom it is for", async () => {
+  const page = await as("engineer", { expected: [/status of 403/] });
+  await open(page, `${berth.address}/people`);
+  await page.getByText("This page is for admins").waitFor();
+  await assertGoodPage(page, "denied");
+  await page.context().close();
+});
 
 test("sign-in: accessible in both themes, and a wrong password says so", async () => {
   const page = await newPage(browser);
@@ -180,5 +141,31 @@ test("sign-in: accessible in both themes, and a wrong password says so", async (
   await page.getByLabel("Password").fill("not the password");
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByText("do not belong together").waitFor();
+  await page.context().close();
+});
+
+test("files are kept under an address that names their content, and asked for anew elsewhere", async () => {
+  const page = await newPage(browser);
+  await open(page, `${berth.address}/sign-in`);
+  const versioned = await page.evaluate(() => performance.getEntriesByType("resource").map((entry) => entry.name).filter((name) => name.includes("/pkg/")));
+  assert.ok(versioned.length >= 3 && versioned.every((name) => /\?v=[0-9a-f]{16}$/.test(name)), versioned.join("\n"));
+  for (const name of versioned) {
+    const answer = await page.request.head(name);
+    assert.equal(answer.headers()["cache-control"], "public, max-age=31536000, immutable", name);
+  }
+  const plain = await page.request.get(`${berth.address}/icons.svg`);
+  assert.equal(plain.headers()["cache-control"], "public, no-cache");
+  const again = await page.request.get(`${berth.address}/icons.svg`, { headers: { "if-modified-since": plain.headers()["last-modified"] } });
+  assert.equal(again.status(), 304);
+  await page.context().close();
+});
+
+test("the first document that shows times is in the browser's zone", async () => {
+  const cookies = people.admin.storageState.cookies.filter(({ name }) => name !== "berth-zone");
+  const page = await newPage(browser, { storageState: { cookies, origins: [] } });
+  await page.goto(`${berth.address}/machines`);
+  await page.locator("html[data-hydrated][data-zone*='Europe/Berlin']").waitFor({ state: "attached" });
+  await page.getByText("Times in Europe/Berlin").waitFor();
+  assertQuiet(page);
   await page.context().close();
 });

@@ -6,7 +6,7 @@ use api::Problem;
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
 };
 use services::Error;
 
@@ -153,13 +153,7 @@ impl IntoResponse for Failure {
             problem.status = status.as_u16();
         }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let words = Words {
-            title: problem.title.clone(),
-            detail: problem.detail.clone(),
-            request_id: problem.request_id.clone(),
-        };
         let mut response = (status, Json(problem)).into_response();
-        response.extensions_mut().insert(words);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry {
@@ -169,47 +163,6 @@ impl IntoResponse for Failure {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
-    }
-}
-
-/// What a browser shows of a failure where a page was asked for and the portal itself cannot make one: plain, without
-/// scripts, and it asks again by itself after a while.
-pub fn page(failure: Failure) -> Response {
-    let told = failure.into_response();
-    let (status, retry) = (told.status(), told.headers().get(header::RETRY_AFTER).cloned());
-    let words = told.extensions().get::<Words>().cloned().unwrap_or_default();
-    let mut response = (status, Html(words.html(retry.is_some()))).into_response();
-    if let Some(retry) = retry {
-        response.headers_mut().insert(header::RETRY_AFTER, retry);
-    }
-    let policy = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    response
-}
-
-/// What a failure says, beside its answer.
-#[derive(Debug, Clone, Default)]
-struct Words {
-    title: String,
-    detail: String,
-    request_id: Option<String>,
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-impl Words {
-    fn html(&self, again: bool) -> String {
-        let Self { title, detail, request_id } = self;
-        let (title, detail) = (escaped(title), escaped(detail));
-        let again = if again { "<meta http-equiv=\"refresh\" content=\"10\">" } else { "" };
-        let named = request_id.as_deref().map(|id| format!("<p>Request {}</p>", escaped(id))).unwrap_or_default();
-        format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · Berth</title>{again}\
-             <meta name=\"viewport\" content=\"width=device-width\"><link rel=\"stylesheet\" href=\"/pkg/main.css\"></head>\
-             <body><main><h1>{title}</h1><p>{detail}</p>{named}<p><a href=\"\">Try again</a></p></main></body></html>"
-        )
     }
 }
 

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod agents;
 pub mod caller;
 pub mod config;
+mod error_page;
 pub mod extract;
 pub mod failure;
 mod health;

@@ -2,6 +2,7 @@
 
 use axum::{Router, http::HeaderName, middleware};
 use tower_http::{
+    catch_panic::CatchPanicLayer,
     compression::{
         CompressionLayer,
         predicate::{DefaultPredicate, NotForContentType, Predicate},
@@ -10,7 +11,7 @@ use tower_http::{
     trace::TraceLayer,
 };
 
-use crate::{health, pages, rest, security, sign_in, state::AppState};
+use crate::{error_page, health, pages, rest, security, sign_in, state::AppState};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -23,7 +24,9 @@ pub fn router(state: AppState) -> Router {
         .merge(sign_in::router())
         .merge(pages::router(&state));
     security::around(routes, &state)
+        .layer(CatchPanicLayer::custom(error_page::panicked))
         .layer(middleware::from_fn(security::in_time))
+        .layer(middleware::from_fn(error_page::layer))
         .layer(CompressionLayer::new().compress_when(compressible))
         .layer(TraceLayer::new_for_http().make_span_with(|request: &http::Request<_>| {
             let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();

@@ -175,7 +175,6 @@ async fn authenticate(State(state): State<AppState>, request: Request, next: Nex
     }
     let (mut parts, body) = request.into_parts();
     let id = RequestId::of(&parts).0;
-    let is_page = wants_page(&parts);
     let call = match bearer(&parts.headers) {
         Some(None) => Err(Error::NotSignedIn),
         Some(Some(token)) => tokens::caller(&state.services, token, id.clone()).await.map(Some),
@@ -189,15 +188,8 @@ async fn authenticate(State(state): State<AppState>, request: Request, next: Nex
             parts.extensions.insert(Authenticated(call));
             next.run(Request::from_parts(parts, body)).await
         }
-        Err(error) if is_page => failure::page(Failure::from(error).in_request(id)),
         Err(error) => Failure::from(error).in_request(id).into_response(),
     }
-}
-
-/// Whether a browser asks for a page to show.
-fn wants_page(parts: &Parts) -> bool {
-    let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    accept.contains("text/html") && !parts.uri.path().starts_with("/api/")
 }
 
 /// A request that takes longer than this is given up. Streams answer at once and are not concerned.
@@ -206,15 +198,14 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// Nobody waits for ever: whatever holds the answer up, the caller is told, and what to do.
 pub async fn in_time(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    let (id, is_page) = (RequestId::of(&parts).0, wants_page(&parts));
+    let id = RequestId::of(&parts).0;
     match tokio::time::timeout(REQUEST_LIMIT, next.run(Request::from_parts(parts, body))).await {
         Ok(response) => response,
         Err(_) => {
             tracing::warn!(request_id = id.as_deref(), "a request was given up after {} s", REQUEST_LIMIT.as_secs());
             let why = "the server did not come to an answer in time. What you asked may have been done: look, or send it \
                        again with the same Idempotency-Key.";
-            let failure = Failure::from(Error::Unavailable(why.to_owned())).in_request(id);
-            if is_page { failure::page(failure) } else { failure.into_response() }
+            Failure::from(Error::Unavailable(why.to_owned())).in_request(id).into_response()
         }
     }
 }

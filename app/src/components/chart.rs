@@ -73,6 +73,13 @@ pub fn Meter(#[prop(into)] share: Signal<f64>, #[prop(into)] label: String) -> i
     }
 }
 
+/// A share of a whole, 0 to 1, as a number alone.
+#[component]
+pub fn Percent(#[prop(into)] share: Signal<f64>) -> impl IntoView {
+    let text = Memo::new(move |_| format!("{:.0}", share.get().clamp(0.0, 1.0) * 100.0));
+    view! { <span class="value">{text}" %"</span> }
+}
+
 /// One bar.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bar {
@@ -80,32 +87,23 @@ pub struct Bar {
     pub value: f64,
 }
 
-const CHART_WIDTH: f64 = 640.0;
-const ROW: f64 = 24.0;
-const LABELS: f64 = 150.0;
-const VALUES: f64 = 70.0;
-
-/// Lying bars, each with its label and value: `<BarChart title="Hours by team" unit="h" bars/>`.
+/// Lying bars with their labels and values, which are a table at once: `<BarChart title="Hours by person" unit="h" bars/>`.
 #[component]
-#[expect(clippy::cast_precision_loss, reason = "a few hundred bars")]
 pub fn BarChart(#[prop(into)] title: String, bars: Vec<Bar>, #[prop(optional, into)] unit: String) -> impl IntoView {
     let top = bars.iter().map(|bar| bar.value).fold(0.0, f64::max).max(f64::EPSILON);
-    let height = ROW * bars.len() as f64;
-    let rows = bars.into_iter().enumerate().map(|(index, bar)| {
-        let y = ROW * index as f64;
-        let width = (CHART_WIDTH - LABELS - VALUES) * (bar.value / top).clamp(0.0, 1.0);
-        let value = format!("{:.1} {unit}", bar.value);
+    let rows = bars.into_iter().map(|bar| {
+        let width = format!("{:.1}", 100.0 * (bar.value / top).clamp(0.0, 1.0));
         view! {
-            <text x=format!("{}", LABELS - 8.0) y=format!("{}", y + 16.0) text-anchor="end">{bar.label}</text>
-            <rect class="bar" x=format!("{LABELS}") y=format!("{}", y + 5.0) width=format!("{width:.1}") height="14" rx="2"></rect>
-            <text x=format!("{:.1}", LABELS + width + 8.0) y=format!("{}", y + 16.0)>{value}</text>
+            <tr>
+                <th scope="row">{bar.label}</th>
+                <td class="track">
+                    <svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true"><rect class="bar" width=width height="8"></rect></svg>
+                </td>
+                <td class="num">{format!("{:.1} {unit}", bar.value)}</td>
+            </tr>
         }
     });
-    view! {
-        <svg class="chart" viewBox=format!("0 0 {CHART_WIDTH} {height}") role="img" aria-label=title>
-            {rows.collect_view()}
-        </svg>
-    }
+    view! { <table class="bars"><caption class="visually-hidden">{title}</caption><tbody>{rows.collect_view()}</tbody></table> }
 }
 
 #[cfg(test)]

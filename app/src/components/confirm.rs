@@ -1,74 +1,72 @@
 //! Confirmation by typing, where data is lost. Elsewhere offer an undo instead.
 
-use leptos::html;
 use leptos::prelude::*;
 
-/// A button that opens a dialog; what it does is done once `word` has been typed:
+use super::field::TextField;
+
+/// A button that opens a form in a dialog. The form holds a [`ConfirmWord`], and what it is sent to checks the word, so
+/// that all of it works without JavaScript. `id` is unique on the page:
 ///
 /// ```text
-/// <ConfirmButton label="Delete host" title="Delete host build-07?" word="build-07"
-///     on_confirm=move |()| { delete.dispatch(host.id); }>
-///     <p>"Its machines and their history are deleted. Running sessions end now."</p>
-/// </ConfirmButton>
+/// <Confirm id="delete" label="Delete" title="Delete host build-07?">
+///     <ActionForm action=deleting attr:class="form">
+///         <input type="hidden" name="host" value=id/>
+///         <p>"Its machines and their history are deleted. Running sessions end now."</p>
+///         <ConfirmWord id="delete" label="Delete" word="build-07" error/>
+///     </ActionForm>
+/// </Confirm>
 /// ```
 #[component]
-pub fn ConfirmButton(
-    #[prop(into)] label: String,
-    #[prop(into)] title: String,
-    #[prop(into)] word: String,
-    #[prop(into)] on_confirm: Callback<()>,
-    children: Children,
-) -> impl IntoView {
-    let dialog = NodeRef::<html::Dialog>::new();
-    let typed = RwSignal::new(String::new());
-    let (expected, prompt) = (word.clone(), word);
-    let opener = label.clone();
-    let (name, heading) = (title.clone(), title);
-    let matches = Memo::new(move |_| typed.get() == expected);
-    let open = move |_| {
-        typed.set(String::new());
-        if let Some(dialog) = dialog.get()
-            && dialog.show_modal().is_err()
-        {
-            leptos::logging::warn!("the dialog is open already");
-        }
-    };
-    let close = move || {
-        if let Some(dialog) = dialog.get() {
-            dialog.close();
-        }
-    };
-    // No form of its own: the button may stand in one.
-    let confirm = move || {
-        if matches.get_untracked() {
-            close();
-            on_confirm.run(());
-        }
-    };
-    let keydown = move |event: leptos::ev::KeyboardEvent| {
-        if event.key() == "Enter" {
-            event.prevent_default();
-            confirm();
-        }
-    };
+pub fn Confirm(id: &'static str, label: &'static str, #[prop(into)] title: String, children: Children) -> impl IntoView {
+    let heading = format!("{id}-title");
     view! {
-            <button type="button" class="button danger" aria-haspopup="dialog" on:click=open>{opener}</button>
-            <dialog class="dialog" node_ref=dialog aria-label=name>
-                <div class="dialog-body">
-                    <h2>{heading}</h2>
-                    {children()}
-                    <div class="field">
-                        <label>
-                            "Type "<code>{prompt}</code>" to confirm"
-                            <input class="input mono" type="text" autocomplete="off" on:keydown=keydown
-    prop:value=typed on:input:target=move |event| typed.set(event.target().value())/>
-                        </label>
-                    </div>
-                    <div class="dialog-actions">
-                        <button type="button" class="button" on:click=move |_| close()>"Cancel"</button>
-                        <button type="button" class="button danger primary" disabled=move || !matches.get() on:click=move |_| confirm()>{label}</button>
-                    </div>
-                </div>
-            </dialog>
+        <button type="button" class="button danger" popovertarget=id aria-haspopup="dialog">{label}</button>
+        <div class="dialog" id=id popover="auto" role="dialog" aria-labelledby=heading.clone()>
+            <div class="dialog-body">
+                <h2 id=heading.clone()>{title}</h2>
+                {children()}
+            </div>
+        </div>
+    }
+}
+
+/// The field for the word, as `confirm`, and the buttons of a [`Confirm`] of this `id`.
+#[component]
+pub fn ConfirmWord(
+    id: &'static str,
+    label: &'static str,
+    #[prop(into)] word: String,
+    #[prop(into)] error: Signal<Option<String>>,
+) -> impl IntoView {
+    view! {
+        <TextField name="confirm" id=format!("{id}-word") label=format!("Type {word} to confirm") mono=true autocomplete="off"
+            pattern=literal(&word) error/>
+        <div class="dialog-actions">
+            <button type="button" class="button" popovertarget=id popovertargetaction="hide">"Cancel"</button>
+            <button type="submit" class="button danger primary">{label}</button>
+        </div>
+    }
+}
+
+/// A pattern of an `<input>` that only this text fits.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 8);
+    for letter in text.chars() {
+        if r"^$\.*+?()[]{}|/".contains(letter) {
+            pattern.push('\\');
         }
+        pattern.push(letter);
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::literal;
+
+    #[test]
+    fn what_a_pattern_would_read_is_escaped() {
+        assert_eq!(literal("build-07.lab"), r"build-07\.lab");
+        assert_eq!(literal("a/b (c)"), r"a\/b \(c\)");
+    }
 }

@@ -25,6 +25,9 @@ pub fn TextField(
     #[prop(optional, into)] min: Option<String>,
     #[prop(optional, into)] max: Option<String>,
     #[prop(optional)] max_length: Option<u32>,
+    /// What the browser lets through, as a regular expression; the server checks by itself.
+    #[prop(optional, into)]
+    pattern: Option<String>,
     /// For names, commands and labels that people read letter by letter.
     #[prop(optional)]
     mono: bool,
@@ -45,6 +48,7 @@ pub fn TextField(
                 min=min
                 max=max
                 maxlength=max_length.map(|length| length.to_string())
+                pattern=pattern
                 required=!optional
                 aria-invalid=move || error.get().map(|_| "true")
                 aria-describedby=described

@@ -1,15 +1,17 @@
 //! The frame around every page, and the page within it.
 
+use domain::access::Action;
 use leptos::prelude::*;
 use leptos_meta::Title;
 use leptos_router::hooks::use_location;
 use wasm_bindgen::JsCast as _;
-use web_sys::HtmlElement;
+use web_sys::{Element, HtmlElement};
 
 use super::icon::Icon;
 use super::keys::KeysSheet;
 use super::navigation::Navigation;
 use super::palette::Palette;
+use super::problem::Denied;
 use super::stale::StaleBanner;
 use super::theme::ThemeSwitch;
 use crate::preferences::use_preferences;
@@ -101,7 +103,13 @@ fn AccountMenu(viewer: Viewer) -> impl IntoView {
 /// ```
 #[component]
 pub fn Page(
-    #[prop(into)] title: Signal<String>,
+    #[prop(into)] title: String,
+    /// What the page is about, where that is awaited data; `title` stands in until it is there.
+    #[prop(optional, into)]
+    about: Option<Signal<Option<String>>>,
+    /// What one must be allowed to do here; who is not sees so, and nothing else.
+    #[prop(optional, into)]
+    needs: Option<Action>,
     #[prop(optional, into)] lede: Option<String>,
     /// The way back up, `(address, name)`.
     #[prop(optional, into)]
@@ -120,13 +128,30 @@ pub fn Page(
         (false, true) => "page narrow",
         (false, false) => "page",
     };
+    if let Some(action) = needs.filter(|action| !use_viewer().is_some_and(|viewer| viewer.may(*action))) {
+        return view! { <div class="page"><Denied title action/></div> }.into_any();
+    }
+    let named = RwSignal::new(title.clone());
+    let heading = match about {
+        None => title.into_any(),
+        Some(about) => {
+            let meanwhile = title.clone();
+            let text = move || {
+                let text = about.get().unwrap_or_else(|| title.clone());
+                named.set(text.clone());
+                text
+            };
+            // Read here as well as in the page's body: in a whole document the heading waits for it too.
+            view! { <Transition fallback=move || meanwhile.clone()>{text}</Transition> }.into_any()
+        }
+    };
     view! {
-        <Title text=title/>
+        <Title text=named/>
         <div class=class>
             <header class="page-head">
                 <div>
                     {up.map(|(href, name)| view! { <p class="crumbs"><a href=href>{name}</a>" /"</p> })}
-                    <h1 tabindex="-1">{move || title.get()}</h1>
+                    <h1 tabindex="-1">{heading}</h1>
                     {lede.map(|lede| view! { <p class="lede">{lede}</p> })}
                 </div>
                 <div class="page-actions">{actions.run()}</div>
@@ -134,6 +159,7 @@ pub fn Page(
             {children()}
         </div>
     }
+    .into_any()
 }
 
 /// Puts the focus where the new page begins, and closes what lay over the old one.
@@ -143,8 +169,8 @@ fn focus_heading_after_navigation() {
         return;
     }
     let path = use_location().pathname;
-    // The heading that was last there: by the time the effect runs, the new one may have replaced it.
-    let known = StoredValue::new_local(None::<HtmlElement>);
+    // What was last there: by the time the effect runs, the new page may have replaced it.
+    let known = StoredValue::new_local(None::<Heading>);
     Effect::new(move |before: Option<String>| {
         let now = path.get();
         if before.is_none() {
@@ -157,25 +183,41 @@ fn focus_heading_after_navigation() {
             {
                 leptos::logging::warn!("the navigation did not close");
             }
-            request_animation_frame(move || focus_heading(known, HEADING_FRAMES));
+            let held = focused();
+            request_animation_frame(move || focus_heading(known, held, HEADING_FRAMES));
         }
         now
     });
 }
 
-fn heading() -> Option<HtmlElement> {
-    document().query_selector("h1").ok().flatten()?.dyn_into().ok()
+/// A page's heading. Two pages may share the element; then its text tells them apart.
+type Heading = (HtmlElement, String);
+
+fn heading() -> Option<Heading> {
+    let element: HtmlElement = document().query_selector("h1").ok().flatten()?.dyn_into().ok()?;
+    let text = element.text_content().unwrap_or_default();
+    Some((element, text))
 }
 
-fn focus_heading(known: StoredValue<Option<HtmlElement>, LocalStorage>, frames: u16) {
-    match (heading(), known.get_value()) {
-        (Some(heading), old) if frames == 0 || Some(&heading) != old.as_ref() => {
-            if heading.focus().is_err() {
-                leptos::logging::warn!("the heading takes no focus");
-            }
-            known.set_value(Some(heading));
-        }
-        (None, _) if frames == 0 => {}
-        (Some(_) | None, _) => request_animation_frame(move || focus_heading(known, frames - 1)),
+/// What has the focus; `None` where nothing has.
+fn focused() -> Option<Element> {
+    document().active_element().filter(|element| !element.matches("body, h1").unwrap_or(false))
+}
+
+/// Once the new heading is there, it takes the focus, unless the person has put that somewhere else meanwhile.
+fn focus_heading(known: StoredValue<Option<Heading>, LocalStorage>, held: Option<Element>, frames: u16) {
+    let now = heading();
+    let arrived = now.is_some() && now != known.get_value();
+    if !arrived && frames > 0 {
+        request_animation_frame(move || focus_heading(known, held, frames - 1));
+        return;
     }
+    let current = focused();
+    if let Some((heading, _)) = &now
+        && (current.is_none() || current == held)
+        && heading.focus().is_err()
+    {
+        leptos::logging::warn!("the heading takes no focus");
+    }
+    known.set_value(now);
 }

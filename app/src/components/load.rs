@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::problem::FailurePanel;
+use super::problem::{FailurePage, FailurePanel};
 use super::skeleton::Skeleton;
 use crate::Failure;
 
@@ -33,13 +33,17 @@ where
             {
                 let show = show.clone();
                 move || {
-                    let state = Memo::new(move |_| match data.get() {
-                        None => Loaded::Not,
-                        Some(Err(failure)) => Loaded::Failed(failure),
-                        Some(Ok(_)) => Loaded::There,
+                    let state = Memo::new(move |before: Option<&Loaded>| match (data.get(), before) {
+                        (Some(Ok(_)), _) => Loaded::There,
+                        // The server is away for a moment: what was seen stays, and a banner says how old it is.
+                        (Some(Err(failure)), Some(Loaded::There)) if failure.0.status >= 500 => Loaded::There,
+                        (Some(Err(failure)), _) => Loaded::Failed(failure),
+                        (None, _) => Loaded::Not,
                     });
                     let show = show.clone();
-                    move || match (state.get(), data.get_untracked()) {
+                    // `get_untracked` alone tracks under a Suspense, where it waits for the data: with each refetch
+                    // all that is shown would be made anew, terminals and open menus too.
+                    move || match (state.get(), untrack(|| data.get_untracked())) {
                         (Loaded::There, Some(Ok(first))) => {
                             let value = Memo::new(move |before: Option<&T>| match (data.get(), before) {
                                 (Some(Ok(now)), _) => now,
@@ -48,7 +52,7 @@ where
                             });
                             show(value.into())
                         }
-                        (Loaded::Failed(failure), _) => view! { <FailurePanel failure/> }.into_any(),
+                        (Loaded::Failed(failure), _) => view! { <FailurePage failure/> }.into_any(),
                         (Loaded::Not | Loaded::There, _) => ().into_any(),
                     }
                 }

@@ -13,7 +13,7 @@ pub fn Time(at: Timestamp, #[prop(optional)] seconds: bool) -> impl IntoView {
     view! { <time datetime=at.to_string() title=full(&zone, at)>{absolute(&zone, at, seconds)}</time> }
 }
 
-/// `4 min ago`, `in 2 h`; the absolute time until the page is alive, and in the title.
+/// `4 min ago`, `in 2 h`; the absolute time is in the title.
 #[component]
 pub fn Ago(at: Timestamp) -> impl IntoView {
     let zone = use_preferences().zone;

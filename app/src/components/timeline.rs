@@ -10,6 +10,9 @@ use super::time::absolute;
 use crate::clock::use_now;
 use crate::preferences::{Zone, use_preferences};
 
+/// Beyond this share of the window a tick has no word.
+const LAST_WORD: f64 = 0.94;
+
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
@@ -70,8 +73,17 @@ pub fn Timeline(
         }
     };
     let head = ticks.iter().map(|tick| {
-        let style = format!("left:{:.3}%", scale.share(tick.at) * 100.0);
-        view! { <span class=if tick.strong { "tick strong" } else { "tick" } style=style>{tick.text.clone()}</span> }
+        let share = scale.share(tick.at);
+        let style = format!("left:{:.3}%", share * 100.0);
+        // At the end there is no room for the word.
+        let text = (share < LAST_WORD).then(|| tick.text.clone());
+        view! { <span class=if tick.strong { "tick strong" } else { "tick" } style=style>{text}</span> }
+    });
+    // Where the window is too small for all of it, it begins at what is on now.
+    Effect::new(move || {
+        if let (Some(grid), Some(now)) = (grid.get(), now.get_untracked().and_then(|now| scale.inside(now))) {
+            grid.set_scroll_left(begin_at(now, grid.scroll_width(), grid.client_width()));
+        }
     });
     let lines = ticks
         .iter()
@@ -135,6 +147,12 @@ pub fn Timeline(
     }
 }
 
+/// How far to scroll so that `share` of the whole stands in the first half of what can be seen.
+#[expect(clippy::cast_possible_truncation, reason = "pixels")]
+fn begin_at(share: f64, whole: i32, seen: i32) -> i32 {
+    ((share * f64::from(whole)) as i32 - seen / 4).clamp(0, (whole - seen).max(0))
+}
+
 fn block_view(block: Block, zone: &Zone, scale: Scale, tab: &'static str) -> AnyView {
     let (left, right) = (scale.share(block.start), scale.share(block.end));
     let style = format!("left:{:.3}%;width:{:.3}%", left * 100.0, (right - left) * 100.0);
@@ -148,10 +166,10 @@ fn block_view(block: Block, zone: &Zone, scale: Scale, tab: &'static str) -> Any
     let label = block.label;
     match block.href {
         Some(href) => {
-            view! { <a class=class style=style href=href tabindex=tab title=title.clone() aria-label=title data-block="">{label}</a> }.into_any()
+            view! { <a class=class style=style href=href tabindex=tab title=title.clone() aria-label=title data-block=""><span class="block-label">{label}</span></a> }.into_any()
         }
         None => {
-            view! { <span class=class style=style tabindex=tab role="note" title=title.clone() aria-label=title data-block="">{label}</span> }.into_any()
+            view! { <span class=class style=style tabindex=tab role="note" title=title.clone() aria-label=title data-block=""><span class="block-label">{label}</span></span> }.into_any()
         }
     }
 }
@@ -357,7 +375,12 @@ fn ticks(zone: &Zone, from: Timestamp, to: Timestamp) -> Vec<Tick> {
         };
         if at >= from && found.last().is_none_or(|last: &Tick| last.at < at) {
             let strong = if hours { local.hour() == 0 } else { local.date().weekday() == jiff::civil::Weekday::Monday };
-            let text = if hours && local.hour() != 0 { local.strftime("%H:%M") } else { local.strftime("%a %d %b") };
+            // Hours stand close: a midnight among them has room for no more than its day.
+            let text = match (hours, local.hour()) {
+                (true, 0) => local.strftime("%a %-d"),
+                (true, _) => local.strftime("%H:%M"),
+                (false, _) => local.strftime("%a %-d %b"),
+            };
             found.push(Tick { at, text: text.to_string(), strong });
         }
         let Ok(next) = local.checked_add(step_hours.hours()) else {
@@ -452,7 +475,7 @@ mod tests {
     fn a_day_has_hours() {
         let ticks = ticks(&berlin(), at("2026-06-01T22:00:00Z"), at("2026-06-02T22:00:00Z"));
         let texts: Vec<&str> = ticks.iter().map(|tick| tick.text.as_str()).collect();
-        assert_eq!(texts[..3], ["Tue 02 Jun", "02:00", "04:00"]);
+        assert_eq!(texts[..3], ["Tue 2", "02:00", "04:00"]);
         assert_eq!(ticks.len(), 12);
     }
 

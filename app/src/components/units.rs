@@ -17,10 +17,11 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// `0.5` or `2` cores, of thousandths.
+/// `0.5 cores`, `1 core`, of thousandths.
 pub fn cores(millis: u32) -> String {
     let text = format!("{}.{:03}", millis / 1000, millis % 1000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    let number = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{number} {}", if millis == 1000 { "core" } else { "cores" })
 }
 
 /// `1 machine`, `3 machines`.
@@ -38,8 +39,9 @@ mod tests {
         assert_eq!(bytes(1_536), "1.5 KiB");
         assert_eq!(bytes(8 << 30), "8 GiB");
         assert_eq!(bytes(250 << 20), "250 MiB");
-        assert_eq!(cores(500), "0.5");
-        assert_eq!(cores(2_000), "2");
+        assert_eq!(cores(500), "0.5 cores");
+        assert_eq!(cores(1_000), "1 core");
+        assert_eq!(cores(2_000), "2 cores");
         assert_eq!(count(1, "host", "hosts"), "1 host");
         assert_eq!(count(0, "host", "hosts"), "0 hosts");
     }

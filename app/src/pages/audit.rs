@@ -2,6 +2,7 @@
 
 use api::Page as Items;
 use api::audit::AuditLine;
+use domain::access::Action;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
@@ -26,7 +27,7 @@ pub fn Audit() -> impl IntoView {
     let query = use_query_map();
     let lines = Resource::new_blocking(move || query.with(|query| query.get("cursor")), list);
     view! {
-        <Page title="Audit" lede="Who did what, newest first. Lines are never changed.">
+        <Page title="Audit" needs=Action::AuditRead lede="Who did what, newest first. Lines are never changed.">
             {follow(lines, |lines| view! { <Lines lines/> }.into_any())}
         </Page>
     }
@@ -48,7 +49,7 @@ fn Lines(lines: Signal<Items<AuditLine>>) -> impl IntoView {
         view! {
             <tr>
                 <td data-label="When"><Time at=line.at seconds=true/></td>
-                <td data-label="Who">{if line.person_id.is_some() { line.person } else { "the server".to_owned() }}</td>
+                <td data-label="Who" class="nowrap">{if line.person_id.is_some() { line.person } else { "the server".to_owned() }}</td>
                 <th scope="row" data-label="Did"><code>{line.action}</code></th>
                 <td data-label="To">{line.subject_kind}" "<code class="faint" title=line.subject_id.clone()>{short(&line.subject_id)}</code></td>
                 <td data-label="Detail" class="wrap">{line.detail}</td>

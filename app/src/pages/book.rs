@@ -2,19 +2,25 @@
 
 #[cfg(feature = "ssr")]
 use api::reservations::NewReservation;
+use domain::reservations::MIN_LENGTH;
+use jiff::{SignedDuration, Timestamp};
 use leptos::prelude::*;
 
 use crate::Failure;
+use crate::clock::use_now;
 use crate::components::icon::Icon;
 use crate::components::load::failure_of;
+use crate::components::time::{at, length};
+use crate::preferences::{Zone, use_preferences};
 
-/// How long one books for now with one click.
-const LENGTHS: [(u64, &str); 4] = [(3_600, "1 hour"), (7_200, "2 hours"), (14_400, "4 hours"), (28_800, "8 hours")];
+/// How many hours one books for now with one click.
+const HOURS: [(i64, &str); 4] = [(1, "1 hour"), (2, "2 hours"), (4, "4 hours"), (8, "8 hours")];
+const MOST: SignedDuration = SignedDuration::from_hours(8);
 
-/// Books `machine` from now on and leads to the session.
+/// Books `machine` from now on, for so long or until then, and leads to the session.
 #[server(prefix = "/fn", endpoint = "reservations-book-now")]
-pub async fn book_now(machine: String, duration_s: u64) -> Result<(), Failure> {
-    let ask = NewReservation { machine: Some(machine), duration_s: Some(duration_s), ..NewReservation::default() };
+pub async fn book_now(machine: String, duration_s: Option<u64>, end: Option<String>) -> Result<(), Failure> {
+    let ask = NewReservation { machine: Some(machine), duration_s, end, ..NewReservation::default() };
     let reservation = create(ask).await?;
     let address = match reservation.sessions.first() {
         Some(session) => format!("/sessions/{}", session.id),
@@ -33,15 +39,58 @@ pub(super) async fn create(ask: NewReservation) -> Result<api::reservations::Res
     Ok(api::reservations::Reservation::new(made, &call.actor, services.clock().now()))
 }
 
-/// A button that opens the choice of lengths; the second click books. `id` is unique on the page.
+/// One button of the menu: what it sends, and what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Choice {
+    name: &'static str,
+    value: String,
+    word: String,
+}
+
+/// What fits before the next booking: lengths, and all the time until then where that is less than the longest.
+fn choices(zone: &Zone, now: Option<Timestamp>, next: Option<Timestamp>) -> Vec<Choice> {
+    let left = next.zip(now).map(|(next, now)| next.duration_since(now));
+    let lengths = HOURS
+        .into_iter()
+        .map(|(hours, word)| (SignedDuration::from_hours(hours), word))
+        .filter(|(length, _)| left.is_none_or(|left| *length <= left))
+        .map(|(length, word)| Choice { name: "duration_s", value: length.as_secs().to_string(), word: word.to_owned() });
+    let rest = next.zip(left).filter(|(_, left)| MIN_LENGTH < *left && *left < MOST).map(|(next, left)| Choice {
+        name: "end",
+        value: next.to_string(),
+        word: format!("until {} ({})", zone.local(next).strftime("%H:%M"), length(left)),
+    });
+    lengths.chain(rest).collect()
+}
+
+/// A button that opens the choice of lengths; the second click books. `id` is unique on the page, `next` is when the next
+/// booking of the machine begins.
 #[component]
-pub fn BookNow(#[prop(into)] machine: String, #[prop(into)] id: String) -> impl IntoView {
+pub fn BookNow(
+    #[prop(into)] machine: String,
+    #[prop(into)] id: String,
+    #[prop(optional_no_strip)] next: Option<String>,
+) -> impl IntoView {
     let booking = ServerAction::<BookNow>::new();
     let menu = format!("book-{id}");
     let label = format!("Book {machine} now");
-    let choices = LENGTHS.map(|(seconds, word)| view! {
-        <button type="submit" name="duration_s" value=seconds.to_string() disabled=move || booking.pending().get()>{word}</button>
-    });
+    let zone = use_preferences().zone;
+    let now = use_now();
+    let next = next.as_deref().and_then(at);
+    let free = next.map_or_else(
+        || "nothing is booked after".to_owned(),
+        |next| format!("free until {}", zone.local(next).strftime("%a %-d %b, %H:%M")),
+    );
+    let fitting = Memo::new(move |_| choices(&zone, now.get(), next));
+    let buttons = move || {
+        fitting
+            .get()
+            .into_iter()
+            .map(|Choice { name, value, word }| {
+                view! { <button type="submit" name=name value=value disabled=move || booking.pending().get()>{word}</button> }
+            })
+            .collect_view()
+    };
     view! {
         <button type="button" class="button small primary" popovertarget=menu.clone() aria-label=label.clone()>
             "Book now"<Icon name="chevron-down"/>
@@ -50,11 +99,33 @@ pub fn BookNow(#[prop(into)] machine: String, #[prop(into)] id: String) -> impl 
             <ActionForm action=booking>
                 <input type="hidden" name="machine" value=machine.clone()/>
                 <div class="menu-items">
-                    <div class="menu-note">{machine.clone()}", from now, for"</div>
-                    {choices.collect_view()}
+                    <div class="menu-note"><strong>{machine.clone()}</strong>" from now for"</div>
+                    {buttons}
+                    <p class="menu-note" hidden=move || !fitting.with(Vec::is_empty)>"The next booking is about to begin."</p>
+                    <div class="menu-note">{free}</div>
                 </div>
             </ActionForm>
             {failure_of(move || booking.value().get())}
         </div>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(next: Option<&str>) -> Vec<String> {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = Some(at("2026-06-01T10:00:00Z"));
+        choices(&Zone::default(), now, next.map(at)).into_iter().map(|choice| choice.word).collect()
+    }
+
+    #[test]
+    fn only_what_fits_is_offered() {
+        assert_eq!(words(None), ["1 hour", "2 hours", "4 hours", "8 hours"]);
+        assert_eq!(words(Some("2026-06-01T13:20:00Z")), ["1 hour", "2 hours", "until 13:20 (3 h 20 min)"]);
+        assert_eq!(words(Some("2026-06-01T10:45:00Z")), ["until 10:45 (45 min)"]);
+        assert_eq!(words(Some("2026-06-01T18:00:00Z")), ["1 hour", "2 hours", "4 hours", "8 hours"]);
+        assert_eq!(words(Some("2026-06-01T10:00:30Z")), Vec::<String>::new());
     }
 }

@@ -10,6 +10,7 @@ use domain::events::EventKind;
 use domain::hosts::HostAct;
 #[cfg(feature = "ssr")]
 use domain::hosts::HostIntent;
+use domain::access::Action;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 use uuid::Uuid;
@@ -90,7 +91,7 @@ pub fn Certificates() -> impl IntoView {
         (JoinPolicy::Approval.word().to_owned(), "after an admin approves".to_owned()),
     ];
     view! {
-        <Page title="Zero certificates" up=("/hosts", "Hosts")
+        <Page title="Zero certificates" needs=Action::ZeroCertificatesManage up=("/hosts", "Hosts")
             lede="A file with which hosts join: good for a number of hosts and a limited time. Each host makes its own key and gets its own certificate.">
             <section class="card" aria-labelledby="create">
                 <h2 id="create">"New zero certificate"</h2>

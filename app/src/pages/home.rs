@@ -2,6 +2,7 @@
 
 use api::machines::Machine;
 use api::sessions::Session;
+use domain::access::Action;
 use domain::events::EventKind;
 use domain::machines::MachineState;
 use domain::sessions::SessionState;
@@ -9,8 +10,10 @@ use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::book::BookNow;
+use super::team::{TeamNow, look};
 use super::sessions::SessionTable;
 use crate::Failure;
+use crate::clock::use_beat;
 use crate::components::empty::Empty;
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
@@ -18,6 +21,10 @@ use crate::components::load::follow;
 use crate::components::tags::Tags;
 use crate::live::use_live;
 use crate::viewer::use_viewer;
+
+/// Beats of the page between two looks at how much is used.
+const MINUTE_BEATS: u64 = 12;
+const FREE_SHOWN: usize = 6;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Now {
@@ -43,17 +50,22 @@ async fn now_and_next() -> Result<Now, Failure> {
 pub fn Home() -> impl IntoView {
     let live = use_live(&[EventKind::Machine, EventKind::Session, EventKind::Reservation, EventKind::Host]);
     let now = Resource::new_blocking(move || live.get(), |_| now_and_next());
-    let name = use_viewer().map(|viewer| viewer.name).unwrap_or_default();
+    let beat = use_beat();
+    let manages = use_viewer().is_some_and(|viewer| viewer.may_for_all(Action::SessionsRead));
+    let everybody = manages.then(|| Resource::new_blocking(move || (live.get(), beat.get() / MINUTE_BEATS), |_| look()));
     view! {
-        <Page title="Now and next" lede=format!("Signed in as {name}.")
+        <Page title="Now and next" lede="What is yours, and what is free."
             actions=|| view! { <a class="button primary" href="/reserve"><Icon name="plus"/>"Reserve"</a> }>
-            {follow(now, move |now| view! { <Shown now/> }.into_any())}
+            {follow(now, move |now| view! { <Mine now/> }.into_any())}
+            {everybody.map(|team| view! { <TeamNow team/> })}
+            {follow(now, move |now| view! { <FreeNow now/> }.into_any())}
         </Page>
     }
 }
 
+/// How many machines are in each state, and what is one's own.
 #[component]
-fn Shown(now: Signal<Now>) -> impl IntoView {
+fn Mine(now: Signal<Now>) -> impl IntoView {
     let of = move |wanted: fn(SessionState) -> bool| {
         now.with(|now| now.sessions.iter().filter(|session| wanted(session.state)).cloned().collect::<Vec<_>>())
     };
@@ -63,34 +75,8 @@ fn Shown(now: Signal<Now>) -> impl IntoView {
         coming.sort_by(|one, other| one.start.cmp(&other.start));
         coming
     });
-    let free = Memo::new(move |_| {
-        now.with(|now| {
-            now.machines
-                .iter()
-                .filter(|machine| machine.state == MachineState::Free)
-                .take(6)
-                .cloned()
-                .collect::<Vec<_>>()
-        })
-    });
-    let count = move |states: &'static [MachineState]| {
-        now.with(|now| now.machines.iter().filter(|machine| states.contains(&machine.state)).count())
-    };
-    let dirty = Memo::new(move |_| count(&[MachineState::Quarantined]));
     view! {
-        {move || (dirty.get() > 0).then(|| view! {
-            <div class="notice warn" role="status">
-                <Icon name="warning"/>
-                <span>{dirty.get()}" in quarantine: they did not come out clean and wait for a check or a decision."</span>
-                <a class="button small" href="/machines?state=quarantined">"Show"</a>
-            </div>
-        })}
-        <dl class="figures">
-            <div class="figure"><dt>"Free"</dt><dd>{move || count(&[MachineState::Free])}</dd></div>
-            <div class="figure"><dt>"In use or held"</dt><dd>{move || count(&[MachineState::InUse, MachineState::Held])}</dd></div>
-            <div class="figure"><dt>"Reverting"</dt><dd>{move || count(&[MachineState::Reverting])}</dd></div>
-            <div class="figure"><dt>"Offline or in maintenance"</dt><dd>{move || count(&[MachineState::Offline, MachineState::InMaintenance])}</dd></div>
-        </dl>
+        <Figures now/>
         <section class="column" aria-labelledby="running">
             <h2 id="running">"Running now"</h2>
             {move || {
@@ -116,14 +102,62 @@ fn Shown(now: Signal<Now>) -> impl IntoView {
                 </section>
             })
         }}
+    }
+}
+
+/// Machines by state; each number leads to the list of them.
+#[component]
+fn Figures(now: Signal<Now>) -> impl IntoView {
+    let count = move |states: &'static [MachineState]| {
+        now.with(|now| now.machines.iter().filter(|machine| states.contains(&machine.state)).count())
+    };
+    let dirty = Memo::new(move |_| count(&[MachineState::Quarantined]));
+    let figure = move |word: &'static str, state: &'static str, states: &'static [MachineState]| {
+        view! {
+            <div class="figure">
+                <dt><a href=format!("/machines?state={state}")>{word}</a></dt>
+                <dd>{move || count(states)}</dd>
+            </div>
+        }
+    };
+    view! {
+        {move || (dirty.get() > 0).then(|| view! {
+            <div class="notice warn" role="status">
+                <Icon name="warning"/>
+                <span>{dirty.get()}" in quarantine: they did not come out clean and wait for a check or a decision."</span>
+                <a class="button small" href="/machines?state=quarantined">"Show"</a>
+            </div>
+        })}
+        <dl class="figures">
+            {figure("Free", "free", &[MachineState::Free])}
+            {figure("In use", "in-use", &[MachineState::InUse])}
+            {figure("Held", "held", &[MachineState::Held])}
+            {figure("Reverting", "reverting", &[MachineState::Reverting])}
+            {figure("Offline", "offline", &[MachineState::Offline])}
+            {figure("In maintenance", "in-maintenance", &[MachineState::InMaintenance])}
+        </dl>
+    }
+}
+
+/// Some machines that can be booked at once.
+#[component]
+fn FreeNow(now: Signal<Now>) -> impl IntoView {
+    let free = Memo::new(move |_| {
+        now.with(|now| {
+            let free = now.machines.iter().filter(|machine| machine.state == MachineState::Free);
+            free.take(FREE_SHOWN).cloned().collect::<Vec<_>>()
+        })
+    });
+    let key = |machine: &Machine| (machine.id, machine.next_booking.as_ref().map(|next| next.session));
+    view! {
         <section class="column" aria-labelledby="free">
             <h2 id="free">"Free machines"</h2>
-            <ul class="columns" role="list">
-                <For each=move || free.get() key=|machine| machine.id let:machine>
+            <ul class="columns even" role="list">
+                <For each=move || free.get() key=key let:machine>
                     <li class="card">
                         <div class="card-head">
                             <a class="main-link" href=format!("/machines/{}", machine.id)>{machine.name.clone()}</a>
-                            <BookNow machine=machine.name.clone() id=machine.id.to_string()/>
+                            <BookNow machine=machine.name.clone() id=machine.id.to_string() next=machine.next_booking.map(|next| next.start)/>
                         </div>
                         <Tags labels=machine.labels link="/machines"/>
                     </li>

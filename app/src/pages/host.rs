@@ -2,16 +2,18 @@
 
 use api::hosts::{Host, HostReading};
 use api::machines::Machine;
+use domain::access::Action;
 use domain::events::EventKind;
 use domain::hosts::{HostAct, HostIntent};
 use leptos::prelude::*;
-use leptos_router::hooks::{use_navigate, use_params_map};
+use leptos_router::hooks::use_params_map;
 use uuid::Uuid;
 
 use super::hosts::share;
 use crate::Failure;
+use crate::clock::use_beat;
 use crate::components::chart::{Meter, Sparkline};
-use crate::components::confirm::ConfirmButton;
+use crate::components::confirm::{Confirm, ConfirmWord};
 use crate::components::layout::Page;
 use crate::components::load::{failure_of, follow};
 use crate::components::status::Status;
@@ -20,6 +22,7 @@ use crate::components::tags::{Tags, query_part};
 use crate::components::time::{Ago, Time, at};
 use crate::components::units::bytes;
 use crate::live::use_live;
+use crate::viewer::use_viewer;
 
 /// A host, its readings of the last minutes, and its machines.
 type Shown = (Host, Vec<HostReading>, Vec<Machine>);
@@ -34,11 +37,19 @@ async fn fetch(host: String) -> Result<Shown, Failure> {
     Ok((super::hosts::with_reading(&services, host), readings.into_iter().map(HostReading::from).collect(), machines))
 }
 
-/// Does `act` with the host; deleting and revoking have been confirmed on the page.
+/// Does `act` with the host. What cannot be undone wants its name in `confirm`, unless it has never been let in.
 #[server(prefix = "/fn", endpoint = "hosts-act")]
-pub async fn act(host: Uuid, act: HostAct) -> Result<HostAct, Failure> {
+pub async fn act(host: Uuid, act: HostAct, confirm: Option<String>) -> Result<(), Failure> {
     let (services, call) = crate::server::asked()?;
     let host = host.into();
+    if matches!(act, HostAct::Revoke | HostAct::Delete) {
+        let found = services::hosts::get(&services, &call, host).await.map_err(crate::server::failure)?;
+        let confirmed = confirm.is_some_and(|word| word.trim() == found.name);
+        if !confirmed && found.intent != HostIntent::Pending {
+            let why = format!("type the host's name, {}", found.name);
+            return Err(crate::server::failure(services::Error::invalid("confirm", why)));
+        }
+    }
     let done = match act {
         HostAct::Approve => services::hosts::approve(&services, &call, host).await.map(|_| ()),
         HostAct::PutInService => {
@@ -53,7 +64,11 @@ pub async fn act(host: Uuid, act: HostAct) -> Result<HostAct, Failure> {
         HostAct::Revoke => services::hosts::revoke(&services, &call, host).await.map(|_| ()),
         HostAct::Delete => services::hosts::delete(&services, &call, host).await,
     };
-    done.map(|()| act).map_err(crate::server::failure)
+    done.map_err(crate::server::failure)?;
+    if act == HostAct::Delete {
+        leptos_axum::redirect("/hosts");
+    }
+    Ok(())
 }
 
 /// What the button says.
@@ -86,25 +101,19 @@ fn meaning(intent: HostIntent) -> &'static str {
 #[component]
 pub fn HostPage() -> impl IntoView {
     let params = use_params_map();
-    let live = use_live(&[EventKind::Host, EventKind::HostMetrics, EventKind::Machine]);
+    let live = use_live(&[EventKind::Host, EventKind::Machine]);
+    let beat = use_beat();
     let acting = ServerAction::<Act>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let host = Resource::new_blocking(move || (id.get(), live.get(), acting.version().get()), |(id, ..)| fetch(id));
-    // The data is read where it is awaited; the heading follows.
-    let title = RwSignal::new("Host".to_owned());
-    let navigate = use_navigate();
-    Effect::new(move || {
-        if let Some(Ok(HostAct::Delete)) = acting.value().get() {
-            navigate("/hosts", leptos_router::NavigateOptions::default());
-        }
-    });
+    let host = Resource::new_blocking(
+        move || (id.get(), live.get(), beat.get(), acting.version().get()),
+        |(id, ..)| fetch(id),
+    );
+    let about = Signal::derive(move || Some(host.get()?.ok()?.0.name));
     view! {
-        <Page title up=("/hosts", "Hosts")>
+        <Page title="Host" about up=("/hosts", "Hosts")>
             {failure_of(move || acting.value().get())}
-            {follow(host, move |shown| {
-                Effect::new(move || title.set(shown.with(|(host, ..)| host.name.clone())));
-                view! { <Shown shown acting/> }.into_any()
-            })}
+            {follow(host, move |shown| view! { <Shown shown acting/> }.into_any())}
         </Page>
     }
 }
@@ -114,6 +123,7 @@ fn Shown(shown: Signal<Shown>, acting: ServerAction<Act>) -> impl IntoView {
     let host = Memo::new(move |_| shown.with(|(host, ..)| host.clone()));
     let readings = Memo::new(move |_| shown.with(|(_, readings, _)| readings.clone()));
     let machines = Memo::new(move |_| shown.with(|(.., machines)| machines.clone()));
+    let admin = use_viewer().is_some_and(|viewer| viewer.may(Action::HostsManage));
     let can = Memo::new(move |_| host.with(|host| (host.id, host.name.clone(), host.can.clone())));
     view! {
         <div class="with-aside">
@@ -132,7 +142,7 @@ fn Shown(shown: Signal<Shown>, acting: ServerAction<Act>) -> impl IntoView {
                     }}
                     {move || {
                         let (id, name, can) = can.get();
-                        view! { <Acts id name can acting/> }
+                        admin.then(|| view! { <Acts id name can acting/> })
                     }}
                 </section>
                 {move || view! { <Metrics readings=readings.get()/> }}
@@ -151,9 +161,6 @@ fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: ServerAction<Act>) ->
     let run = format!("/instructions?hosts={}", query_part(&name));
     let button = move |act: HostAct| {
         let word = act_word(act);
-        let dispatch = move |()| {
-            acting.dispatch(Act { host: id, act });
-        };
         match act {
             HostAct::Approve | HostAct::PutInService | HostAct::Drain | HostAct::PutInMaintenance => view! {
                 <ActionForm action=acting>
@@ -163,14 +170,12 @@ fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: ServerAction<Act>) ->
                 </ActionForm>
             }.into_any(),
             HostAct::Revoke => view! {
-                <ConfirmButton label=word title=format!("Revoke {name}?") word=name.clone() on_confirm=dispatch>
-                    <p>"Its link is cut and its certificates are worth nothing any more. Sessions on it fail, and its machines cannot be booked."</p>
-                </ConfirmButton>
+                <Final host=id name=name.clone() act acting
+                    warning="Its link is cut and its certificates are worth nothing any more. Sessions on it fail, and its machines cannot be booked."/>
             }.into_any(),
             HostAct::Delete => view! {
-                <ConfirmButton label=word title=format!("Delete {name}?") word=name.clone() on_confirm=dispatch>
-                    <p>"The host is revoked and leaves the list with its machines. Their past sessions stay in the history."</p>
-                </ConfirmButton>
+                <Final host=id name=name.clone() act acting
+                    warning="The host is revoked and leaves the list with its machines. Their past sessions stay in the history."/>
             }.into_any(),
         }
     };
@@ -179,6 +184,26 @@ fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: ServerAction<Act>) ->
             {can.into_iter().map(button).collect_view()}
             <a class="button" href=run>"Run an instruction"</a>
         </div>
+    }
+}
+
+/// What cannot be undone, behind the host's name.
+#[component]
+fn Final(host: Uuid, name: String, act: HostAct, warning: &'static str, acting: ServerAction<Act>) -> impl IntoView {
+    let (id, word) = (act.word(), act_word(act));
+    let error = Signal::derive(move || {
+        let failure = acting.value().get().and_then(Result::err)?;
+        failure.of_field("confirm")
+    });
+    view! {
+        <Confirm id label=word title=format!("{word} {name}?")>
+            <ActionForm action=acting attr:class="form">
+                <input type="hidden" name="host" value=host.to_string()/>
+                <input type="hidden" name="act" value=id/>
+                <p>{warning}</p>
+                <ConfirmWord id label=word word=name error/>
+            </ActionForm>
+        </Confirm>
     }
 }
 
@@ -200,7 +225,7 @@ fn Metrics(readings: Vec<HostReading>) -> impl IntoView {
     view! {
         <section class="card" aria-labelledby="metrics">
             <h2 id="metrics">"Load"</h2>
-            <div class="columns">
+            <div class="columns metrics">
                 <div class="column">
                     <div class="row between"><strong>"CPU"</strong><span class="soft">{last.cores}" cores, load "{format!("{:.2}", last.load_1m)}</span></div>
                     <Meter share=f64::from(last.cpu_used) label="CPU"/>

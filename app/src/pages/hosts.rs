@@ -1,14 +1,18 @@
 //! Hosts: the computers that run an agent.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use api::Page as Items;
-use api::hosts::{Host, HostReading, ListHosts};
+use api::hosts::{Host, ListHosts};
 use domain::access::Action;
 use domain::events::EventKind;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
+use uuid::Uuid;
 
 use crate::Failure;
-use crate::components::chart::Meter;
+use crate::components::chart::{Meter, Percent, Sparkline};
 use crate::components::empty::Empty;
 use crate::components::field::SearchField;
 use crate::components::icon::Icon;
@@ -23,6 +27,7 @@ use crate::live::use_live;
 use crate::viewer::use_viewer;
 
 use super::host::{Act, act_word};
+use super::load::{Load, Loads};
 use domain::hosts::{HostAct, HostIntent};
 
 #[server(prefix = "/fn", endpoint = "hosts-list", input = leptos::server_fn::codec::Json)]
@@ -56,7 +61,8 @@ pub(super) fn with_reading(services: &services::Services, host: domain::hosts::H
 #[component]
 pub fn Hosts() -> impl IntoView {
     let query = use_query_map();
-    let live = use_live(&[EventKind::Host, EventKind::HostMetrics]);
+    let live = use_live(&[EventKind::Host]);
+    let loads = Loads::of_page();
     let acting = ServerAction::<Act>::new();
     let ask = Memo::new(move |_| {
         query.with(|query| ListHosts {
@@ -82,13 +88,20 @@ pub fn Hosts() -> impl IntoView {
                 {move || filtered.get().then(|| view! { <a class="button quiet" href="/hosts">"Clear"</a> })}
             </form>
             {failure_of(move || acting.value().get())}
-            {follow(hosts, move |hosts| view! { <Table hosts admin filtered acting/> }.into_any())}
+            {follow(hosts, move |hosts| view! { <Table hosts loads admin filtered acting/> }.into_any())}
         </Page>
     }
 }
 
 #[component]
-fn Table(hosts: Signal<Items<Host>>, admin: bool, filtered: Signal<bool>, acting: ServerAction<Act>) -> impl IntoView {
+fn Table(
+    hosts: Signal<Items<Host>>,
+    loads: Loads,
+    admin: bool,
+    filtered: Signal<bool>,
+    acting: ServerAction<Act>,
+) -> impl IntoView {
+    let loads = loads.by_host();
     let headings = || {
         vec![
             Heading::text("Host"),
@@ -96,7 +109,7 @@ fn Table(hosts: Signal<Items<Host>>, admin: bool, filtered: Signal<bool>, acting
             Heading::text("Service"),
             Heading::text("CPU"),
             Heading::text("Memory"),
-            Heading::text("Disk"),
+            Heading::number("Disk"),
             Heading::text("Agent"),
             Heading::actions(),
         ]
@@ -123,7 +136,7 @@ fn Table(hosts: Signal<Items<Host>>, admin: bool, filtered: Signal<bool>, acting
         }
         let shown = items.len();
         let next = next_cursor.map(|cursor| format!("/hosts?cursor={}", query_part(&cursor)));
-        let rows = items.into_iter().map(|host| view! { <Row host admin acting/> }).collect_view();
+        let rows = items.into_iter().map(|host| view! { <Row host loads admin acting/> }).collect_view();
         view! {
             <DataTable caption="Hosts" headings=headings()>{rows}</DataTable>
             <Pager next shown/>
@@ -133,14 +146,26 @@ fn Table(hosts: Signal<Items<Host>>, admin: bool, filtered: Signal<bool>, acting
 }
 
 #[component]
-fn Row(host: Host, admin: bool, acting: ServerAction<Act>) -> impl IntoView {
+fn Row(
+    host: Host,
+    loads: Signal<Arc<HashMap<Uuid, Load>>>,
+    admin: bool,
+    acting: ServerAction<Act>,
+) -> impl IntoView {
     let id = host.id.to_string();
-    let pending = host.intent == HostIntent::Pending && host.can.contains(&HostAct::Approve) && admin;
-    let reading = host.metrics;
-    let cell = move |show: fn(HostReading) -> AnyView| match reading {
-        Some(reading) => show(reading),
-        None => view! { <span class="soft">"–"</span> }.into_any(),
+    let load = Memo::new(move |_| loads.with(|loads| loads.get(&host.id).cloned()));
+    let there = Memo::new(move |_| load.with(Option::is_some));
+    let of_load = move |value: fn(&Load) -> u8| {
+        Signal::derive(move || load.with(|load| load.as_ref().map_or(0.0, |load| f64::from(value(load)) / 100.0)))
     };
+    let trace = Signal::derive(move || {
+        load.with(|load| {
+            let points = load.as_ref().map(|load| load.trace.iter().map(|point| f64::from(*point) / 100.0).collect());
+            points.unwrap_or_default()
+        })
+    });
+    let pending = host.intent == HostIntent::Pending && host.can.contains(&HostAct::Approve) && admin;
+    let none = || view! { <span class="faint">"–"</span> }.into_any();
     view! {
         <tr>
             <th scope="row">
@@ -149,11 +174,25 @@ fn Row(host: Host, admin: bool, acting: ServerAction<Act>) -> impl IntoView {
             </th>
             <td data-label="Link"><Status badge=host.link since=at(&host.link_since)/></td>
             <td data-label="Service"><Status badge=host.intent/></td>
-            <td data-label="CPU">{cell(|reading| view! { <Meter share=f64::from(reading.cpu_used) label="CPU"/> }.into_any())}</td>
-            <td data-label="Memory">{cell(|reading| view! {
-                <Meter share=share(reading.memory_used_bytes, reading.memory_total_bytes) label="Memory"/>
-            }.into_any())}</td>
-            <td data-label="Disk">{cell(|reading| view! { <span class="num">{bytes(reading.disk_total_bytes.saturating_sub(reading.disk_used_bytes))}" free"</span> }.into_any())}</td>
+            <td data-label="CPU">{move || if there.get() {
+                view! {
+                    <span class="metric">
+                        <Sparkline values=trace max=1.0 label="CPU over the last ten minutes"/>
+                        <Percent share=of_load(|load| load.cpu)/>
+                    </span>
+                }.into_any()
+            } else {
+                none()
+            }}</td>
+            <td data-label="Memory">{move || if there.get() {
+                view! { <Meter share=of_load(|load| load.memory) label="Memory"/> }.into_any()
+            } else {
+                none()
+            }}</td>
+            <td data-label="Disk" class="num">{move || match load.with(|load| load.as_ref().map(|load| load.disk_free_bytes)) {
+                Some(free) => view! { <span>{bytes(free)}" free"</span> }.into_any(),
+                None => none(),
+            }}</td>
             <td data-label="Agent" class="soft">{host.agent_version.unwrap_or_else(|| "–".to_owned())}</td>
             <td class="actions">
                 {pending.then(|| view! {

@@ -3,6 +3,7 @@
 #[cfg(feature = "ssr")]
 use api::instructions::Instruction;
 use api::instructions::{InstructionDetail, Transaction};
+use domain::access::Action;
 use domain::events::EventKind;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
@@ -62,8 +63,9 @@ pub fn InstructionPage() -> impl IntoView {
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
     let shown =
         Resource::new_blocking(move || (id.get(), live.get(), cancelling.version().get()), |(id, ..)| fetch(id));
+    let about = Signal::derive(move || Some(shown.get()?.ok()?.0.instruction.title));
     view! {
-        <Page title="Instruction" up=("/instructions", "Instructions")>
+        <Page title="Instruction" about needs=Action::InstructionsRead up=("/instructions", "Instructions")>
             {failure_of(move || cancelling.value().get())}
             {follow(shown, move |shown| view! { <Shown shown cancelling/> }.into_any())}
         </Page>
@@ -85,7 +87,7 @@ fn Shown(shown: Signal<Shown>, cancelling: ServerAction<Cancel>) -> impl IntoVie
             view! {
                 <section class="card" aria-labelledby="command">
                     <div class="card-head">
-                        <h2 id="command"><code>{title}</code></h2>
+                        <h2 id="command">"Command"</h2>
                         {open.then(|| view! {
                             <ActionForm action=cancelling>
                                 <input type="hidden" name="instruction" value=id.to_string()/>
@@ -93,6 +95,7 @@ fn Shown(shown: Signal<Shown>, cancelling: ServerAction<Cancel>) -> impl IntoVie
                             </ActionForm>
                         })}
                     </div>
+                    <pre class="output" tabindex="0" aria-label="Command line">{title}</pre>
                     <p class="soft">"Asked "{at(&created_at).map(|at| view! { <Time at seconds=true/> })}". Each host claims it at most once."</p>
                 </section>
             }

@@ -96,7 +96,7 @@ pub fn Instructions() -> impl IntoView {
     };
     let hosts = query.with_untracked(|query| query.get("hosts")).unwrap_or_default();
     view! {
-        <Page title="Instructions" lede="Commands that run on hosts themselves, once each, with what became of them.">
+        <Page title="Instructions" needs=Action::InstructionsRead lede="Commands that run on hosts themselves, once each, with what became of them.">
             {may_run.then(|| view! {
                 <section class="card" aria-labelledby="run">
                     <h2 id="run">"Run on hosts"</h2>

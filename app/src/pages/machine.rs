@@ -78,15 +78,11 @@ pub fn MachinePage() -> impl IntoView {
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
     let machine =
         Resource::new_blocking(move || (id.get(), live.get(), changing.version().get()), |(id, ..)| fetch(id));
-    // The data is read where it is awaited; the heading follows.
-    let title = RwSignal::new("Machine".to_owned());
+    let about = Signal::derive(move || Some(machine.get()?.ok()?.0.machine.name));
     view! {
-        <Page title up=("/machines", "Machines")>
+        <Page title="Machine" about up=("/machines", "Machines")>
             {failure_of(move || changing.value().get())}
-            {follow(machine, move |shown| {
-                Effect::new(move || title.set(shown.with(|(detail, _)| detail.machine.name.clone())));
-                view! { <Shown shown changing/> }.into_any()
-            })}
+            {follow(machine, move |shown| view! { <Shown shown changing/> }.into_any())}
         </Page>
     }
 }
@@ -95,7 +91,10 @@ pub fn MachinePage() -> impl IntoView {
 fn Shown(shown: Signal<Shown>, changing: ServerAction<Change>) -> impl IntoView {
     let machine = Memo::new(move |_| shown.with(|(detail, _)| detail.machine.clone()));
     let can = Memo::new(move |_| {
-        machine.with(|machine| (machine.id.to_string(), machine.name.clone(), machine.actions.clone(), machine.state))
+        machine.with(|machine| {
+            let next = machine.next_booking.as_ref().map(|next| next.start.clone());
+            (machine.id.to_string(), machine.name.clone(), machine.actions.clone(), machine.state, next)
+        })
     });
     let me = use_viewer().map(|viewer| viewer.name).unwrap_or_default();
     let strip = move || shown.with(|(detail, window)| (detail.machine.clone(), detail.bookings.clone(), *window));
@@ -115,8 +114,8 @@ fn Shown(shown: Signal<Shown>, changing: ServerAction<Change>) -> impl IntoView 
                         }
                     }}
                     {move || {
-                        let (id, name, can, state) = can.get();
-                        view! { <Acts id name can state changing/> }
+                        let (id, name, can, state, next) = can.get();
+                        view! { <Acts id name can state next changing/> }
                     }}
                 </section>
                 <section class="column" aria-labelledby="bookings">
@@ -151,6 +150,8 @@ fn Acts(
     name: String,
     can: Vec<MachineAction>,
     state: MachineState,
+    /// When the next booking begins.
+    next: Option<String>,
     changing: ServerAction<Change>,
 ) -> impl IntoView {
     let asks_why = |action: MachineAction, word: &'static str, what: &'static str| {
@@ -173,7 +174,7 @@ fn Acts(
         .map(|action| match action {
             MachineAction::Reserve => {
                 let href = format!("/reserve?machine={}", query_part(&name));
-                let now = (state == MachineState::Free).then(|| view! { <BookNow machine=name.clone() id="now"/> });
+                let now = (state == MachineState::Free).then(|| view! { <BookNow machine=name.clone() id="now" next=next.clone()/> });
                 view! { {now}<a class="button" href=href>"Book ahead"</a> }.into_any()
             }
             MachineAction::Quarantine => {
@@ -224,7 +225,7 @@ fn Facts(machine: Machine) -> impl IntoView {
             <dt>"Host"</dt><dd><a href=format!("/hosts/{}", machine.host_id)>{machine.host}</a></dd>
             <dt>"Kind"</dt><dd>{machine.kind.word()}</dd>
             <dt>"Labels"</dt><dd><Tags labels=machine.labels link="/machines"/></dd>
-            <dt>"CPU"</dt><dd>{cores(limits.cpu_millis)}" cores"</dd>
+            <dt>"CPU"</dt><dd>{cores(limits.cpu_millis)}</dd>
             <dt>"Memory"</dt><dd>{bytes(limits.memory_bytes)}</dd>
             <dt>"Disk"</dt><dd>{bytes(limits.disk_bytes)}</dd>
             <dt>"Processes"</dt><dd>{limits.pids}</dd>

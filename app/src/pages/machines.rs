@@ -1,12 +1,17 @@
 //! Machines: what one can book, and who has it now.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use api::Page as Items;
 use api::machines::Machine;
+use domain::access::Action;
 use domain::events::EventKind;
 use domain::machines::{MachineAction, MachineState};
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::Failure;
 use crate::components::empty::Empty;
@@ -14,14 +19,17 @@ use crate::components::field::SearchField;
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
 use crate::components::load::follow;
+use crate::components::chart::Meter;
 use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::{Tags, query_part};
 use crate::components::time::{Ago, at};
 use crate::components::units::{bytes, cores};
 use crate::live::use_live;
+use crate::viewer::use_viewer;
 
 use super::book::BookNow;
+use super::load::{Load, Loads};
 
 /// Which machines are wanted, as the address says it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -64,6 +72,7 @@ pub fn Machines() -> impl IntoView {
         })
     });
     let machines = Resource::new_blocking(move || (wanted.get(), live.get()), |(wanted, _)| list(wanted));
+    let loads = Loads::of_page();
     let filtered = Signal::derive(move || {
         wanted.with(|wanted| wanted.q.is_some() || wanted.labels.is_some() || wanted.state.is_some())
     });
@@ -71,7 +80,7 @@ pub fn Machines() -> impl IntoView {
         <Page title="Machines" lede="What you can book, and who has it now."
             actions=|| view! { <a class="button" href="/reserve"><Icon name="timeline"/>"Book ahead"</a> }>
             {move || view! { <Filters wanted=wanted.get() filtered=filtered.get()/> }}
-            {follow(machines, move |machines| view! { <Table machines filtered/> }.into_any())}
+            {follow(machines, move |machines| view! { <Table machines loads filtered/> }.into_any())}
         </Page>
     }
 }
@@ -101,7 +110,9 @@ fn Filters(wanted: Wanted, filtered: bool) -> impl IntoView {
 }
 
 #[component]
-fn Table(machines: Signal<Items<Machine>>, filtered: Signal<bool>) -> impl IntoView {
+fn Table(machines: Signal<Items<Machine>>, loads: Loads, filtered: Signal<bool>) -> impl IntoView {
+    let loads = loads.by_host();
+    let admin = use_viewer().is_some_and(|viewer| viewer.may(Action::HostsManage));
     let empty = Memo::new(move |_| machines.with(|machines| machines.items.is_empty()));
     let headings = || {
         vec![
@@ -109,6 +120,7 @@ fn Table(machines: Signal<Items<Machine>>, filtered: Signal<bool>) -> impl IntoV
             Heading::text("State"),
             Heading::text("Who has it"),
             Heading::text("Next booking"),
+            Heading::text("Host's load"),
             Heading::text("Offers"),
             Heading::actions(),
         ]
@@ -137,7 +149,7 @@ fn Table(machines: Signal<Items<Machine>>, filtered: Signal<bool>) -> impl IntoV
     move || match (empty.get(), filtered.get()) {
         (false, _) => view! {
             <DataTable caption="Machines" headings=headings()>
-                <For each=move || machines.get().items key=key let:machine><Row machine/></For>
+                <For each=move || machines.get().items key=key let:machine><Row machine loads/></For>
             </DataTable>
             {move || view! { <Pager next=next() shown=machines.with(|machines| machines.items.len())/> }}
         }
@@ -152,7 +164,7 @@ fn Table(machines: Signal<Items<Machine>>, filtered: Signal<bool>) -> impl IntoV
         (true, false) => view! {
             <Empty icon="machines" title="No machines yet">
                 <p>"Machines come with hosts: each host's configuration says what it offers. An admin adds hosts."</p>
-                <a class="button primary" href="/hosts">"Go to hosts"</a>
+                {admin.then(|| view! { <a class="button primary" href="/hosts/certificates">"Add a host"</a> })}
             </Empty>
         }
         .into_any(),
@@ -160,7 +172,14 @@ fn Table(machines: Signal<Items<Machine>>, filtered: Signal<bool>) -> impl IntoV
 }
 
 #[component]
-fn Row(machine: Machine) -> impl IntoView {
+fn Row(machine: Machine, loads: Signal<Arc<HashMap<Uuid, Load>>>) -> impl IntoView {
+    let (host, host_href) = (machine.host_id, format!("/hosts/{}", machine.host_id));
+    let load = Memo::new(move |_| loads.with(|loads| loads.get(&host).map(|load| (load.cpu, load.memory))));
+    let of_load = move |value: fn((u8, u8)) -> u8| {
+        Signal::derive(move || load.get().map_or(0.0, |load| f64::from(value(load)) / 100.0))
+    };
+    let there = Memo::new(move |_| load.with(Option::is_some));
+    let until_next = machine.next_booking.as_ref().map(|next| next.start.clone());
     let address = format!("/machines/{}", machine.id);
     let bookable = machine.state == MachineState::Free && machine.actions.contains(&MachineAction::Reserve);
     let reservable = machine.actions.contains(&MachineAction::Reserve);
@@ -176,25 +195,43 @@ fn Row(machine: Machine) -> impl IntoView {
             </td>
             <td data-label="Who has it">{match machine.holder {
                 Some(holder) => view! {
-                    <div>{holder.person}</div>
-                    <div class="soft small">"ends "{at(&holder.until).map(|at| view! { <Ago at/> })}</div>
+                    <div class="cell">
+                        <div>{holder.person}</div>
+                        <div class="soft small nowrap">"ends "{at(&holder.until).map(|at| view! { <Ago at/> })}</div>
+                    </div>
                 }.into_any(),
                 None => view! { <span class="faint">"nobody"</span> }.into_any(),
             }}</td>
             <td data-label="Next booking">{match machine.next_booking {
                 Some(next) => view! {
-                    <div>{at(&next.start).map(|at| view! { <Ago at/> })}</div>
-                    <div class="soft small">{next.person}</div>
+                    <div class="cell">
+                        <div>{at(&next.start).map(|at| view! { <Ago at/> })}</div>
+                        <div class="soft small">{next.person}</div>
+                    </div>
                 }.into_any(),
                 None => view! { <span class="faint">"none"</span> }.into_any(),
             }}</td>
+            <td data-label="Host's load">
+                {move || if there.get() {
+                    view! {
+                        <a class="loads" href=host_href.clone()>
+                            <span class="metric"><span class="what">"CPU"</span><Meter share=of_load(|load| load.0) label="CPU"/></span>
+                            <span class="metric"><span class="what">"Mem"</span><Meter share=of_load(|load| load.1) label="Memory"/></span>
+                        </a>
+                    }.into_any()
+                } else {
+                    view! { <span class="faint">"–"</span> }.into_any()
+                }}
+            </td>
             <td data-label="Offers" class="soft nowrap">
-                {cores(limits.cpu_millis)}" cores · "{bytes(limits.memory_bytes)}
-                <div class="small">{machine.kind.word()}</div>
+                <div class="cell">
+                    <div>{cores(limits.cpu_millis)}" · "{bytes(limits.memory_bytes)}</div>
+                    <div class="small">{machine.kind.word()}</div>
+                </div>
             </td>
             <td class="actions">
                 {if bookable {
-                    view! { <BookNow machine=machine.name id=machine.id.to_string()/> }.into_any()
+                    view! { <BookNow machine=machine.name id=machine.id.to_string() next=until_next/> }.into_any()
                 } else if reservable {
                     let href = format!("/reserve?machine={}", query_part(&machine.name));
                     view! { <a class="button small" href=href aria-label=format!("Reserve {}", machine.name)>"Reserve"</a> }.into_any()

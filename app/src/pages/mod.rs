@@ -9,6 +9,7 @@ mod host;
 mod hosts;
 mod instruction;
 mod instructions;
+mod load;
 mod machine;
 mod machines;
 mod not_found;
@@ -18,6 +19,7 @@ mod reserve_form;
 mod session;
 mod sessions;
 mod sign_in;
+mod team;
 mod tokens;
 
 use leptos::prelude::*;
@@ -26,29 +28,34 @@ use leptos_router::{SsrMode, path};
 
 use not_found::NotFound;
 
-/// Every page and its address. Lists are `SsrMode::PartiallyBlocked`, details `SsrMode::Async`.
+/// Each document leaves the server whole. In `PartiallyBlocked` whatever is not there at the first look comes later, in a
+/// `<template>` that only a script puts in place: leptos 0.8 does not replace what blocks, so that without JavaScript a
+/// list was there or not by chance. It is also what lets a page answer with the right status.
+const WHOLE: SsrMode = SsrMode::Async;
+
+/// Every page and its address.
 #[component]
 pub fn Pages() -> impl IntoView {
     view! {
         <FlatRoutes fallback=NotFound>
-            <Route path=path!("/sign-in") view=sign_in::SignIn/>
-            <Route path=path!("/sign-in/link") view=sign_in::SignInLink/>
-            <Route path=path!("/") view=home::Home ssr=SsrMode::PartiallyBlocked/>
-            <Route path=path!("/hosts") view=hosts::Hosts ssr=SsrMode::PartiallyBlocked/>
-            <Route path=path!("/hosts/certificates") view=certificates::Certificates ssr=SsrMode::PartiallyBlocked/>
-            <Route path=path!("/hosts/:id") view=host::HostPage ssr=SsrMode::Async/>
-            <Route path=path!("/instructions") view=instructions::Instructions ssr=SsrMode::PartiallyBlocked/>
-            <Route path=path!("/instructions/:id") view=instruction::InstructionPage ssr=SsrMode::Async/>
-            <Route path=path!("/machines") view=machines::Machines ssr=SsrMode::PartiallyBlocked/>
-            <Route path=path!("/machines/:id") view=machine::MachinePage ssr=SsrMode::Async/>
-            <Route path=path!("/reserve") view=reserve::Reserve ssr=SsrMode::PartiallyBlocked/>
-            <Route path=path!("/sessions") view=sessions::Sessions ssr=SsrMode::PartiallyBlocked/>
-            <Route path=path!("/sessions/:id") view=session::SessionPage ssr=SsrMode::Async/>
-            <Route path=path!("/people") view=people::People ssr=SsrMode::PartiallyBlocked/>
-            <Route path=path!("/tokens") view=tokens::Tokens ssr=SsrMode::PartiallyBlocked/>
-            <Route path=path!("/audit") view=audit::Audit ssr=SsrMode::PartiallyBlocked/>
-            <Route path=path!("/account") view=account::Account ssr=SsrMode::Async/>
-            <Route path=path!("/not-found") view=NotFound/>
+            <Route path=path!("/sign-in") view=sign_in::SignIn ssr=WHOLE/>
+            <Route path=path!("/sign-in/link") view=sign_in::SignInLink ssr=WHOLE/>
+            <Route path=path!("/") view=home::Home ssr=WHOLE/>
+            <Route path=path!("/hosts") view=hosts::Hosts ssr=WHOLE/>
+            <Route path=path!("/hosts/certificates") view=certificates::Certificates ssr=WHOLE/>
+            <Route path=path!("/hosts/:id") view=host::HostPage ssr=WHOLE/>
+            <Route path=path!("/instructions") view=instructions::Instructions ssr=WHOLE/>
+            <Route path=path!("/instructions/:id") view=instruction::InstructionPage ssr=WHOLE/>
+            <Route path=path!("/machines") view=machines::Machines ssr=WHOLE/>
+            <Route path=path!("/machines/:id") view=machine::MachinePage ssr=WHOLE/>
+            <Route path=path!("/reserve") view=reserve::Reserve ssr=WHOLE/>
+            <Route path=path!("/sessions") view=sessions::Sessions ssr=WHOLE/>
+            <Route path=path!("/sessions/:id") view=session::SessionPage ssr=WHOLE/>
+            <Route path=path!("/people") view=people::People ssr=WHOLE/>
+            <Route path=path!("/tokens") view=tokens::Tokens ssr=WHOLE/>
+            <Route path=path!("/audit") view=audit::Audit ssr=WHOLE/>
+            <Route path=path!("/account") view=account::Account ssr=WHOLE/>
+            <Route path=path!("/not-found") view=NotFound ssr=WHOLE/>
         </FlatRoutes>
     }
 }

@@ -4,6 +4,7 @@ use api::Page as Items;
 use api::people::{InvitedPerson, OneTimeLink, Person};
 use domain::events::EventKind;
 use domain::people::Role;
+use domain::access::Action;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 use uuid::Uuid;
@@ -81,7 +82,7 @@ pub fn People() -> impl IntoView {
         failure.0.field.is_none().then_some(Err::<(), _>(failure))
     };
     view! {
-        <Page title="People" lede="Who may use this portal, and what they may do in it.">
+        <Page title="People" needs=Action::PeopleManage lede="Who may use this portal, and what they may do in it.">
             <section class="card" aria-labelledby="invite">
                 <h2 id="invite">"Invite somebody"</h2>
                 <ActionForm action=inviting attr:class="form">

@@ -25,7 +25,7 @@ use crate::components::load::follow;
 use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading};
 use crate::components::tags::query_part;
-use crate::components::time::{Time, at};
+use crate::components::time::{Ago, Time, at};
 use crate::components::timeline::{Block, BlockKind, Picked, Row, Timeline};
 use crate::live::use_live;
 #[cfg(feature = "ssr")]
@@ -299,7 +299,7 @@ fn Free(free: Signal<(Vec<NextFree>, Option<String>)>, wanted: Memo<Wanted>) -> 
                 "{}&machine={}&start={}&end={}",
                 address(&wanted.get()), query_part(&free.machine), query_part(&local(free.start)), query_part(&local(end)),
             );
-            view! { <li><a class="button block between" href=href><span>{free.machine}</span><Time at=free.start/></a></li> }
+            view! { <li><a class="button block between" href=href><span>{free.machine}</span><Ago at=free.start/></a></li> }
         });
         view! {
             <ul class="column" role="list">{links.collect_view()}</ul>

@@ -99,17 +99,13 @@ pub fn SessionPage() -> impl IntoView {
         move || (id.get(), live.get(), ending.version().get(), extending.version().get(), cancelling.version().get()),
         |(id, ..)| fetch(id),
     );
-    // The data is read where it is awaited; the heading follows.
-    let title = RwSignal::new("Session".to_owned());
+    let about = Signal::derive(move || Some(format!("Session on {}", session.get()?.ok()?.0.machine)));
     view! {
-        <Page title up=("/sessions", "Sessions")>
+        <Page title="Session" about up=("/sessions", "Sessions")>
             {failure_of(move || ending.value().get())}
             {failure_of(move || extending.value().get())}
             {failure_of(move || cancelling.value().get())}
-            {follow(session, move |shown| {
-                Effect::new(move || title.set(shown.with(|(session, _)| format!("Session on {}", session.machine))));
-                view! { <Shown shown ending extending cancelling/> }.into_any()
-            })}
+            {follow(session, move |shown| view! { <Shown shown ending extending cancelling/> }.into_any())}
         </Page>
     }
 }

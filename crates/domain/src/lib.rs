@@ -17,6 +17,7 @@ pub mod people;
 pub mod reservations;
 pub mod sessions;
 pub mod tokens;
+pub mod utilization;
 
 /// A state or word that was read from outside (database, wire, form) and is none of the known ones.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

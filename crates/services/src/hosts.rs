@@ -101,6 +101,14 @@ pub async fn readings(services: &Services, call: &Call, id: HostId) -> Result<Ve
     Ok(services.links().readings(id))
 }
 
+/// The last ten minutes of every host that was heard of lately, oldest first.
+pub async fn loads(services: &Services, call: &Call) -> Result<Vec<(HostId, Vec<HostMetrics>)>> {
+    let permit = call.permit(Action::HostsRead)?;
+    let links = services.links();
+    let heard = all(services, &permit).await?.into_iter().filter(|host| links.newest_reading(host.id).is_some());
+    Ok(heard.map(|host| (host.id, links.readings(host.id))).collect())
+}
+
 /// Puts the host in service, into maintenance, or drains it.
 pub async fn change_intent(services: &Services, call: &Call, id: HostId, to: HostIntent) -> Result<Host> {
     match to {

@@ -32,6 +32,7 @@ pub mod reservations;
 mod secrets;
 pub mod sessions;
 pub mod sign_in;
+pub mod team;
 pub mod tokens;
 pub mod zero_certificates;
 

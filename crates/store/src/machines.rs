@@ -20,7 +20,7 @@ mod slots;
 pub use slots::{free, taken};
 
 /// The most bookings that one call returns.
-pub const MAX_BOOKINGS: u64 = 1_000;
+pub const MAX_BOOKINGS: u64 = 5_000;
 
 /// The columns of [`Row`], for a query that calls machines `m` and hosts `h`.
 pub(crate) const COLUMNS: &str = "m.id as m_id, m.tenant_id as m_tenant_id, m.host_id as m_host_id, m.name as m_name, \
