@@ -26,10 +26,11 @@ pub fn shell() -> impl IntoView {
     let theme = preferences.theme.get_untracked().word();
     let zone = serde_json::to_string(&preferences.zone).unwrap_or_default();
     let made = use_context::<clock::Made>().map(|clock::Made(at)| at.as_second().to_string());
+    let revision = use_context::<live::Revision>().map(|live::Revision(revision)| revision.to_string());
     let viewer = viewer::use_viewer().and_then(|viewer| serde_json::to_string(&viewer).ok());
     view! {
         <!DOCTYPE html>
-        <html lang="en" data-theme=theme data-zone=zone data-now=made>
+        <html lang="en" data-theme=theme data-zone=zone data-now=made data-revision=revision>
             <head>
                 <meta charset="utf-8"/>
                 <meta name="viewport" content="width=device-width, initial-scale=1"/>

@@ -20,6 +20,19 @@ const COALESCE: Duration = Duration::from_millis(120);
 const FIRST_RETRY_MS: u64 = 1_000;
 const LAST_RETRY_MS: u64 = 30_000;
 
+/// The attribute of `<html>` with the revision that the document covers.
+pub(crate) const ATTRIBUTE: &str = "data-revision";
+
+/// What the document covers at least: the stream goes on from there, so that nothing is missed between the two. The server
+/// leaves it in the context of a page.
+#[derive(Debug, Clone, Copy)]
+pub struct Revision(pub i64);
+
+/// From the document that the server made.
+fn from_document() -> Option<i64> {
+    document().document_element()?.get_attribute(ATTRIBUTE)?.parse().ok()
+}
+
 /// Whether the page follows the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Following {
@@ -86,7 +99,7 @@ pub(crate) fn provide(signed_in: Option<()>) {
         return;
     }
     let stream = StoredValue::new_local(None::<Stream>);
-    Effect::new(move || connect(feed, stream, None, FIRST_RETRY_MS));
+    Effect::new(move || connect(feed, stream, from_document(), FIRST_RETRY_MS));
     on_cleanup(move || {
         stream.try_update_value(|stream| drop(stream.take()));
     });

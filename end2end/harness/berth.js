@@ -11,10 +11,11 @@ const START_MS = 20 * 60_000;
 const STOP_MS = 60_000;
 
 /** Starts server and agents; give the result's `stop` to `after`. */
-export async function startBerth({ agents = 1 } = {}) {
+export async function startBerth({ agents = 1, demo = false } = {}) {
   const folder = await mkdtemp(join(tmpdir(), "berth-end2end-"));
   const readyFile = join(folder, "ready.json");
-  const child = launch(["dev", "--data", join(folder, "data"), "--port", "0", "--agents", String(agents), "--ready-file", readyFile]);
+  const options = ["--data", join(folder, "data"), "--port", "0", "--agents", String(agents), "--ready-file", readyFile];
+  const child = launch(["dev", ...options, ...(demo ? ["--demo"] : [])]);
   let said = "";
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (text) => { said += text; });
   const ended = once(child, "exit");

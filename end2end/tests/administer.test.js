@@ -59,7 +59,9 @@ test("a host joins with approval, appears by itself, serves, drains, is revoked 
 
   await open(page, `${berth.address}/hosts`);
   const row = page.getByRole("row").filter({ hasText: "rack-7" });
-  await row.getByText("online", { exact: true }).waitFor({ timeout: LONG_MS });
+  await row.getByText("online", { exact: true }).waitFor({ timeout: LONG_MS }).catch((late) => {
+    throw new Error(`rack-7 never linked; its agent says: ${host.said()}`, { cause: late });
+  });
   await row.getByRole("img", { name: /^CPU over/ }).waitFor({ timeout: LONG_MS });
   await row.getByRole("rowheader").getByRole("link").first().click();
   await page.getByRole("heading", { level: 1, name: "rack-7" }).waitFor();

@@ -58,7 +58,7 @@ for (const [name, address, heading] of PAGES) {
 
 for (const role of ROLES) {
   test(`${role}: sees and reaches what the role allows, page by page, and all of it without JavaScript`, async () => {
-    const page = await as(role, { javaScript: false });
+    const page = await as(role, { javaScript: false, expected: [/status of 403/] });
     for (const [, address, heading, least] of PAGES) {
       const answer = await page.goto(berth.address + address);
       const allowed = opens(role, least);
@@ -102,7 +102,7 @@ test("an engineer reaches neither others' sessions nor an admin's acts, whatever
   for (const [name, form] of [
     ["hosts-act", { host, act: "drain" }], ["people-invite", { email: "x@example.org", name: "X", role: "admin" }],
     ["zero-certificates-create", { name: "x", max_uses: 1, lifetime_hours: 1, join: "open" }],
-    ["instructions-run", { hosts: "local-1", labels: "", command: "id", timeout_s: 5 }], ["people-list", {}], ["audit-list", {}],
+    ["instructions-run", { hosts: "local-1", labels: "", command: "id", timeout_s: 5 }], ["audit-list", {}],
     ["home-team", {}], ["instructions-list", {}],
   ]) {
     const refused = await page.request.post(`${berth.address}/fn/${name}`, {
@@ -122,6 +122,17 @@ test("what is not there says so: a machine, a session, a host, an instruction", 
     await page.getByRole("heading", { name: "This is not here" }).waitFor();
   }
   await assertGoodPage(page, "missing");
+  await page.context().close();
+});
+
+test("a refusal that no page handles is a page too, for a browser that asked for one", async () => {
+  const page = await as("admin");
+  const ask = (accept) => page.request.post(`${berth.address}/machines`, { headers: { origin: berth.address, accept } });
+  const answer = await ask("text/html,*/*");
+  assert.equal(answer.status(), 405);
+  assert.match(answer.headers()["content-type"], /^text\/html/);
+  assert.match(await answer.text(), /<h1[^>]*>This address takes no such form<\/h1>/);
+  assert.doesNotMatch((await ask("application/json")).headers()["content-type"] ?? "", /html/);
   await page.context().close();
 });
 

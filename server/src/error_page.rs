@@ -43,7 +43,8 @@ pub async fn layer(request: Request, next: Next) -> Response {
     let (id, theme) = (RequestId::of(&parts).0, theme(&parts.headers));
     let response = next.run(Request::from_parts(parts, body)).await;
     let status = response.status();
-    let is_page = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let is_page =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
     if is_page || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
@@ -77,13 +78,26 @@ fn theme(headers: &HeaderMap) -> &'static str {
 /// What to say where no handler has said it.
 fn words(status: StatusCode) -> (&'static str, &'static str) {
     match status {
-        StatusCode::NOT_FOUND => ("There is nothing at this address", "It may have been deleted, or the link is incomplete."),
-        StatusCode::METHOD_NOT_ALLOWED => ("This address takes no such form", "Go back, load the page again, and send it from there."),
-        StatusCode::FORBIDDEN => ("This was refused", "It did not come from the portal's own pages, or it is not for you. Nothing was changed."),
+        StatusCode::NOT_FOUND => {
+            ("There is nothing at this address", "It may have been deleted, or the link is incomplete.")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            ("This address takes no such form", "Go back, load the page again, and send it from there.")
+        }
+        StatusCode::FORBIDDEN => (
+            "This was refused",
+            "It did not come from the portal's own pages, or it is not for you. Nothing was changed.",
+        ),
         StatusCode::PAYLOAD_TOO_LARGE => ("This is too large", "Nothing was changed. Go back and send less."),
         StatusCode::TOO_MANY_REQUESTS => ("Too many attempts", "Nothing was changed. Wait a moment and try again."),
-        StatusCode::SERVICE_UNAVAILABLE => ("The server did not answer in time", "It may be busy, or its database is away. Sessions and jobs go on. Try again in a moment."),
-        status if status.is_server_error() => ("Something broke in the server", "What runs goes on. Try again in a moment; if it stays, hand the request's id to an operator."),
+        StatusCode::SERVICE_UNAVAILABLE => (
+            "The server did not answer in time",
+            "It may be busy, or its database is away. Sessions and jobs go on. Try again in a moment.",
+        ),
+        status if status.is_server_error() => (
+            "Something broke in the server",
+            "What runs goes on. Try again in a moment; if it stays, hand the request's id to an operator.",
+        ),
         _ => ("This cannot be shown", "Check the address, or go back and try again."),
     }
 }

@@ -5,11 +5,11 @@ use std::{
     path::Path,
 };
 
-use app::{App, Version, shell};
+use app::{App, Version, live::Revision, shell};
 use axum::{
     Router,
     body::Body,
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderValue, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -28,11 +28,28 @@ fn context(services: Services, version: Version) -> impl Fn() + Clone + Send + S
         provide_context(version.clone());
         provide_context(services.clone());
         provide_context(app::server::Tell(crate::failure::told));
-        let call = use_context::<Parts>()
-            .and_then(|parts| parts.extensions.get::<Authenticated>().cloned())
-            .and_then(|authenticated| authenticated.0);
-        provide_context(call);
+        let parts = use_context::<Parts>();
+        let extensions = parts.as_ref().map(|parts| &parts.extensions);
+        let call = extensions.and_then(|left| left.get::<Authenticated>().cloned());
+        provide_context(call.and_then(|authenticated| authenticated.0));
+        if let Some(revision) = extensions.and_then(|left| left.get::<Revision>().copied()) {
+            provide_context(revision);
+        }
     }
+}
+
+/// Leaves in the request what the page that is about to be read covers at least, for its stream of events.
+async fn snapshot(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    if let Some(Authenticated(Some(call))) = request.extensions().get::<Authenticated>().cloned() {
+        match services::live::revision(&state.services, &call).await {
+            Ok(revision) => {
+                request.extensions_mut().insert(Revision(revision));
+            }
+            // The page says itself what is wrong, if that is still so.
+            Err(error) => tracing::warn!(%error, "a page goes out without its revision"),
+        }
+    }
+    next.run(request).await
 }
 
 /// Files that a document names with their [`Version`].
@@ -83,6 +100,7 @@ pub fn router(state: &AppState) -> Router<AppState> {
     let files = Router::new().fallback_service(files.fallback(not_there)).layer(middleware::from_fn(keep));
     Router::new()
         .leptos_routes_with_context(state, generate_route_list(App), context, shell)
+        .route_layer(middleware::from_fn_with_state(state.clone(), snapshot))
         .route_layer(middleware::from_fn(lead_to_sign_in))
         .route("/fn/{*name}", get(functions.clone()).post(functions))
         .fallback_service(files)

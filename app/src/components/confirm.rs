@@ -17,7 +17,12 @@ use super::field::TextField;
 /// </Confirm>
 /// ```
 #[component]
-pub fn Confirm(id: &'static str, label: &'static str, #[prop(into)] title: String, children: Children) -> impl IntoView {
+pub fn Confirm(
+    id: &'static str,
+    label: &'static str,
+    #[prop(into)] title: String,
+    children: Children,
+) -> impl IntoView {
     let heading = format!("{id}-title");
     view! {
         <button type="button" class="button danger" popovertarget=id aria-haspopup="dialog">{label}</button>

@@ -54,7 +54,11 @@ fn choices(zone: &Zone, now: Option<Timestamp>, next: Option<Timestamp>) -> Vec<
         .into_iter()
         .map(|(hours, word)| (SignedDuration::from_hours(hours), word))
         .filter(|(length, _)| left.is_none_or(|left| *length <= left))
-        .map(|(length, word)| Choice { name: "duration_s", value: length.as_secs().to_string(), word: word.to_owned() });
+        .map(|(length, word)| Choice {
+            name: "duration_s",
+            value: length.as_secs().to_string(),
+            word: word.to_owned(),
+        });
     let rest = next.zip(left).filter(|(_, left)| MIN_LENGTH < *left && *left < MOST).map(|(next, left)| Choice {
         name: "end",
         value: next.to_string(),

@@ -5,12 +5,12 @@ use api::hosts::Host;
 #[cfg(feature = "ssr")]
 use api::hosts::ListHosts;
 use api::zero_certificates::{CreatedZeroCertificate, ZeroCertificate};
+use domain::access::Action;
 use domain::certificates::{JoinPolicy, ZeroCertificateState};
 use domain::events::EventKind;
 use domain::hosts::HostAct;
 #[cfg(feature = "ssr")]
 use domain::hosts::HostIntent;
-use domain::access::Action;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 use uuid::Uuid;

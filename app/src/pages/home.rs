@@ -10,8 +10,8 @@ use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::book::BookNow;
-use super::team::{TeamNow, look};
 use super::sessions::SessionTable;
+use super::team::{TeamNow, look};
 use crate::Failure;
 use crate::clock::use_beat;
 use crate::components::empty::Empty;
@@ -52,7 +52,8 @@ pub fn Home() -> impl IntoView {
     let now = Resource::new_blocking(move || live.get(), |_| now_and_next());
     let beat = use_beat();
     let manages = use_viewer().is_some_and(|viewer| viewer.may_for_all(Action::SessionsRead));
-    let everybody = manages.then(|| Resource::new_blocking(move || (live.get(), beat.get() / MINUTE_BEATS), |_| look()));
+    let everybody =
+        manages.then(|| Resource::new_blocking(move || (live.get(), beat.get() / MINUTE_BEATS), |_| look()));
     view! {
         <Page title="Now and next" lede="What is yours, and what is free."
             actions=|| view! { <a class="button primary" href="/reserve"><Icon name="plus"/>"Reserve"</a> }>

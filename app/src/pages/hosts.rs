@@ -146,12 +146,7 @@ fn Table(
 }
 
 #[component]
-fn Row(
-    host: Host,
-    loads: Signal<Arc<HashMap<Uuid, Load>>>,
-    admin: bool,
-    acting: ServerAction<Act>,
-) -> impl IntoView {
+fn Row(host: Host, loads: Signal<Arc<HashMap<Uuid, Load>>>, admin: bool, acting: ServerAction<Act>) -> impl IntoView {
     let id = host.id.to_string();
     let load = Memo::new(move |_| loads.with(|loads| loads.get(&host.id).cloned()));
     let there = Memo::new(move |_| load.with(Option::is_some));

@@ -174,7 +174,8 @@ fn Acts(
         .map(|action| match action {
             MachineAction::Reserve => {
                 let href = format!("/reserve?machine={}", query_part(&name));
-                let now = (state == MachineState::Free).then(|| view! { <BookNow machine=name.clone() id="now" next=next.clone()/> });
+                let now = (state == MachineState::Free)
+                    .then(|| view! { <BookNow machine=name.clone() id="now" next=next.clone()/> });
                 view! { {now}<a class="button" href=href>"Book ahead"</a> }.into_any()
             }
             MachineAction::Quarantine => {

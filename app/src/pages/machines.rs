@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Failure;
+use crate::components::chart::Meter;
 use crate::components::empty::Empty;
 use crate::components::field::SearchField;
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
 use crate::components::load::follow;
-use crate::components::chart::Meter;
 use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::{Tags, query_part};

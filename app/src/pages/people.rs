@@ -2,9 +2,9 @@
 
 use api::Page as Items;
 use api::people::{InvitedPerson, OneTimeLink, Person};
+use domain::access::Action;
 use domain::events::EventKind;
 use domain::people::Role;
-use domain::access::Action;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 use uuid::Uuid;

@@ -145,6 +145,14 @@ pub(super) async fn change(
     changed.map(|_| ()).map_err(refuse)
 }
 
+/// What sessions of the booking start from, as the form has it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EnvironmentFields {
+    image: Option<String>,
+    setup: Option<String>,
+}
+
 /// Books what the form says; its times are of the clock on the wall in `zone`.
 #[server(prefix = "/fn", endpoint = "reservations-create")]
 pub async fn reserve(
@@ -154,8 +162,7 @@ pub async fn reserve(
     start: Option<String>,
     end: String,
     zone: String,
-    image: Option<String>,
-    setup: Option<String>,
+    environment: EnvironmentFields,
     purpose: Option<String>,
 ) -> Result<(), Failure> {
     use services::Error;
@@ -177,8 +184,8 @@ pub async fn reserve(
         start: given(start).map(|start| time("start", start)).transpose()?,
         end: Some(time("end", end)?),
         environment: Some(api::reservations::Environment {
-            image: given(image),
-            setup: given(setup),
+            image: given(environment.image),
+            setup: given(environment.setup),
             setup_timeout_s: None,
         }),
         purpose: given(purpose),

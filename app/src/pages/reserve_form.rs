@@ -54,8 +54,8 @@ pub(super) fn ReserveForm(chosen: Chosen) -> impl IntoView {
             <details>
                 <summary>"Environment"</summary>
                 <div class="form padded-top">
-                    <TextField name="image" label="Image" optional=true mono=true hint="For machines of kind container; else their own default." error=error_of(&["environment"])/>
-                    <TextArea name="setup" label="Set-up script" optional=true placeholder="apt-get install -y gdb" hint="Run by /bin/sh before the session becomes active."/>
+                    <TextField name="environment[image]" id="image" label="Image" optional=true mono=true hint="For machines of kind container; else their own default." error=error_of(&["environment"])/>
+                    <TextArea name="environment[setup]" label="Set-up script" optional=true placeholder="apt-get install -y gdb" hint="Run by /bin/sh before the session becomes active."/>
                 </div>
             </details>
             {failure_of(general)}

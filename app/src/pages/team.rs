@@ -84,10 +84,9 @@ pub(super) async fn look() -> Result<Team, Failure> {
                 id: host.id.uuid(),
                 since: match host.intent {
                     HostIntent::Pending => host.enrolled_at,
-                    HostIntent::InService
-                    | HostIntent::Draining
-                    | HostIntent::Maintenance
-                    | HostIntent::Revoked => host.link_since,
+                    HostIntent::InService | HostIntent::Draining | HostIntent::Maintenance | HostIntent::Revoked => {
+                        host.link_since
+                    }
                 },
                 name: host.name,
                 intent: host.intent,

@@ -54,8 +54,7 @@ pub async fn look(services: &Services, call: &Call, window: Interval) -> Result<
     let offered: Vec<Machine> =
         machines.into_iter().filter(|machine| machine.condition != MachineCondition::Withdrawn).collect();
     let ids: Vec<MachineId> = offered.iter().map(|machine| machine.id).collect();
-    let bookings =
-        if ids.is_empty() { vec![] } else { store::machines::bookings(conn, &permit, &ids, window).await? };
+    let bookings = if ids.is_empty() { vec![] } else { store::machines::bookings(conn, &permit, &ids, window).await? };
     let mut people: HashMap<PersonId, Share> = HashMap::new();
     let new = |person, name| Share { person, name, machines: 0, first_free: None, held: SignedDuration::ZERO };
     for booking in &bookings {
