@@ -26,13 +26,16 @@ pub fn Ago(at: Timestamp) -> impl IntoView {
     view! { <time datetime=at.to_string() title=title>{move || text.get()}</time> }
 }
 
-/// How long from `from`, counting while it goes on: `12 s`, `1 h 5 min`. Without `to`, until now.
+/// How long from `from`, counting while it goes on: `12 s`, `1 h 5 min`; what is over in less than a second, in `ms`.
+/// Without `to`, until now.
 #[component]
 pub fn Elapsed(from: Timestamp, to: Option<Timestamp>) -> impl IntoView {
     let now = use_now();
-    let text = Memo::new(move |_| match to.or_else(|| now.get()) {
-        Some(to) => length(to.duration_since(from)),
-        None => String::new(),
+    let text = Memo::new(move |_| match (to.map(|to| to.duration_since(from)), now.get()) {
+        (Some(took), _) if took < SignedDuration::from_secs(1) => format!("{} ms", took.as_millis().max(0)),
+        (Some(took), _) => length(took),
+        (None, Some(now)) => length(now.duration_since(from)),
+        (None, None) => String::new(),
     });
     view! { <span class="num">{move || text.get()}</span> }
 }

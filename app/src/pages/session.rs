@@ -76,8 +76,11 @@ pub(super) fn cause_words(cause: EndCause) -> String {
 }
 
 /// What the state means, and what comes next.
-fn next(state: SessionState) -> &'static str {
+fn next(state: SessionState, own: bool) -> &'static str {
     match state {
+        SessionState::Active if !own => {
+            "What is left on the machine at the end is destroyed. Only its owner opens a terminal."
+        }
         SessionState::Scheduled => "It is prepared when its time comes.",
         SessionState::Preparing => "Its environment is being set up. The terminal opens by itself.",
         SessionState::Active => "The machine is yours until the end. What is left on it then is destroyed.",
@@ -155,7 +158,7 @@ fn Shown(
                     may_end.then(|| view! { <Acts session reservation end state ending extending cancelling/> })
                 }}
             </div>
-            <p class="soft">{move || session.with(|session| next(session.state))}</p>
+            <p class="soft">{move || session.with(|session| next(session.state, session.actions.contains(&SessionAction::Use)))}</p>
             {move || view! { <Facts session=session.get()/> }}
         </section>
         {move || terminal.get().map(|session| view! { <Terminals session/> })}
