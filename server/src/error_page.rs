@@ -23,8 +23,10 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; font
 
 /// What somebody gets whose request made the server panic.
 pub fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
-    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let text = match panic.downcast::<&str>() {
+        Ok(text) => (*text).to_owned(),
+        Err(other) => other.downcast::<String>().map(|text| *text).unwrap_or_default(),
+    };
     tracing::error!(panic = text, "a request panicked");
     crate::failure::Failure::from(services::Error::Internal(text)).into_response()
 }
@@ -50,7 +52,7 @@ pub async fn layer(request: Request, next: Next) -> Response {
     }
     let (mut head, body) = response.into_parts();
     let again = head.headers.contains_key(header::RETRY_AFTER);
-    let page = page(status, problem(body).await, id.as_deref(), theme, again);
+    let page = page(status, problem(body).await.as_ref(), id.as_deref(), theme, again);
     head.headers.remove(header::CONTENT_LENGTH);
     head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     head.headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
@@ -103,9 +105,9 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
 }
 
 /// `again`: the browser asks once more by itself, after a while.
-fn page(status: StatusCode, problem: Option<Problem>, request_id: Option<&str>, theme: &str, again: bool) -> String {
+fn page(status: StatusCode, problem: Option<&Problem>, request_id: Option<&str>, theme: &str, again: bool) -> String {
     let (title, next) = words(status);
-    let (title, detail) = match &problem {
+    let (title, detail) = match problem {
         Some(problem) => (problem.title.as_str(), format!("<p>{}</p>", escaped(&problem.detail))),
         None => (title, String::new()),
     };
