@@ -46,7 +46,8 @@ async function zeroCertificate(page, { name, join, uses = 1 }) {
 }
 
 test("a host joins with approval, appears by itself, serves, drains, is revoked and deleted", { timeout: 180_000 }, async () => {
-  const page = await signedIn({ expected: [/status of 422/] });
+  // The refused word; and the page of a deleted host may still ask for it while it is being left.
+  const page = await signedIn({ expected: [/status of 4(22|04)/] });
   const zero = await zeroCertificate(page, { name: "rack 7", join: "approval" });
   const host = await enrolHost(berth, "rack-7", zero);
   hosts.push(host);

@@ -162,7 +162,7 @@ pub async fn reserve(
     start: Option<String>,
     end: String,
     zone: String,
-    environment: EnvironmentFields,
+    #[server(default)] environment: EnvironmentFields,
     purpose: Option<String>,
 ) -> Result<(), Failure> {
     use services::Error;
