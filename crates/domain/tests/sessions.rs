@@ -23,6 +23,8 @@ const SESSIONS: usize = 4;
 enum Event {
     Pass(u16),
     HostSays(usize, TransactionState),
+    /// It claims, runs and ends what it was sent.
+    HostDoes(usize),
     Link(HostLink),
     Intent(HostIntent),
     Condition(MachineCondition),
@@ -40,7 +42,9 @@ fn one<T: Copy + std::fmt::Debug + 'static>(all: &'static [T]) -> impl Strategy<
 fn event() -> impl Strategy<Value = Event> {
     let which = || 0..SESSIONS;
     prop_oneof![
-        6 => (0_u16..1_200).prop_map(Event::Pass),
+        3 => (0_u16..1_200).prop_map(Event::Pass),
+        4 => (0_u16..40).prop_map(Event::Pass),
+        4 => which().prop_map(Event::HostDoes),
         6 => (which(), one(TransactionState::ALL)).prop_map(|(at, state)| Event::HostSays(at, state)),
         1 => one(HostLink::ALL).prop_map(Event::Link),
         1 => one(HostIntent::ALL).prop_map(Event::Intent),
@@ -169,6 +173,11 @@ impl World {
                     && work.state.may_become(*state)
                 {
                     work.state = *state;
+                }
+            }
+            Event::HostDoes(at) => {
+                if let Some(work) = self.booked[*at].work.as_mut().filter(|work| !work.state.is_final()) {
+                    work.state = TransactionState::Done;
                 }
             }
             Event::Link(link) => {

@@ -187,7 +187,7 @@ pub async fn due<C: ConnectionTrait>(
             "select {COLUMNS}, {machine_columns}, r.state as reservation_state, \
              exists (select 1 from sessions o where o.machine_id = s.machine_id and o.id <> s.id \
                  and o.state in ('preparing', 'active', 'reverting')) as occupied, \
-             exists (select 1 from sessions b where b.machine_id = s.machine_id and b.id <> s.id and b.holds \
+             s.state = 'scheduled' and exists (select 1 from sessions b where b.machine_id = s.machine_id and b.id <> s.id and b.holds \
                  and b.end_ms > $1 and b.start_ms < s.start_ms) as claimed_before, \
              t.state as work_state, t.cause as work_cause \
              from {TABLES} join hosts h on h.id = m.host_id join reservations r on r.id = s.reservation_id \
