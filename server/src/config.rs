@@ -167,6 +167,8 @@ impl Config {
             toml::from_str(&text).map_err(|source| ConfigError::Parse { path: path.clone(), source })?;
         for (name, value) in environment {
             let Some(key) = name.strip_prefix(PREFIX).filter(|key| !CLIENT_VARIABLES.contains(key)) else { continue };
+            // `BERTH_LOG__FILTER` sorts behind it, and so goes before it.
+            let key = if key == LOG_VARIABLE { "LOG__FILTER" } else { key };
             let parts: Vec<String> = key.split("__").map(str::to_lowercase).collect();
             put(&mut table, &parts, value).map_err(|why| ConfigError::Environment { name: name.clone(), why })?;
         }
@@ -287,7 +289,9 @@ impl Config {
 }
 
 /// Variables of the command line and of tools, which are no keys of the server.
-const CLIENT_VARIABLES: &[&str] = &["SERVER", "TOKEN", "CONFIG"];
+const CLIENT_VARIABLES: &[&str] = &["SERVER", "TOKEN", "CA", "CONFIG", "AGENT_CONFIG", "AGENT_STATE"];
+/// The agent's variable for the same; with it set, both programs log as it says.
+const LOG_VARIABLE: &str = "LOG";
 
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })
@@ -332,6 +336,15 @@ mod tests {
         assert_eq!(config.listen.port(), 2);
         assert_eq!(config.database.max_connections, 3);
         assert_eq!(config.database_url(), "sqlite:/x.db");
+    }
+
+    #[test]
+    fn the_agents_variables_do_not_keep_the_server_from_starting() {
+        let config =
+            load("", &[("BERTH_LOG", "debug"), ("BERTH_AGENT_CONFIG", "/x"), ("BERTH_AGENT_STATE", "/y")]).unwrap();
+        assert_eq!(config.log.filter, "debug");
+        let config = load("", &[("BERTH_LOG", "debug"), ("BERTH_LOG__FILTER", "warn")]).unwrap();
+        assert_eq!(config.log.filter, "warn");
     }
 
     #[test]

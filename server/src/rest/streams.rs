@@ -64,6 +64,8 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const SILENCE_LIMIT: Duration = Duration::from_secs(3 * PING_PERIOD_S);
 /// How long the last words may take to arrive.
 const GOODBYE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a terminal may take what was typed before its client left.
+const LAST_INPUT: Duration = Duration::from_secs(2);
 /// Pieces of input that wait to be sent to the host.
 const INPUT_PIECES: usize = 16;
 /// Frames of the server's own that wait to be sent to the client.
@@ -284,17 +286,21 @@ enum Input {
 async fn serve(connection: Connection, socket: WebSocket, stream: ByteStream, kind: Kind) {
     let (mut sink, mut source) = socket.split();
     let (reader, writer) = stream.split();
-    let (input_sender, input) = mpsc::channel(INPUT_PIECES);
+    let (input_sender, mut input) = mpsc::channel(INPUT_PIECES);
     let (own_sender, own) = mpsc::channel(OWN_FRAMES);
     let heard = Heard(Mutex::new(Instant::now()));
     let outstanding = AtomicU32::new(0);
     let end = tokio::select! {
         end = listen(&mut source, kind, &writer, &input_sender, &heard, &outstanding) => end,
-        end = forward(input, kind, &writer, &own_sender, &outstanding) => end,
+        end = forward(&mut input, kind, &writer, &own_sender, &outstanding) => end,
         end = tell(&mut sink, kind, reader, own) => end,
         end = watch(&connection, &heard) => end,
         () = connection.state.stop.cancelled() => End::Closed(GOING_AWAY, "the server restarts".to_owned()),
     };
+    // A terminal goes on without its client, and what was typed last is still its own.
+    if matches!(end, End::Gone) && kind == Kind::Terminal && timeout(LAST_INPUT, last(input, &writer)).await.is_err() {
+        tracing::debug!("a terminal did not take what was typed last");
+    }
     // The program is hung up now, not when the client has taken note.
     drop(writer);
     goodbye(sink, source, end).await;
@@ -360,7 +366,7 @@ async fn listen(
 
 /// The queued input to the host, and credit for it to the client.
 async fn forward(
-    mut input: mpsc::Receiver<Input>,
+    input: &mut mpsc::Receiver<Input>,
     kind: Kind,
     writer: &StreamWriter,
     own: &mpsc::Sender<ServerFrame>,
@@ -387,6 +393,18 @@ async fn forward(
         }
     }
     std::future::pending().await
+}
+
+/// What was queued when the client left.
+async fn last(mut input: mpsc::Receiver<Input>, writer: &StreamWriter) {
+    input.close();
+    while let Some(piece) = input.recv().await {
+        let Input::Data(data) = piece else { continue };
+        if writer.write(data).await.is_err() {
+            return;
+        }
+    }
+    writer.flushed().await;
 }
 
 /// What comes from the host, and the server's own frames, to the client.

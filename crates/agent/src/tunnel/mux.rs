@@ -54,6 +54,14 @@ struct Signals {
     orders: Notify,
     /// There is credit or room.
     room: Notify,
+    /// What had come when the server gave the stream up, and nobody had taken yet.
+    rest: Mutex<VecDeque<Input>>,
+}
+
+impl Signals {
+    fn rest(&self) -> MutexGuard<'_, VecDeque<Input>> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 struct Lane {
@@ -160,8 +168,9 @@ impl Mux {
                 return Ok(());
             }
             Control::Reset { why } => {
-                if let Some(lane) = state.lanes.remove(&id) {
+                if let Some(mut lane) = state.lanes.remove(&id) {
                     tracing::debug!(stream = %id, why, "reset by the server");
+                    *lane.signals.rest() = std::mem::take(&mut lane.input);
                     lane.wake_all();
                 }
                 return Ok(());
@@ -278,6 +287,17 @@ impl Stream {
             }
             self.signals.input.notified().await;
         }
+    }
+
+    /// Input that came before the server gave the stream up, for what goes on without it.
+    pub fn rest(&self) -> Vec<Bytes> {
+        let rest = std::mem::take(&mut *self.signals.rest());
+        rest.into_iter()
+            .filter_map(|input| match input {
+                Input::Data(data) => Some(data),
+                Input::End => None,
+            })
+            .collect()
     }
 
     /// The next order. Only one task may ask. Ends with the stream.
@@ -447,6 +467,17 @@ mod tests {
         mux.close();
         assert_eq!(waiting.await, Err(Gone));
         assert_eq!(stream.send(Channel::Output, Bytes::from_static(b"x")).await, Err(Gone));
+    }
+
+    #[tokio::test]
+    async fn what_came_before_a_reset_is_not_lost() {
+        let mux = Arc::new(Mux::default());
+        let stream = open(&mux);
+        mux.take(Frame::Data(stream.id, Bytes::from_static(b"typed last"))).expect("is granted");
+        mux.take(Frame::Control(stream.id, Control::Reset { why: "gone".to_owned() })).expect("is allowed");
+        assert_eq!(stream.input().await, Err(Gone));
+        assert_eq!(stream.rest(), [Bytes::from_static(b"typed last")]);
+        assert_eq!(stream.rest(), [] as [Bytes; 0]);
     }
 
     #[tokio::test]

@@ -43,7 +43,10 @@ pub async fn serve(stream: Stream, open: Open, sessions: Arc<Sessions>, terminal
         }
         Open::Terminal { session, attach: Some(id), size } => match terminals.find(id, session) {
             Some(terminal) => terminal.show(&stream, size).await,
-            None => refuse("that terminal has ended".to_owned()),
+            None => refuse(
+                "that terminal has ended: its shell was left, or the host's agent was restarted; open a new one"
+                    .to_owned(),
+            ),
         },
         Open::Terminal { session, attach: None, size } => {
             match terminals.open(session, size, &*environment, &running).await {

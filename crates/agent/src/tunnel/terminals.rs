@@ -197,21 +197,34 @@ impl Terminal {
                 stream.finish(exited(exit));
             }
         }
+        // Typed right before the viewer left.
+        let typed = async {
+            for data in stream.rest() {
+                self.enter(&data).await;
+            }
+        };
+        if timeout(WAIT_FOR_VIEWER, typed).await.is_err() {
+            tracing::debug!(terminal = %self.id, "the shell did not take what was typed last");
+        }
+    }
+
+    async fn enter(&self, data: &[u8]) {
+        if let Some(writer) = &mut *self.input.lock().await {
+            let typed = async {
+                writer.write_all(data).await?;
+                writer.flush().await
+            };
+            if let Err(error) = typed.await {
+                tracing::debug!(%error, "a terminal takes no more input");
+            }
+        }
     }
 
     async fn type_in(&self, stream: &Stream) -> Gone {
         loop {
             match stream.input().await {
                 Ok(Input::Data(data)) => {
-                    if let Some(writer) = &mut *self.input.lock().await {
-                        let typed = async {
-                            writer.write_all(&data).await?;
-                            writer.flush().await
-                        };
-                        if let Err(error) = typed.await {
-                            tracing::debug!(%error, "a terminal takes no more input");
-                        }
-                    }
+                    self.enter(&data).await;
                     stream.taken(data.len());
                 }
                 // The next viewer may type again.

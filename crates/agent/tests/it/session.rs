@@ -218,6 +218,21 @@ async fn a_process_whose_stream_is_reset_is_hung_up() {
 }
 
 #[tokio::test]
+async fn what_was_typed_right_before_the_stream_is_given_up_is_still_typed() {
+    let mut used = prepared().await;
+    let (_, terminal) = used.terminal(None).await;
+    for number in 0..20 {
+        let (stream, _) = used.terminal(Some(terminal)).await;
+        used.type_in(stream, &format!("echo {number} >> ~/typed\n")).await;
+        used.tunnel.send(Frame::Control(stream, Control::Reset { why: "the page was closed".to_owned() })).await;
+    }
+    let stream = used.exec("until grep -qx 19 ~/typed 2>/dev/null; do sleep 0.01; done; cat ~/typed").await;
+    let expected: String = (0..20).map(|number| format!("{number}\n")).collect();
+    assert_eq!(used.read(stream).await, (expected.into_bytes(), vec![], EXITED));
+    used.revert().await;
+}
+
+#[tokio::test]
 async fn a_terminal_outlives_its_stream_and_its_tunnel() {
     let mut used = prepared().await;
     let (stream, terminal) = used.terminal(None).await;

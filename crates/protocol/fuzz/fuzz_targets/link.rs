@@ -1,4 +1,4 @@
-//! Control frames in both directions: `cargo +nightly fuzz run link`.
+//! Control frames in both directions: `RUSTC_BOOTSTRAP=1 cargo fuzz run link -- -max_total_time=60`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! Tunnel frames: `cargo +nightly fuzz run tunnel`.
+//! Tunnel frames: `RUSTC_BOOTSTRAP=1 cargo fuzz run tunnel -- -max_total_time=60`.
 #![no_main]
 
 use bytes::Bytes;

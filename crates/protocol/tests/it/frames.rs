@@ -27,6 +27,36 @@ proptest! {
         }
     }
 
+    /// Shaped like frames, so that most get past the head.
+    #[test]
+    fn any_payload_of_any_kind_is_a_frame_or_an_error(
+        kind in 0u8..8,
+        id in any::<[u8; 16]>(),
+        payload in proptest::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let bytes = [&[kind][..], &id, &payload].concat();
+        match Frame::decode(bytes.clone().into()) {
+            Ok(frame @ (Frame::Data(..) | Frame::ErrorData(..) | Frame::Credit(..))) => {
+                prop_assert_eq!(frame.encode().unwrap(), bytes);
+            }
+            Ok(frame @ (Frame::Open(..) | Frame::Control(..))) => {
+                prop_assert_eq!(Frame::decode(frame.encode().unwrap()).unwrap(), frame);
+            }
+            Err(_) => prop_assert!(!(3..=4).contains(&kind)),
+        }
+    }
+
+    #[test]
+    fn a_tunnel_frame_with_one_wrong_byte_is_a_frame_or_an_error(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let terminal = Some(Uuid::nil());
+        let mut bytes = Frame::Control(Uuid::nil().into(), Control::Opened { terminal }).encode().unwrap().to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(frame) = Frame::decode(bytes.into()) {
+            prop_assert_eq!(Frame::decode(frame.encode().unwrap()).unwrap(), frame);
+        }
+    }
+
     #[test]
     fn one_wrong_byte_is_no_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), seq in any::<u32>()) {
         let message = ToServer::Progress {

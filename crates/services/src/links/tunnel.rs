@@ -104,6 +104,7 @@ impl Stream {
         match self.out.front_mut()? {
             Out::EndOfInput => {
                 self.out.pop_front();
+                self.writable.notify_waiters();
                 Some(Frame::Control(id, Control::EndOfInput))
             }
             Out::Data(data) => {
@@ -416,6 +417,19 @@ impl StreamWriter {
             }
         }
         Ok(())
+    }
+
+    /// Waits until everything that was queued is on its way, or the stream has ended: what is given up before loses the rest.
+    pub async fn flushed(&self) {
+        loop {
+            let writable = self.0.writable.notified();
+            tokio::pin!(writable);
+            writable.as_mut().enable();
+            if self.0.with(|stream| stream.is_over || stream.out.is_empty()).unwrap_or(true) {
+                return;
+            }
+            writable.await;
+        }
     }
 
     /// Queues a control: the end of input behind what was written, others before it.
