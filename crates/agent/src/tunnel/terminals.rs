@@ -189,16 +189,22 @@ impl Terminal {
             return;
         }
         let viewer = Viewer { id: Uuid::new_v4(), terminal: &self };
-        tokio::select! {
-            // Both end only with the stream; what was written last is sent before the end.
-            _ = self.type_in(stream) => {}
-            _ = self.obey(stream) => {}
-            ended = viewer.watch(stream) => if let Ok(exit) = ended {
-                stream.finish(exited(exit));
-            }
-        }
-        // Typed right before the viewer left.
+        let typing = self.type_in(stream);
+        tokio::pin!(typing);
+        let is_typing = tokio::select! {
+            // All end with the stream, the last with the shell too; what that wrote last is sent before the end.
+            _ = &mut typing => false,
+            _ = self.obey(stream) => true,
+            ended = viewer.watch(stream) => match ended {
+                Ok(exit) => return stream.finish(exited(exit)),
+                Err(Gone) => true,
+            },
+        };
+        // Typed right before the viewer left: the piece at hand, and what came behind it.
         let typed = async {
+            if is_typing {
+                typing.await;
+            }
             for data in stream.rest() {
                 self.enter(&data).await;
             }
