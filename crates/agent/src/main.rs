@@ -130,6 +130,10 @@ fn main() -> ExitCode {
         eprintln!("berth-agent: cannot close what was left open (Linux 5.9 or newer?): {error}");
         return ExitCode::FAILURE;
     }
+    if let Err(error) = agent::inherited::ignore_alone() {
+        eprintln!("berth-agent: cannot set how signals are handled: {error}");
+        return ExitCode::FAILURE;
+    }
     // Before anything that makes threads: the helper enters namespaces.
     agent::environments::sandbox::helper::run_if_asked();
     let arguments = Arguments::parse();

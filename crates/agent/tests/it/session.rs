@@ -37,8 +37,12 @@ fn work(session: SessionId, revert: bool) -> Work {
 }
 
 async fn prepared() -> Used {
-    let mut peer = Peer::start().await;
+    let peer = Peer::start().await;
     let host = Host::started(&peer, MACHINE).await;
+    prepared_on(peer, host).await
+}
+
+async fn prepared_on(mut peer: Peer, host: Host) -> Used {
     let (mut link, _) = peer.link().await;
     let tunnel = peer.tunnel().await;
     let (id, session) = (TransactionId::new(), SessionId::new());
@@ -229,6 +233,21 @@ async fn what_was_typed_right_before_the_stream_is_given_up_is_still_typed() {
     let stream = used.exec("until grep -qx 19 ~/typed 2>/dev/null; do sleep 0.01; done; cat ~/typed").await;
     let expected: String = (0..20).map(|number| format!("{number}\n")).collect();
     assert_eq!(used.read(stream).await, (expected.into_bytes(), vec![], EXITED));
+    used.revert().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_was_told_to_ignore_signals_passes_that_on_to_nobody() {
+    let peer = Peer::start().await;
+    let host = Host::started_in(&peer, MACHINE, "trap '' HUP INT TERM USR1").await;
+    let mut used = prepared_on(peer, host).await;
+    let stream = used.exec("grep ^SigIgn /proc/self/status").await;
+    let (output, _, last) = used.read(stream).await;
+    let output = String::from_utf8(output).expect("text");
+    assert_eq!(last, EXITED);
+    let ignored = output.trim().strip_prefix("SigIgn:").map(|mask| u64::from_str_radix(mask.trim(), 16));
+    // The numbers from 32 on belong to the C library.
+    assert_eq!(ignored.map(|mask| mask.map(|mask| mask & 0x7fff_ffff)), Some(Ok(0)), "{output}");
     used.revert().await;
 }
 
