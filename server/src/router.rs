@@ -28,11 +28,16 @@ pub fn router(state: AppState) -> Router {
         .layer(middleware::from_fn(security::in_time))
         .layer(middleware::from_fn(error_page::layer))
         .layer(CompressionLayer::new().compress_when(compressible))
-        .layer(TraceLayer::new_for_http().make_span_with(|request: &http::Request<_>| {
-            let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-            // The path alone: a query may hold what does not belong in a log.
-            tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
-        }))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(|request: &http::Request<_>| {
+                    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
+                    // The path alone: a query may hold what does not belong in a log.
+                    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), id)
+                })
+                // What failed is logged where its cause is known.
+                .on_failure(()),
+        )
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(middleware::from_fn(security::sane_request_id))

@@ -169,11 +169,17 @@ fn portal_port(wanted: u16) -> Result<u16> {
     Ok(free.local_addr()?.port())
 }
 
+/// A free port for the agents that is not the portal's, which nobody listens on yet.
+fn other_port(portal: u16) -> Result<u16> {
+    let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, portal)).context("the portal's port was taken just now")?;
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
 fn write_server_config(data: &Data, site: &Path, port: u16, address: &str) -> Result<PathBuf> {
     let ports_file = data.dir.join("ports.json");
     let ports = match fs::read_to_string(&ports_file) {
         Ok(text) => serde_json::from_str(&text).with_context(|| format!("{} is damaged", ports_file.display()))?,
-        Err(_) => Ports { agents: portal_port(0)? },
+        Err(_) => Ports { agents: other_port(port)? },
     };
     fs::write(&ports_file, serde_json::to_string(&ports)?)?;
     let config = data.dir.join("server.toml");

@@ -9,9 +9,11 @@ use std::future::Future;
 
 use store::{Store, StoreOptions};
 
+mod ports;
 pub mod postgres;
 mod world;
 
+pub use ports::free_port;
 pub use world::World;
 
 /// Connections of one test's store.

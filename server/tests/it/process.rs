@@ -1,18 +1,14 @@
 //! The programs themselves, as anybody would start them, to be killed at any moment.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use serde_json::Value;
+use testkit::free_port;
 
 use crate::site::until;
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port()
-}
 
 /// A child that does not outlive its test.
 pub struct Program(pub Child);

@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::Read,
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::free_port;
 
 /// How long anything that is waited for may take on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -36,11 +37,6 @@ pub fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(begun.elapsed() < LIMIT, "waited in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// Beside `berth`: a test of the whole workspace builds them, as `cargo build` does.

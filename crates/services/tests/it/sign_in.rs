@@ -73,7 +73,7 @@ async fn an_unknown_account_takes_as_long_as_a_known_one() {
         admin(&world, "ana@x").await;
         let mut known = Vec::new();
         let mut unknown = Vec::new();
-        // By turns, so that what else runs on the machine meets both alike; few, to stay under the limits.
+        // By turns, and few, to stay under the limits.
         for round in 0..8 {
             for (email, times) in [("ana@x", &mut known), ("nobody@x", &mut unknown)] {
                 let before = std::time::Instant::now();
@@ -81,11 +81,9 @@ async fn an_unknown_account_takes_as_long_as_a_known_one() {
                 times.push(before.elapsed().as_secs_f64());
             }
         }
-        let median = |times: &mut Vec<f64>| {
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 2]
-        };
-        let (known, unknown) = (median(&mut known), median(&mut unknown));
+        // The quickest of each: what else runs on the machine only ever adds.
+        let quickest = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+        let (known, unknown) = (quickest(&known), quickest(&unknown));
         // Without the decoy hash the unknown one takes a tenth.
         assert!((0.5..2.0).contains(&(unknown / known)), "known {known} s, unknown {unknown} s");
     })
