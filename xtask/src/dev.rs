@@ -139,6 +139,9 @@ fn run(options: &Options) -> Result<()> {
     let ended = programs.run_until_signal(&signals);
     println!("Stopping");
     programs.stop();
+    for number in 1..=options.agents {
+        clear_agent(&bin, &data, number);
+    }
     ended
 }
 
@@ -242,6 +245,15 @@ impl Admin<'_> {
         let uses = uses.to_string();
         processes::ask(self.command().args(["zero-certificate", "--uses", &uses, "--hours", "1", "--out"]).arg(file))?;
         Ok(())
+    }
+}
+
+/// Sessions outlive an agent, as they should on a host; on a developer's machine nothing is to be left.
+fn clear_agent(bin: &Path, data: &Data, number: u16) {
+    let config = data.dir.join(format!("local-{number}")).join("agent.toml");
+    let mut clear = cargo::clean(bin.join("berth-agent"));
+    if let Err(error) = processes::ask(clear.arg("clear").arg("--config").arg(config)) {
+        eprintln!("sessions of local-{number} may be left: {error:#}");
     }
 }
 

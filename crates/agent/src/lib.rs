@@ -1,6 +1,7 @@
 //! berth-agent: runs on each host, offers its machines, and keeps their environments.
 
 pub mod check;
+pub mod clear;
 pub mod clock;
 mod command;
 pub mod config;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use agent::{
+    clear::{self, ClearError, Cleared},
     config::{AgentConfig, ConfigError},
     enroll::{self, EnrollError, Enrolled, Existing},
     identity::{IdentityError, StateDir, Validity},
@@ -56,6 +57,11 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// End and revert every session that this host holds, for taking it out of use; the agent must not run
+    Clear {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Simulate many hosts that speak the real protocol, for benchmarks and demonstrations
     Simulate {
         #[arg(long)]
@@ -102,6 +108,8 @@ enum MainError {
     Identity(#[from] IdentityError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Clear(#[from] ClearError),
     #[error(transparent)]
     Simulate(#[from] SimulateError),
     #[error("{0}")]
@@ -201,6 +209,17 @@ async fn command(command: Command) -> Result<ExitCode, MainError> {
             let stop = stop_on_signals()?;
             Box::pin(simulate::run(options, stop)).await?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Clear { place } => {
+            let cleared = Box::pin(clear::clear(&place.load()?)).await?;
+            for Cleared { session, machine, reason } in &cleared {
+                let machine = machine.as_deref().unwrap_or("an unknown machine");
+                let how = reason.as_deref().unwrap_or("clean");
+                println!("session {session} on {machine}: {how}");
+            }
+            println!("{} sessions ended", cleared.len());
+            let clean = cleared.iter().all(|cleared| cleared.reason.is_none());
+            Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Check { place } => check(&place),
     }

@@ -157,6 +157,23 @@ async fn a_session_outlives_its_agent() {
 }
 
 #[tokio::test]
+async fn a_host_is_cleared_of_its_sessions_once_its_agent_is_stopped() {
+    let mut used = prepared().await;
+    let (status, output) = used.host.clear().await;
+    assert!(!status.success() && output.contains("another berth-agent uses"), "while the agent runs: {output}");
+    used.host.terminate();
+    assert!(used.host.exited().await.success());
+    let (status, output) = used.host.clear().await;
+    assert!(status.success() && output.contains(&format!("session {} on m: clean", used.session)), "{output}");
+    let (status, output) = used.host.clear().await;
+    assert!(status.success() && output.contains("0 sessions ended"), "{output}");
+    used.host.start();
+    let mut link = used.peer.raw_link().await;
+    let ToServer::Hello { reports, .. } = link.next().await else { panic!("no Hello") };
+    assert_eq!((reports[0].session, &reports[0].actual), (None, &ActualMachine::Clean));
+}
+
+#[tokio::test]
 async fn an_agent_killed_while_preparing_takes_it_up_again() {
     let mut peer = Peer::start().await;
     let mut host = Host::started(&peer, MACHINE).await;

@@ -73,9 +73,14 @@ impl Host {
         std::fs::write(&file, toml::to_string(&peer.zero()).expect("TOML")).expect("writes");
         let mut command = self.command("enroll");
         command.arg(&file).arg("--config").arg(self.config()).args(["--name", "h"]).args(more);
-        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("runs").expect("runs");
-        let text = [output.stdout, output.stderr].concat();
-        (output.status, String::from_utf8_lossy(&text).into_owned())
+        ended(command).await
+    }
+
+    /// `berth-agent clear`: how it ended, and all that it said.
+    pub async fn clear(&self) -> (ExitStatus, String) {
+        let mut command = self.command("clear");
+        command.arg("--config").arg(self.config());
+        ended(command).await
     }
 
     pub fn start(&mut self) {
@@ -168,4 +173,10 @@ fn revert_all(config: &Path) {
 
 pub fn shell(script: &str) -> Work {
     Work::Run { argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(), timeout_s: 60 }
+}
+
+async fn ended(mut command: Command) -> (ExitStatus, String) {
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("runs").expect("runs");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status, String::from_utf8_lossy(&text).into_owned())
 }

@@ -1,0 +1,44 @@
+//! `berth-agent clear`: ends every session that this host holds, for taking a host out of use.
+
+use std::io;
+
+use domain::ids::SessionId;
+
+use crate::{
+    config::AgentConfig,
+    environments::Environments,
+    identity::{IdentityError, StateDir},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClearError {
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error("cannot set up the environments: {0}")]
+    Environments(#[source] io::Error),
+    #[error("cannot look for sessions: {0}")]
+    List(#[source] io::Error),
+}
+
+/// A session that was ended.
+#[derive(Debug)]
+pub struct Cleared {
+    pub session: SessionId,
+    pub machine: Option<String>,
+    /// What the revert found left behind; none if the machine is clean.
+    pub reason: Option<String>,
+}
+
+/// Reverts what there is, one after the other, each within [`crate::environments::REVERT_LIMIT`]. The server hears of it
+/// when the agent runs again. Fails while the agent runs.
+pub async fn clear(config: &AgentConfig) -> Result<Vec<Cleared>, ClearError> {
+    let state = StateDir::open(&config.state_dir)?;
+    let _lock = state.lock()?;
+    let environments = Environments::new(config).map_err(ClearError::Environments)?;
+    let mut cleared = Vec::new();
+    for found in environments.list().await.map_err(ClearError::List)? {
+        let report = environments.of(found.kind).revert(found.session).await;
+        cleared.push(Cleared { session: found.session, machine: found.machine, reason: report.reason() });
+    }
+    Ok(cleared)
+}
