@@ -189,6 +189,7 @@ test("only lengths that end before the next booking are offered", async () => {
   await menu.getByRole("button", { name: /^until/ }).click();
   await page.waitForURL(/\/sessions\//);
   await state(page, "active").waitFor({ timeout: LONG_MS });
+  await terminal(page, 1).connected();
   await end(page);
   const booked = (await answer.json()).id;
   const cancelled = await page.request.delete(`${berth.address}/api/v1/reservations/${booked}`, { headers: { origin: berth.address } });
@@ -277,6 +278,7 @@ test("the keyboard alone finds a machine, books it and gives it back", { timeout
   await page.waitForURL(/\/sessions\//);
   await state(page, "active").waitFor({ timeout: LONG_MS });
   await page.waitForFunction(() => document.activeElement?.tagName === "H1");
+  await terminal(page, 1).connected();
   await tabTo(page.getByRole("button", { name: "End session" }));
   await page.keyboard.press("Enter");
   await state(page, "ended").waitFor({ timeout: LONG_MS });
