@@ -69,6 +69,7 @@ pub(super) fn cause_words(cause: EndCause) -> String {
         EndCause::EndedByAdmin => "ended by an admin",
         EndCause::HostRevoked => "its host was revoked",
         EndCause::HostLost => "its host was lost",
+        EndCause::EnvironmentLost => "its environment was lost",
         EndCause::PrepareFailed => "it could not be prepared",
         EndCause::RevertFailed => "the machine did not come out clean",
     }

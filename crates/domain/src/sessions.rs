@@ -69,6 +69,8 @@ crate::words! {
         EndedByAdmin = "ended-by-admin",
         HostRevoked = "host-revoked",
         HostLost = "host-lost",
+        /// It ended by itself, or was gone when its host came back.
+        EnvironmentLost = "environment-lost",
         PrepareFailed = "prepare-failed",
         RevertFailed = "revert-failed",
     }

@@ -3,7 +3,7 @@
 use domain::{
     access::{Action, Permit, Reach},
     events::EventKind,
-    ids::{PersonId, ReservationId, SessionId, TenantId},
+    ids::{HostId, PersonId, ReservationId, SessionId, TenantId},
     interval::Interval,
     machines::Machine,
     reservations::ReservationState,
@@ -155,6 +155,7 @@ pub(crate) async fn finish_reservation(
         | EndCause::EndedByAdmin
         | EndCause::HostRevoked
         | EndCause::HostLost
+        | EndCause::EnvironmentLost
         | EndCause::PrepareFailed
         | EndCause::RevertFailed => ReservationState::Ended,
     };
@@ -236,6 +237,38 @@ pub(crate) fn new_session(
         transaction: None,
         generation: 1,
     }
+}
+
+/// A host says that it has `present` on a machine, or nothing. If another session should be active there, its environment is
+/// gone: it ends, and what may be left of it is reverted and verified.
+pub async fn on_present(
+    services: &Services,
+    tenant: TenantId,
+    host: HostId,
+    local_name: &str,
+    present: Option<SessionId>,
+    why: &str,
+) -> Result<()> {
+    let permit = Permit::system(tenant);
+    let conn = services.store().read();
+    let Some(machine) = store::machines::by_local_name(conn, &permit, host, local_name).await? else { return Ok(()) };
+    let active = Filter { machine: Some(machine.id), state: Some(SessionState::Active), ..Filter::default() };
+    for _ in 0..TRIES {
+        let found = store::sessions::list(conn, &permit, &active, 1).await?.pop();
+        let Some(session) = found.filter(|session| present != Some(session.id)) else { return Ok(()) };
+        let now = services.clock().now();
+        let tx = services.store().begin().await?;
+        if !leave(&tx, &permit, &session, EndCause::EnvironmentLost, Some(why), now).await? {
+            tx.rollback().await?;
+            continue;
+        }
+        finish_reservation(&tx, &permit, &session, EndCause::EnvironmentLost, now).await?;
+        tx.commit().await?;
+        services.live().nudge();
+        instructions::wake(services, host);
+        return Ok(());
+    }
+    Err(Error::Conflict("the session keeps changing".to_owned()))
 }
 
 /// An agent reports a step of preparing or reverting.

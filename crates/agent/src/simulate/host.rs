@@ -33,6 +33,8 @@ const CHECKS: [&str; 5] = ["destroy", "processes", "mounts", "files", "ports"];
 
 /// A machine that is not there.
 struct Machine {
+    /// Whether anything was done on it since the process started: of what was before, it knows nothing to report.
+    knows: bool,
     session: Option<SessionId>,
     actual: ActualMachine,
 }
@@ -70,7 +72,7 @@ impl Simulated {
     pub fn new(number: u32, identity: Identity, trust: &Trust, shared: Arc<Shared>) -> Result<Self, SimulateError> {
         let machines = load::machines(number, shared.options.machines)
             .into_iter()
-            .map(|machine| (machine.name, Machine { session: None, actual: ActualMachine::Clean }))
+            .map(|machine| (machine.name, Machine { knows: false, session: None, actual: ActualMachine::Clean }))
             .collect();
         Ok(Self {
             number,
@@ -130,7 +132,12 @@ impl Simulated {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             labels: load::host_labels(self.number),
             machines: load::machines(self.number, shared.options.machines),
-            reports: self.machines.iter().map(|(name, machine)| machine.report(name)).collect(),
+            reports: self
+                .machines
+                .iter()
+                .filter(|(_, machine)| machine.knows)
+                .map(|(name, machine)| machine.report(name))
+                .collect(),
             open: self.held.keys().copied().collect(),
         };
         let (link, _) = Link::open(&self.dialer, &hello, BUFFER_BYTES).await?;
@@ -300,7 +307,7 @@ impl Simulated {
                 Act::Tell(event) => self.tell(link, id, event).await?,
                 Act::Become { machine: name, session, actual } => {
                     if let Some(machine) = self.machines.get_mut(&name) {
-                        (machine.session, machine.actual) = (session, actual);
+                        *machine = Machine { knows: true, session, actual };
                         let report = machine.report(&name);
                         link.send(&ToServer::Machine(report)).await?;
                     }

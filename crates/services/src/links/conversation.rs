@@ -216,7 +216,7 @@ pub async fn attach(services: &Services, peer: Peer, message: ToServer) -> Resul
     let settled = async {
         super::reports::offered(services, &link.peer, hello.machines).await?;
         for report in hello.reports {
-            super::reports::machine(services, &link.peer, report).await?;
+            super::reports::connected(services, &link.peer, report).await?;
         }
         settle(services, &link, &hello.open).await
     };

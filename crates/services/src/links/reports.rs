@@ -77,9 +77,22 @@ impl Write for Apply {
     }
 }
 
+/// How a machine stands as its host's link comes up. A session may have lost its environment while there was no link: the
+/// host was started again, or cleared.
+pub(super) async fn connected(services: &Services, peer: &Peer, report: MachineReport) -> Result<(), Trouble> {
+    let present = match report.actual {
+        ActualMachine::Preparing | ActualMachine::Running => report.session,
+        ActualMachine::Clean | ActualMachine::Reverting | ActualMachine::Dirty { .. } => None,
+    };
+    let why = "it was not there any more when its host came back";
+    sessions::on_present(services, peer.tenant, peer.host, &report.name, present, why).await?;
+    machine(services, peer, report).await
+}
+
 pub(super) async fn machine(services: &Services, peer: &Peer, report: MachineReport) -> Result<(), Trouble> {
     match report.actual {
         ActualMachine::Dirty { reason } => {
+            sessions::on_present(services, peer.tenant, peer.host, &report.name, None, &reason).await?;
             Ok(machines::on_dirty(services, peer.tenant, peer.host, &report.name, &reason).await?)
         }
         // The instruction's own result says the same.

@@ -2,17 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
+use api::reservations::NewReservation;
 use domain::{
     certificates::JoinPolicy,
     hosts::{HostLink, HostMetrics},
-    ids::{InstructionId, TransactionId},
+    ids::{InstructionId, SessionId, TransactionId},
     instructions::{TransactionState, Work},
     labels::Labels,
     machines::{MachineKind, MachineLimits},
     people::Role,
+    sessions::{EndCause, Session, SessionState},
 };
 use jiff::{SignedDuration, Timestamp};
-use protocol::{CloseReason, OfferedMachine, Outcome, ProgressEvent, ToAgent, ToServer, VERSION};
+use protocol::{
+    ActualMachine, CloseReason, MachineReport, OfferedMachine, Outcome, ProgressEvent, ToAgent, ToServer, VERSION,
+};
 use rcgen::KeyPair;
 use services::{
     Call,
@@ -20,7 +24,7 @@ use services::{
     hosts,
     instructions::{self, Targets},
     links::{self, Attached, Heard, Link, Peer, Trouble},
-    machines,
+    machines, reconciler, reservations, sessions,
 };
 use testkit::World;
 use tokio::sync::mpsc::Receiver;
@@ -83,8 +87,11 @@ impl Site {
         }
     }
     async fn link(&self, peer: &Peer, open: Vec<TransactionId>) -> Talk {
+        self.link_with(peer, open, vec![]).await
+    }
+    async fn link_with(&self, peer: &Peer, open: Vec<TransactionId>, reports: Vec<MachineReport>) -> Talk {
         let Attached { link, outbox, welcome } =
-            links::attach(&self.world.services, peer.clone(), hello(open)).await.expect("links");
+            links::attach(&self.world.services, peer.clone(), hello_and(open, reports)).await.expect("links");
         assert!(matches!(welcome, ToAgent::Welcome { version: VERSION, .. }));
         let mut talk = Talk { world: self.world.clone(), link, outbox };
         talk.say(heartbeat(true)).await.expect("a heartbeat");
@@ -113,6 +120,10 @@ impl Drop for Site {
 }
 
 fn hello(open: Vec<TransactionId>) -> ToServer {
+    hello_and(open, vec![])
+}
+
+fn hello_and(open: Vec<TransactionId>, reports: Vec<MachineReport>) -> ToServer {
     let limits = MachineLimits { cpu_millis: 1_000, memory_bytes: 1 << 30, pids: 100, disk_bytes: 1 << 30 };
     let slot = OfferedMachine { name: "0".to_owned(), kind: MachineKind::Sandbox, labels: Labels::default(), limits };
     ToServer::Hello {
@@ -121,7 +132,7 @@ fn hello(open: Vec<TransactionId>) -> ToServer {
         agent_version: "test".to_owned(),
         labels: Labels::default(),
         machines: vec![slot],
-        reports: vec![],
+        reports,
         open,
     }
 }
@@ -416,6 +427,72 @@ async fn a_host_whose_server_died_goes_offline_and_its_offers_wait() {
         assert_eq!(site.link_state(&peer).await, HostLink::Online);
         site.world.clock.advance(SignedDuration::from_mins(1));
         until(&site.world, "offline", || async { site.link_state(&peer).await == HostLink::Offline }).await;
+    })
+    .await;
+}
+
+/// A session that is active on the host's machine, as far as the server knows.
+async fn active_session(site: &Site, peer: &Peer) -> SessionId {
+    let ask = NewReservation {
+        machine: Some(format!("{}/0", peer.name)),
+        duration_s: Some(3_600),
+        ..NewReservation::default()
+    };
+    let ask = reservations::Ask::try_from(ask).expect("well asked");
+    let booked = reservations::create(&site.world.services, &site.admin, &ask).await.expect("free");
+    reconciler::pass(&site.world.services).await.expect("looks");
+    let (prepare, _) = site.world.open_work().await.remove(0);
+    site.world.finish_work(prepare, TransactionState::Done, None).await;
+    reconciler::pass(&site.world.services).await.expect("looks");
+    let id = booked.sessions[0].id;
+    assert_eq!(session_of(site, id).await.state, SessionState::Active);
+    id
+}
+
+async fn session_of(site: &Site, id: SessionId) -> Session {
+    sessions::get(&site.world.services, &site.admin, id).await.expect("is there")
+}
+
+fn says(session: Option<SessionId>, actual: ActualMachine) -> MachineReport {
+    MachineReport { name: "0".to_owned(), session, actual }
+}
+
+async fn assert_lost(site: &Site, id: SessionId) {
+    let lost = session_of(site, id).await;
+    assert_eq!((lost.state, lost.cause), (SessionState::Reverting, Some(EndCause::EnvironmentLost)));
+    reconciler::pass(&site.world.services).await.expect("looks");
+    let open = site.world.open_work().await;
+    assert!(open.iter().any(|(_, work)| matches!(work, Work::Revert { session, .. } if *session == id)), "{open:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_whose_environment_is_gone_when_its_host_comes_back() {
+    testkit::both(|store| async move {
+        let site = Site::new(store).await;
+        let peer = site.enrol("lab").await;
+        let talk = site.link(&peer, vec![]).await;
+        let id = active_session(&site, &peer).await;
+        links::detach(&site.world.services, &talk.link).await;
+        let still = says(Some(id), ActualMachine::Running);
+        let talk = site.link_with(&peer, vec![], vec![still]).await;
+        assert_eq!(session_of(&site, id).await.state, SessionState::Active, "it is there still");
+        links::detach(&site.world.services, &talk.link).await;
+        let _talk = site.link_with(&peer, vec![], vec![says(None, ActualMachine::Clean)]).await;
+        assert_lost(&site, id).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_whose_environment_ended_by_itself() {
+    testkit::both(|store| async move {
+        let site = Site::new(store).await;
+        let peer = site.enrol("lab").await;
+        let mut talk = site.link(&peer, vec![]).await;
+        let id = active_session(&site, &peer).await;
+        let dirty = ActualMachine::Dirty { reason: "its environment ended by itself".to_owned() };
+        talk.say(ToServer::Machine(says(Some(id), dirty))).await.expect("is heard");
+        assert_lost(&site, id).await;
     })
     .await;
 }
