@@ -50,7 +50,7 @@ async fn hosts_enrol_link_and_come_back_without_enrolling_again() {
     for _ in 0..20 {
         let mut link = peer.raw_link().await;
         let ToServer::Hello { machines, reports, .. } = link.next().await else { panic!("no Hello") };
-        assert_eq!((machines.len(), reports.len()), (3, 3));
+        assert_eq!((machines.len(), reports.len()), (3, 0), "nothing was done on them yet");
         link.welcome(peer.authority.host).await;
         serials.insert(link.serial.clone());
         tokio::spawn(async move { while link.try_next().await.is_ok() {} });
