@@ -16,13 +16,16 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::helper::{Forward, Reply, become_user, in_network_of, join_cgroups, send_reply};
+use super::{
+    cannot::{Cannot, cannot},
+    helper::{Forward, Reply, become_user, in_network_of, join_cgroups, send_reply},
+};
 
 /// The most connections at a time, over all ports; more wait in the listeners' queues.
 const MAX_CONNECTIONS: usize = 256;
 
-pub(super) fn serve(socket: &mut UnixStream, order: &Forward) -> Result<(), String> {
-    nix::unistd::setsid().map_err(|error| error.to_string())?;
+pub(super) fn serve(socket: &mut UnixStream, order: &Forward) -> Result<(), Cannot> {
+    nix::unistd::setsid().map_err(cannot("begin a session"))?;
     join_cgroups(&order.procs_files)?;
     // A socket stays in the namespace in which it was made, whoever uses it.
     let listeners = in_network_of(order.pid, || {
@@ -36,18 +39,18 @@ pub(super) fn serve(socket: &mut UnixStream, order: &Forward) -> Result<(), Stri
             })
             .collect::<io::Result<Vec<_>>>()
     })
-    .map_err(|error| format!("cannot listen in the sandbox: {error}"))?;
+    .map_err(cannot("listen in the sandbox"))?;
     if let Some(uid) = order.uid {
         become_user(uid)?;
     }
-    set_no_new_privs(true).map_err(|error| error.to_string())?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build().map_err(|e| e.to_string())?;
+    set_no_new_privs(true).map_err(cannot("forbid new privileges"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(cannot("carry connections"))?;
     runtime.block_on(async {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut accepting = tokio::task::JoinSet::new();
         for (port, listener) in listeners {
-            let listener = TcpListener::from_std(listener).map_err(|error| error.to_string())?;
+            let listener = TcpListener::from_std(listener).map_err(cannot("listen in the sandbox"))?;
             accepting.spawn(accept(port, listener, slots.clone()));
         }
         send_reply(socket, &Reply::Started)?;

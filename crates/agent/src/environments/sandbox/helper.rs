@@ -38,7 +38,10 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{forward, syscalls, volume};
+use super::{
+    cannot::{Cannot, cannot},
+    forward, syscalls, volume,
+};
 
 /// The word after the program's name that asks for the helper.
 pub const COMMAND: &str = "sandbox-helper";
@@ -159,19 +162,19 @@ fn serve(mut socket: UnixStream) -> i32 {
     });
     match done {
         Ok(()) => 0,
-        Err(message) => {
+        Err(error) => {
             // If the agent is gone there is nobody to tell.
-            drop(send_reply(&mut socket, &Reply::Failed { message }));
+            drop(send_reply(&mut socket, &Reply::Failed { message: error.to_string() }));
             1
         }
     }
 }
 
 /// One line to the agent.
-pub(super) fn send_reply(socket: &mut UnixStream, reply: &Reply) -> Result<(), String> {
-    let mut line = serde_json::to_vec(reply).map_err(|error| error.to_string())?;
+pub(super) fn send_reply(socket: &mut UnixStream, reply: &Reply) -> Result<(), Cannot> {
+    let mut line = serde_json::to_vec(reply).map_err(cannot("write an answer"))?;
     line.push(b'\n');
-    socket.write_all(&line).map_err(|error| error.to_string())
+    socket.write_all(&line).map_err(cannot("answer"))
 }
 
 /// The agent's half of the greeting: one byte that carries the descriptors. The request follows with its length.
@@ -196,12 +199,12 @@ pub(super) fn encode(request: &Request) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn receive(socket: &mut UnixStream) -> Result<(Request, Vec<OwnedFd>), String> {
+fn receive(socket: &mut UnixStream) -> Result<(Request, Vec<OwnedFd>), Cannot> {
     let mut greeting = [0u8; 1];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(3))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     recvmsg(&*socket, &mut [IoSliceMut::new(&mut greeting)], &mut control, RecvFlags::CMSG_CLOEXEC)
-        .map_err(|error| format!("the helper got no request: {error}"))?;
+        .map_err(cannot("take a request"))?;
     let mut descriptors = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -209,22 +212,22 @@ fn receive(socket: &mut UnixStream) -> Result<(Request, Vec<OwnedFd>), String> {
         }
     }
     let read = |socket: &mut UnixStream, bytes: &mut [u8]| {
-        socket.read_exact(bytes).map_err(|error| format!("the helper's request is cut short: {error}"))
+        socket.read_exact(bytes).map_err(cannot("read the request to its end"))
     };
     let mut length = [0u8; 4];
     read(socket, &mut length)?;
     let length = u32::from_le_bytes(length);
     if length > MAX_REQUEST_BYTES {
-        return Err(format!("a request of {length} bytes"));
+        return Err(cannot("take a request")(format!("it has {length} bytes")));
     }
     let mut body = vec![0u8; length as usize];
     read(socket, &mut body)?;
-    Ok((serde_json::from_slice(&body).map_err(|error| error.to_string())?, descriptors))
+    Ok((serde_json::from_slice(&body).map_err(cannot("read the request"))?, descriptors))
 }
 
-pub(super) fn join_cgroups(procs_files: &[PathBuf]) -> Result<(), String> {
+pub(super) fn join_cgroups(procs_files: &[PathBuf]) -> Result<(), Cannot> {
     for file in procs_files {
-        fs::write(file, "0").map_err(|error| format!("cannot join {}: {error}", file.display()))?;
+        fs::write(file, "0").map_err(cannot(format!("join {}", file.display())))?;
     }
     // Lowering would need rights; raising never does.
     drop(fs::write("/proc/self/oom_score_adj", OOM_SCORE));
@@ -232,27 +235,26 @@ pub(super) fn join_cgroups(procs_files: &[PathBuf]) -> Result<(), String> {
 }
 
 /// No core files, and no file larger than the machine's disk: a runaway log ends its writer, not the host.
-fn limit_files(largest_bytes: u64) -> Result<(), String> {
+fn limit_files(largest_bytes: u64) -> Result<(), Cannot> {
     let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
     setrlimit(Resource::Core, limit(0))
         .and_then(|()| setrlimit(Resource::Fsize, limit(largest_bytes)))
-        .map_err(|error| format!("cannot limit the size of files: {error}"))
+        .map_err(cannot("limit the size of files"))
 }
 
 /// Gives up root for good.
-pub(super) fn become_user(uid: u32) -> Result<(), String> {
-    let failed = |what: &'static str| move |error: nix::Error| format!("cannot {what}: {error}");
-    setgroups(&[]).map_err(failed("drop groups"))?;
-    setresgid(Gid::from_raw(uid), Gid::from_raw(uid), Gid::from_raw(uid)).map_err(failed("change the group"))?;
-    setresuid(Uid::from_raw(uid), Uid::from_raw(uid), Uid::from_raw(uid)).map_err(failed("change the user"))
+pub(super) fn become_user(uid: u32) -> Result<(), Cannot> {
+    setgroups(&[]).map_err(cannot("drop groups"))?;
+    setresgid(Gid::from_raw(uid), Gid::from_raw(uid), Gid::from_raw(uid)).map_err(cannot("change the group"))?;
+    setresuid(Uid::from_raw(uid), Uid::from_raw(uid), Uid::from_raw(uid)).map_err(cannot("change the user"))
 }
 
-fn become_bwrap(start: &Start, descriptors: Vec<OwnedFd>) -> Result<(), String> {
+fn become_bwrap(start: &Start, descriptors: Vec<OwnedFd>) -> Result<(), Cannot> {
     let Ok([report, log]) = <[OwnedFd; 2]>::try_from(descriptors) else {
-        return Err("start needs two descriptors".to_owned());
+        return Err(cannot("start")("it needs two descriptors"));
     };
     // Its own session, so that nothing that happens to the agent's terminal or group reaches the sandbox.
-    setsid().map_err(|error| format!("cannot begin a session: {error}"))?;
+    setsid().map_err(cannot("begin a session"))?;
     join_cgroups(&start.procs_files)?;
     limit_files(start.largest_file_bytes)?;
     if let Some(root) = &start.root {
@@ -260,8 +262,8 @@ fn become_bwrap(start: &Start, descriptors: Vec<OwnedFd>) -> Result<(), String> 
         become_user(root.uid)?;
     }
     // bubblewrap must inherit this one; this process has no other thread that could leak it.
-    let information = rustix::io::dup(&report).map_err(|error| error.to_string())?;
-    let filter = filter().map_err(|error| format!("cannot hand over the filter of system calls: {error}"))?;
+    let information = rustix::io::dup(&report).map_err(cannot("hand over where to report"))?;
+    let filter = filter().map_err(cannot("hand over the filter of system calls"))?;
     let error = Command::new(&start.bwrap)
         .arg("--info-fd")
         .arg(std::os::fd::AsRawFd::as_raw_fd(&information).to_string())
@@ -273,7 +275,7 @@ fn become_bwrap(start: &Start, descriptors: Vec<OwnedFd>) -> Result<(), String> 
         .stdout(Stdio::from(report))
         .stderr(Stdio::from(log))
         .exec();
-    Err(format!("cannot run {}: {error} (install bubblewrap)", start.bwrap.display()))
+    Err(cannot(format!("run {} (is bubblewrap installed?)", start.bwrap.display()))(error))
 }
 
 /// The filter of system calls to be read by bubblewrap, which closes it: without close-on-exec.
@@ -285,24 +287,27 @@ fn filter() -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn mount_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), String> {
-    mount(Some(source), target, None::<&str>, flags, None::<&str>)
-        .map_err(|error| format!("cannot mount {} on {}: {error}", source.display(), target.display()))
+fn mount_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), Cannot> {
+    mount(Some(source), target, None::<&str>, flags, None::<&str>).map_err(cannot(format!(
+        "mount {} on {}",
+        source.display(),
+        target.display()
+    )))
 }
 
-fn mount_tmpfs(target: &Path, options: &str) -> Result<(), String> {
+fn mount_tmpfs(target: &Path, options: &str) -> Result<(), Cannot> {
     mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options))
-        .map_err(|error| format!("cannot hide {}: {error}", target.display()))
+        .map_err(cannot(format!("hide {}", target.display())))
 }
 
 /// Mounts in a mount namespace of its own: when its last process is gone, so are the mounts.
-fn mount_root(root: &Root) -> Result<(), String> {
-    unshare(CloneFlags::CLONE_NEWNS).map_err(|error| format!("cannot make a mount namespace: {error}"))?;
+fn mount_root(root: &Root) -> Result<(), Cannot> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(cannot("make a mount namespace"))?;
     // Unmounting on the host still reaches this namespace, so a sandbox never keeps a host's disk busy; nothing of
     // this namespace reaches the host.
     mount_with(Path::new("none"), Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SLAVE)?;
     if let Some(Volume { image, at }) = &root.volume {
-        volume::mount(image, at).map_err(|error| format!("cannot mount the sandbox's disk: {error}"))?;
+        volume::mount(image, at).map_err(cannot("mount the sandbox's disk"))?;
     }
     let options =
         format!("lowerdir={},upperdir={},workdir={}", root.lower.display(), root.upper.display(), root.work.display());
@@ -313,13 +318,13 @@ fn mount_root(root: &Root) -> Result<(), String> {
         MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
         Some(options.as_str()),
     )
-    .map_err(|error| format!("cannot mount the copy-on-write root over {}: {error}", root.lower.display()))?;
+    .map_err(cannot(format!("mount the copy-on-write root over {}", root.lower.display())))?;
     for path in &root.hidden {
         hide(root, path)?;
     }
     for bind in &root.binds {
         let target = inside(&root.merged, &bind.target);
-        fs::create_dir_all(&target).map_err(|error| format!("cannot make {}: {error}", target.display()))?;
+        fs::create_dir_all(&target).map_err(cannot(format!("make {}", target.display())))?;
         mount_with(&bind.source, &target, MsFlags::MS_BIND | MsFlags::MS_REC)?;
         let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         flags.set(MsFlags::MS_RDONLY, bind.read_only);
@@ -327,11 +332,11 @@ fn mount_root(root: &Root) -> Result<(), String> {
     }
     // The session's user may not pass through the agent's state directory, so the root is shown at a place that it
     // may pass: on a tmpfs over the parent of `exposed`. Opened before, because that may cover the state directory.
-    let merged = fs::File::open(&root.merged).map_err(|error| error.to_string())?;
+    let merged = fs::File::open(&root.merged).map_err(cannot("open the sandbox's root"))?;
     let merged = PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&merged)));
     let parent = root.exposed.parent().unwrap_or(Path::new("/run"));
     mount_tmpfs(parent, "mode=0755,size=64k")?;
-    fs::create_dir(&root.exposed).map_err(|error| error.to_string())?;
+    fs::create_dir(&root.exposed).map_err(cannot("make the place where the root is shown"))?;
     mount_with(&merged, &root.exposed, MsFlags::MS_BIND | MsFlags::MS_REC)
 }
 
@@ -339,7 +344,7 @@ fn inside(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-fn hide(root: &Root, path: &Path) -> Result<(), String> {
+fn hide(root: &Root, path: &Path) -> Result<(), Cannot> {
     let target = inside(&root.merged, path);
     // Through a symbolic link the cover would land somewhere else; what it points to is covered under its own name.
     let Ok(real) = fs::canonicalize(&target) else { return Ok(()) };
@@ -353,14 +358,14 @@ fn hide(root: &Root, path: &Path) -> Result<(), String> {
     }
 }
 
-fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Result<(), String> {
+fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Result<(), Cannot> {
     let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(descriptors) else {
-        return Err("entering needs three descriptors".to_owned());
+        return Err(cannot("enter")("it needs three descriptors"));
     };
     join_cgroups(&enter.procs_files)?;
-    setsid().map_err(|error| format!("cannot begin a session: {error}"))?;
+    setsid().map_err(cannot("begin a session"))?;
     if enter.terminal {
-        rustix::process::ioctl_tiocsctty(&stdin).map_err(|error| format!("cannot take the terminal: {error}"))?;
+        rustix::process::ioctl_tiocsctty(&stdin).map_err(cannot("take the terminal"))?;
     }
     enter_namespaces(enter.pid)?;
     limit_files(enter.largest_file_bytes)?;
@@ -368,12 +373,12 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
         // A kernel that does not know it has nothing to drop.
         let _ = remove_capability_from_bounding_set(capability);
     }
-    let user = |error: nix::Error| format!("cannot become the sandbox's user: {error}");
-    setresgid(Gid::from_raw(enter.uid), Gid::from_raw(enter.uid), Gid::from_raw(enter.uid)).map_err(user)?;
-    setresuid(Uid::from_raw(enter.uid), Uid::from_raw(enter.uid), Uid::from_raw(enter.uid)).map_err(user)?;
-    set_no_new_privs(true).map_err(|error| format!("cannot forbid new privileges: {error}"))?;
-    syscalls::apply()?;
-    let (program, arguments) = enter.argv.split_first().ok_or("no program")?;
+    const BECOME: &str = "become the sandbox's user";
+    setresgid(Gid::from_raw(enter.uid), Gid::from_raw(enter.uid), Gid::from_raw(enter.uid)).map_err(cannot(BECOME))?;
+    setresuid(Uid::from_raw(enter.uid), Uid::from_raw(enter.uid), Uid::from_raw(enter.uid)).map_err(cannot(BECOME))?;
+    set_no_new_privs(true).map_err(cannot("forbid new privileges"))?;
+    syscalls::apply().map_err(cannot("filter system calls"))?;
+    let (program, arguments) = enter.argv.split_first().ok_or("it has no program").map_err(cannot("enter"))?;
     let spawned = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -389,13 +394,13 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
     };
     // This process leads the terminal's session and shares its foreground group with the program until that makes
     // groups of its own, so what the keyboard sends must not end it. Not before: the program inherits what is blocked.
-    SigSet::all().thread_block().map_err(|error| error.to_string())?;
+    SigSet::all().thread_block().map_err(cannot("leave the keyboard's signals to the program"))?;
     send_reply(socket, &Reply::Started)?;
     // `child.id()` is the pid that this process's own pid namespace gives it.
     let pid = Pid::from_child(&child);
-    let exited = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| error.to_string())?;
+    let exited = pidfd_open(pid, PidfdFlags::empty()).map_err(cannot("watch the program"))?;
     attend(socket, pid, &exited)?;
-    let status = child.wait().map_err(|error| error.to_string())?;
+    let status = child.wait().map_err(cannot("learn how the program ended"))?;
     let reply = match (status.code(), status.signal()) {
         (Some(code), _) => Reply::ExitedCode(code),
         (None, Some(signal)) => Reply::ExitedSignal(signal),
@@ -404,12 +409,13 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
     send_reply(socket, &reply)
 }
 
-fn enter_namespaces(pid: i32) -> Result<(), String> {
-    let gone = |error: rustix::io::Errno| format!("the sandbox's first process is gone: {error}");
-    let target = pidfd_open(Pid::from_raw(pid).ok_or("no pid")?, PidfdFlags::empty()).map_err(gone)?;
+fn enter_namespaces(pid: i32) -> Result<(), Cannot> {
+    const FIND: &str = "find the sandbox's first process";
+    let first = Pid::from_raw(pid).ok_or("it has no number").map_err(cannot(FIND))?;
+    let target = pidfd_open(first, PidfdFlags::empty()).map_err(cannot(FIND))?;
     if nix::unistd::geteuid().is_root() {
         // Here, because in the user namespace of the sandbox it is forbidden.
-        setgroups(&[]).map_err(|error| format!("cannot drop groups: {error}"))?;
+        setgroups(&[]).map_err(cannot("drop groups"))?;
     }
     let all = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::PROCESS_ID
@@ -418,11 +424,11 @@ fn enter_namespaces(pid: i32) -> Result<(), String> {
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::CONTROL_GROUP
         | ThreadNameSpaceType::USER;
-    move_into_thread_name_spaces(target.as_fd(), all).map_err(|error| format!("cannot enter the sandbox: {error}"))
+    move_into_thread_name_spaces(target.as_fd(), all).map_err(cannot("enter the sandbox"))
 }
 
 /// Passes signals on until the child has ended. When the agent hangs up, so does the child's terminal or pipe.
-fn attend(socket: &mut UnixStream, child: Pid, exited: &OwnedFd) -> Result<(), String> {
+fn attend(socket: &mut UnixStream, child: Pid, exited: &OwnedFd) -> Result<(), Cannot> {
     let mut connected = true;
     loop {
         let mut wanted = vec![PollFd::new(exited, PollFlags::IN)];
@@ -431,7 +437,7 @@ fn attend(socket: &mut UnixStream, child: Pid, exited: &OwnedFd) -> Result<(), S
         }
         match poll(&mut wanted, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(cannot("wait for the program")(error)),
         }
         if !wanted[0].revents().is_empty() {
             return Ok(());

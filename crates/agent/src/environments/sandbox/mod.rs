@@ -4,6 +4,7 @@
 //! A sandbox is one long-lived first process and whatever is started into its namespaces. Its root is mounted in a
 //! mount namespace of its own, so killing its processes unmounts it, and nothing of it shows on the host.
 
+mod cannot;
 mod destroy;
 mod exec;
 mod forward;

@@ -21,6 +21,7 @@ use super::{
         steps::{blocking, step},
     },
     Instance, Sandbox,
+    cannot::cannot,
     exec::{HELPER_LIMIT, Helper},
     helper::{Forward, Reply, Request, Start},
     root,
@@ -195,10 +196,9 @@ async fn start(
     cgroup: Option<&super::Cgroup>,
     uid: Option<u32>,
     volume: Option<PathBuf>,
-) -> Result<i32, String> {
-    let text = |error: io::Error| error.to_string();
+) -> Result<i32, Cause> {
     let overlay = match uid {
-        Some(uid) => Some(root::overlay(scratch, sandbox.state_dir(), machine, uid, volume).map_err(text)?),
+        Some(uid) => Some(root::overlay(scratch, sandbox.state_dir(), machine, uid, volume)?),
         None => None,
     };
     let bwrap_arguments = root::bwrap_arguments(scratch, sandbox.state_dir(), machine, session, overlay.is_some());
@@ -209,27 +209,26 @@ async fn start(
         bwrap_arguments,
         largest_file_bytes: machine.limits.disk_bytes,
     }));
-    let log = fs::File::create(scratch.log()).map_err(text)?;
-    let (report, reporting) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| error.to_string())?;
-    rustix::fs::fcntl_setfl(&report, rustix::fs::OFlags::NONBLOCK).map_err(|error| error.to_string())?;
-    let mut helper =
-        Helper::start(&sandbox.helper, &request, vec![reporting, OwnedFd::from(log)]).await.map_err(text)?;
-    let mut lines = BufReader::new(pipe::Receiver::from_owned_fd(report).map_err(text)?).lines();
+    let log = fs::File::create(scratch.log())?;
+    let (report, reporting) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::fs::fcntl_setfl(&report, rustix::fs::OFlags::NONBLOCK)?;
+    let mut helper = Helper::start(&sandbox.helper, &request, vec![reporting, OwnedFd::from(log)]).await?;
+    let mut lines = BufReader::new(pipe::Receiver::from_owned_fd(report)?).lines();
     let mut pid = None;
     let reading = async {
-        while let Some(line) = lines.next_line().await.map_err(text)? {
+        while let Some(line) = lines.next_line().await? {
             // bubblewrap's own words: `"child-pid": 4711,`
             if let Some(number) = line.trim().strip_prefix("\"child-pid\":") {
                 pid = number.trim().trim_end_matches(',').parse::<i32>().ok();
             }
             if line == root::READY {
-                return pid.ok_or_else(|| "bubblewrap did not say which process it started".to_owned());
+                return pid.ok_or_else(|| "bubblewrap did not say which process it started".into());
             }
         }
-        Err(why_not(&mut helper, scratch).await)
+        Err(why_not(&mut helper, scratch).await.into())
     };
     let started = timeout(HELPER_LIMIT, reading).await;
-    started.unwrap_or_else(|_| Err(format!("the sandbox did not start within {} s", HELPER_LIMIT.as_secs())))
+    started.unwrap_or_else(|_| Err(format!("the sandbox did not start within {} s", HELPER_LIMIT.as_secs()).into()))
 }
 
 /// What the helper or bubblewrap said before it ended.
@@ -248,21 +247,21 @@ async fn forward(
     pid: i32,
     uid: Option<u32>,
     ports: &[u16],
-) -> Result<(), String> {
+) -> Result<(), Cause> {
     let request = Request::Forward(Forward {
         procs_files: cgroup.map(|group| group.procs_files()).unwrap_or_default(),
         pid,
         uid,
         ports: ports.to_vec(),
     });
-    let mut helper = Helper::start(&sandbox.helper, &request, Vec::new()).await.map_err(|error| error.to_string())?;
+    let mut helper = Helper::start(&sandbox.helper, &request, Vec::new()).await?;
     match timeout(HELPER_LIMIT, helper.reply()).await {
         Ok(Ok(Reply::Started)) => Ok(()),
-        Ok(Ok(Reply::Failed { message })) => Err(message),
+        Ok(Ok(Reply::Failed { message })) => Err(message.into()),
         Ok(Ok(Reply::ExitedCode(_) | Reply::ExitedSignal(_) | Reply::NoProgram { .. })) => {
-            Err("the port forwarder gave an answer that makes no sense".to_owned())
+            Err("the port forwarder gave an answer that makes no sense".into())
         }
-        Ok(Err(error)) => Err(format!("the port forwarder did not start: {error}")),
-        Err(_elapsed) => Err("the port forwarder did not start in time".to_owned()),
+        Ok(Err(error)) => Err(cannot("start the port forwarder")(error).into()),
+        Err(_elapsed) => Err("the port forwarder did not start in time".into()),
     }
 }

@@ -183,8 +183,8 @@ pub fn bytes() -> Vec<u8> {
 }
 
 /// Puts the filter on this process and whatever it starts, for good.
-pub fn apply() -> Result<(), String> {
-    seccompiler::apply_filter(&program()).map_err(|error| format!("cannot filter system calls: {error}"))
+pub fn apply() -> Result<(), seccompiler::Error> {
+    seccompiler::apply_filter(&program())
 }
 
 #[cfg(test)]
