@@ -18,6 +18,7 @@ mod m0003_reservations;
 mod m0004_instructions;
 mod m0005_claims;
 mod m0006_replicas;
+mod m0007_sort_names;
 
 pub struct Migrator;
 
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_instructions::Migration),
             Box::new(m0005_claims::Migration),
             Box::new(m0006_replicas::Migration),
+            Box::new(m0007_sort_names::Migration),
         ]
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `/sign-in` | `email`, `password`, `next` (optional: a path of this portal) | `next` or `/` |
 //! | `/sign-in/link` | `token`, from the query of the page `GET /sign-in/link?token=…` | `/account?choose=password` |
-//! | `/account/password` | `new`, `current` (not within 15 min of a one-time link) | `/account?done=password` |
+//! | `/account/password` | `new`, `current` (not within 15 min of a one-time link) | `/account?done=password`; after a one-time link `/` |
 //! | `/sign-out` | none | `/sign-in` |
 //! | `/sign-out/everywhere` | none | `/sign-in` |
 //!
@@ -299,12 +299,21 @@ async fn change_password(
             None if who.fresh_until_ms.is_some_and(|until| now_ms < until) => Proof::Link,
             None => Proof::Password(String::new()),
         };
+        let to = match proof {
+            Proof::Password(_) => "/account?done=password",
+            // Whoever came by a link is on the way in.
+            Proof::Link => "/",
+        };
         sign_in::change_password(&state.services, &call, proof, form.new).await?;
         session.insert(KEY, SignedIn { fresh_until_ms: None, ..who }).await.map_err(|error| session_fault(&error))?;
         // Whoever has copied the old cookie is out as well.
-        session.cycle_id().await.map_err(|error| session_fault(&error))
+        session.cycle_id().await.map_err(|error| session_fault(&error))?;
+        Ok(to)
     };
-    door.lead(changed.await, "/account?done=password")
+    match changed.await {
+        Ok(to) => door.lead(Ok(()), to),
+        Err(error) => door.failed(error),
+    }
 }
 
 async fn sign_out(session: Session, request_id: RequestId) -> Redirect {

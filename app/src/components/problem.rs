@@ -8,7 +8,7 @@ use leptos_meta::Title;
 use super::copy::CopyButton;
 use super::empty::Empty;
 use super::icon::Icon;
-use super::time::Time;
+use super::time::{Prose, Time};
 use crate::Failure;
 
 /// What happened, whether one's thing is safe, what next, and the request's id to copy. Stands beside the thing:
@@ -44,7 +44,7 @@ pub fn ProblemPanel(problem: Problem) -> impl IntoView {
         view! { <div><p>"Free next:"</p><ul>{items.collect_view()}</ul></div> }
     });
     // The list says it with the reader's own times.
-    let detail = held.is_none().then(|| view! { <p>{sentence(&detail)}</p> });
+    let detail = held.is_none().then(|| view! { <p><Prose text=sentence(&detail)/></p> });
     let request = request_id.map(|id| view! { <RequestId id/> });
     view! {
         <div class="problem" role="alert">

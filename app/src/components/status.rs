@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use leptos::prelude::*;
 
 use super::icon::Icon;
-use super::time::Ago;
+use super::time::{Ago, Prose};
 
 /// What the colour says; never alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +184,7 @@ pub fn Status(
                 {badge.word}
             </span>
             {since.map(|at| view! { <span class="since"><Ago at/></span> })}
-            {why.map(|why| view! { <span class="why">{why}</span> })}
+            {why.map(|why| view! { <span class="why"><Prose text=why/></span> })}
         </span>
     }
 }

@@ -13,6 +13,12 @@ pub fn Time(at: Timestamp, #[prop(optional)] seconds: bool) -> impl IntoView {
     view! { <time datetime=at.to_string() title=full(&zone, at)>{absolute(&zone, at, seconds)}</time> }
 }
 
+/// What the server says in words, in which times stand as RFC 3339 in UTC: each in the viewer's zone.
+#[component]
+pub fn Prose(#[prop(into)] text: String) -> impl IntoView {
+    local_times(&use_preferences().zone, &text)
+}
+
 /// `4 min ago`, `in 2 h`; the absolute time is in the title.
 #[component]
 pub fn Ago(at: Timestamp) -> impl IntoView {
@@ -26,13 +32,15 @@ pub fn Ago(at: Timestamp) -> impl IntoView {
     view! { <time datetime=at.to_string() title=title>{move || text.get()}</time> }
 }
 
-/// How long from `from`, counting while it goes on: `12 s`, `1 h 5 min`; what is over in less than a second, in `ms`.
+/// How long from `from`, counting while it goes on: `12 s`, `1 h 5 min`; what is over in less than a second in `ms`, in
+/// less than ten with a decimal.
 /// Without `to`, until now.
 #[component]
 pub fn Elapsed(from: Timestamp, to: Option<Timestamp>) -> impl IntoView {
     let now = use_now();
     let text = Memo::new(move |_| match (to.map(|to| to.duration_since(from)), now.get()) {
         (Some(took), _) if took < SignedDuration::from_secs(1) => format!("{} ms", took.as_millis().max(0)),
+        (Some(took), _) if took < SignedDuration::from_secs(10) => format!("{:.1} s", took.as_secs_f64()),
         (Some(took), _) => length(took),
         (None, Some(now)) => length(now.duration_since(from)),
         (None, None) => String::new(),
@@ -48,6 +56,27 @@ pub fn at(text: &str) -> Option<Timestamp> {
 /// `2026-11-21 14:05`.
 pub fn absolute(zone: &Zone, at: Timestamp, seconds: bool) -> String {
     zone.local(at).strftime(if seconds { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M" }).to_string()
+}
+
+fn local_times(zone: &Zone, text: &str) -> String {
+    let of_a_time = |letter: char| letter.is_ascii_digit() || matches!(letter, 'T' | 'Z' | ':' | '-' | '.');
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(from) = rest.find(|letter: char| letter.is_ascii_digit()) {
+        let (before, word) = rest.split_at(from);
+        let (word, after) = word.split_at(word.find(|letter| !of_a_time(letter)).unwrap_or(word.len()));
+        // What follows the zone's letter is the sentence's.
+        let (time, end) = word.split_at(word.rfind('Z').map_or(word.len(), |zone| zone + 1));
+        out.push_str(before);
+        match at(time) {
+            Some(at) => out.push_str(&absolute(zone, at, false)),
+            None => out.push_str(time),
+        }
+        out.push_str(end);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 fn full(zone: &Zone, at: Timestamp) -> String {
@@ -95,6 +124,17 @@ mod tests {
         check(3_600, "1 h");
         check(3_900, "1 h 5 min");
         check(97_200, "1 d 3 h");
+    }
+
+    #[test]
+    fn times_in_a_sentence_are_the_viewers() {
+        let change = serde_json::json!({ "from_s": i64::MIN, "offset_s": 3_600, "abbreviation": "CET" });
+        let zone = serde_json::json!({ "name": "Europe/Berlin", "changes": [change] });
+        let zone: Zone = serde_json::from_value(zone).expect("a zone");
+        let check = |text: &str, expected: &str| assert_eq!(local_times(&zone, text), expected);
+        check("from 2026-11-21T10:55:24.745Z to 2026-11-21T11:55:00Z.", "from 2026-11-21 11:55 to 2026-11-21 12:55.");
+        check("host-1/slot-2 at 10:55, 3 of 4; 2026-11-21", "host-1/slot-2 at 10:55, 3 of 4; 2026-11-21");
+        check("", "");
     }
 
     #[test]

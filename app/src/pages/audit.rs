@@ -12,7 +12,7 @@ use crate::components::layout::Page;
 use crate::components::load::follow;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
-use crate::components::time::Time;
+use crate::components::time::{Prose, Time};
 
 #[server(prefix = "/fn", endpoint = "audit-list")]
 async fn list(cursor: Option<String>) -> Result<Items<AuditLine>, Failure> {
@@ -52,7 +52,7 @@ fn Lines(lines: Signal<Items<AuditLine>>) -> impl IntoView {
                 <td data-label="Who" class="nowrap">{if line.person_id.is_some() { line.person } else { "the server".to_owned() }}</td>
                 <th scope="row" data-label="Did"><code>{line.action}</code></th>
                 <td data-label="To">{line.subject_kind}" "<code class="faint" title=line.subject_id.clone()>{short(&line.subject_id)}</code></td>
-                <td data-label="Detail" class="wrap">{line.detail}</td>
+                <td data-label="Detail" class="wrap"><Prose text=line.detail/></td>
                 <td data-label="Request">{line.request_id.map(|id| view! { <code class="faint" title=id.clone()>{short(&id)}</code> })}</td>
             </tr>
         }

@@ -22,7 +22,8 @@ use crate::{
     clock,
     config::{AgentConfig, MachineConfig},
     environments::{
-        Environment, Environments, PrepareSpec, PrepareStep, RevertReport, Running, StepEvent, StepSink, Variables,
+        Check, Environment, Environments, PrepareSpec, PrepareStep, RevertReport, Running, StepEvent, StepSink,
+        Variables,
     },
     journal::{Journal, MachineEntry},
 };
@@ -430,19 +431,18 @@ fn tail(text: String) -> String {
 async fn revert_with_steps(environment: &dyn Environment, session: SessionId, progress: Progress<'_>) -> RevertReport {
     let mut whole = Step { state: StepState::Running, started_at: Some(clock::now()), ..pending("revert") };
     progress(ProgressEvent::Step(whole.clone()));
-    let report = environment.revert(session).await;
-    let now = clock::now();
-    for check in &report.checks {
+    let told = |check: &Check, since| {
         progress(ProgressEvent::Step(Step {
             name: check.name.clone(),
             state: if check.ok { StepState::Done } else { StepState::Failed },
-            started_at: whole.started_at,
-            ended_at: Some(now),
+            started_at: Some(since),
+            ended_at: Some(clock::now()),
             detail: Some(tail(check.detail.clone())).filter(|detail| !detail.is_empty()),
         }));
-    }
+    };
+    let report = environment.revert_told(session, &told).await;
     whole.state = if report.is_clean() { StepState::Done } else { StepState::Failed };
-    whole.ended_at = Some(now);
+    whole.ended_at = Some(clock::now());
     whole.detail = Some(format!("{} checks in {} ms", report.checks.len(), report.took_ms));
     progress(ProgressEvent::Step(whole));
     report

@@ -13,6 +13,7 @@ pub mod instructions;
 pub mod interval;
 pub mod labels;
 pub mod machines;
+pub mod names;
 pub mod people;
 pub mod reservations;
 pub mod sessions;

@@ -5,6 +5,7 @@ use domain::{
     hosts::{Host, HostIntent, HostLink},
     ids::{HostId, TenantId, ZeroCertificateId},
     labels::Labels,
+    names::sort_key,
 };
 use jiff::Timestamp;
 use sea_orm::{
@@ -36,6 +37,7 @@ pub struct Model {
     pub certificate_expires_ms: i64,
     pub deleted_ms: Option<i64>,
     pub tunnel_owner: Option<Uuid>,
+    pub sort_name: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -103,6 +105,7 @@ pub async fn insert(
         certificate_expires_ms: Set(host.certificate_expires_at.as_millisecond()),
         deleted_ms: Set(None),
         tunnel_owner: Set(None),
+        sort_name: Set(sort_key(&host.name)),
     };
     Entity::insert(row).exec_without_returning(tx.conn()).await?;
     Ok(())
@@ -149,9 +152,9 @@ pub async fn list(
         wanted = wanted.add(Column::Link.eq(link.word()));
     }
     if let Some(after) = after {
-        wanted = wanted.add(Column::Name.gt(after));
+        wanted = wanted.add(Column::SortName.gt(sort_key(after)));
     }
-    hosts(of(permit).filter(wanted).order_by_asc(Column::Name).limit(limit).all(store.read()).await?)
+    hosts(of(permit).filter(wanted).order_by_asc(Column::SortName).limit(limit).all(store.read()).await?)
 }
 
 /// The hosts of these names; fewer than names if some are unknown.
@@ -220,6 +223,7 @@ pub async fn delete(tx: &Tx, permit: &Permit, id: HostId, now: Timestamp) -> Res
 #[derive(Debug, Clone)]
 pub struct LinkUp {
     pub host: HostId,
+    pub host_name: String,
     pub owner: uuid::Uuid,
     pub agent_version: String,
     pub labels: Labels,
@@ -234,6 +238,7 @@ pub async fn link_up(tx: &Tx, permit: &Permit, up: &LinkUp, now: Timestamp) -> R
         .case(Column::Link.eq(HostLink::Online.word()), Expr::col(Column::LinkSinceMs))
         .finally(now.as_millisecond());
     let result = Entity::update_many()
+        .col_expr(Column::SortName, Expr::value(sort_key(&up.host_name)))
         .col_expr(Column::Link, Expr::value(HostLink::Online.word()))
         .col_expr(Column::LinkSinceMs, since.into())
         .col_expr(Column::LinkOwner, Expr::value(Some(up.owner)))

@@ -8,6 +8,7 @@ use domain::{
     interval::Interval,
     labels::Labels,
     machines::{Booking, Holder, Machine, MachineCondition, MachineKind, MachineLimits},
+    names::sort_key,
 };
 use jiff::Timestamp;
 use sea_orm::{ConnectionTrait, FromQueryResult};
@@ -134,7 +135,7 @@ pub struct Filter {
     pub after: Option<String>,
 }
 
-/// By name; those that are not withdrawn.
+/// By name, as people count; those that are not withdrawn.
 pub async fn list<C: ConnectionTrait>(
     conn: &C,
     permit: &Permit,
@@ -153,9 +154,9 @@ pub async fn list<C: ConnectionTrait>(
         query.text(" and m.host_id = ").value(host.uuid());
     }
     if let Some(after) = &filter.after {
-        query.text(" and m.name > ").value(after.as_str());
+        query.text(" and m.sort_name > ").value(sort_key(after));
     }
-    query.text(" order by m.name limit ").value(i64::try_from(limit).unwrap_or(i64::MAX));
+    query.text(" order by m.sort_name limit ").value(i64::try_from(limit).unwrap_or(i64::MAX));
     machines(sql::all(conn, &query.sql, query.values).await?)
 }
 
@@ -362,12 +363,13 @@ pub async fn offer(
     let limits = offer.limits;
     let clamp = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let small = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    let name = format!("{host_name}/{}", offer.local_name);
     let row: Option<IdRow> = sql::one(
         tx.conn(),
-        "insert into machines (id, tenant_id, host_id, name, local_name, kind, labels, cpu_millis, memory_bytes, pids, \
+        "insert into machines (id, tenant_id, host_id, name, sort_name, local_name, kind, labels, cpu_millis, memory_bytes, pids, \
          disk_bytes, condition, reason, condition_since_ms, verifications) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'ready', null, $12, 0) \
-         on conflict (host_id, local_name) do update set name = excluded.name, kind = excluded.kind, \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'ready', null, $13, 0) \
+         on conflict (host_id, local_name) do update set name = excluded.name, sort_name = excluded.sort_name, kind = excluded.kind, \
          labels = excluded.labels, cpu_millis = excluded.cpu_millis, memory_bytes = excluded.memory_bytes, \
          pids = excluded.pids, disk_bytes = excluded.disk_bytes, \
          reason = case when machines.condition = 'withdrawn' then null else machines.reason end, \
@@ -379,7 +381,8 @@ pub async fn offer(
             MachineId::new().uuid().into(),
             permit.tenant().uuid().into(),
             host.uuid().into(),
-            format!("{host_name}/{}", offer.local_name).into(),
+            name.as_str().into(),
+            sort_key(&name).into(),
             offer.local_name.as_str().into(),
             offer.kind.word().into(),
             convert::to_json(&offer.labels).into(),

@@ -93,9 +93,9 @@ impl World {
         let id = HostId::new();
         let now = self.clock.now().as_millisecond();
         self.execute(
-            "insert into hosts (id, tenant_id, name, labels, intent, link, link_since_ms, enrolled_ms, \
+            "insert into hosts (id, tenant_id, name, sort_name, labels, intent, link, link_since_ms, enrolled_ms, \
              certificate_serial, certificate_expires_ms) \
-             values ($1, $2, $3, '{}', 'in-service', 'online', $4, $4, $5, $6)",
+             values ($1, $2, $3, $7, '{}', 'in-service', 'online', $4, $4, $5, $6)",
             [
                 id.uuid().into(),
                 self.tenant.uuid().into(),
@@ -103,6 +103,7 @@ impl World {
                 now.into(),
                 Uuid::now_v7().to_string().into(),
                 (now + 86_400_000).into(),
+                domain::names::sort_key(name).into(),
             ],
         )
         .await;

@@ -53,7 +53,7 @@ async fn a_link_lets_one_choose_a_password_once() {
         let before = eve.clone();
         assert_eq!(location(&eve.post("/account/password", &[("new", "short")]).await), "/account?error=password");
         let new = "a good new secret";
-        assert_eq!(location(&eve.post("/account/password", &[("new", new)]).await), "/account?done=password");
+        assert_eq!(location(&eve.post("/account/password", &[("new", new)]).await), "/");
         assert!(eve.is_in().await);
         assert!(!before.is_in().await, "the id is a new one");
         // The link's grace is used up: from now on the old password is asked for.

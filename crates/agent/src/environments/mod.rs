@@ -28,6 +28,7 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{environments::EnvironmentSpec, ids::SessionId, machines::MachineKind};
+use jiff::Timestamp;
 pub use protocol::tunnel::{Size, Target};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -296,6 +297,9 @@ impl Check {
     }
 }
 
+/// Hears of a check when it is done, and of when it began.
+pub type Told<'a> = &'a (dyn Fn(&Check, Timestamp) + Send + Sync);
+
 /// What a revert did and found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevertReport {
@@ -360,7 +364,11 @@ pub trait Environment: Send + Sync {
     async fn gone(&self, running: &Running);
     /// Destroys what there is of the session and verifies against its baseline. Ends within
     /// [`REVERT_LIMIT`] whatever hangs; safe to repeat, also when nothing is left.
-    async fn revert(&self, session: SessionId) -> RevertReport;
+    async fn revert(&self, session: SessionId) -> RevertReport {
+        self.revert_told(session, &|_, _| {}).await
+    }
+    /// [`Environment::revert`] that tells of each check as soon as it is done.
+    async fn revert_told(&self, session: SessionId, told: Told<'_>) -> RevertReport;
     /// Everything of this kind on the host that belongs to this agent.
     async fn list(&self) -> io::Result<Vec<Found>>;
 }

@@ -8,8 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
+
+use crate::clock;
+
 use super::{
-    Check, RevertReport,
+    Check, RevertReport, Told,
     baseline::{Baseline, Identity, RECORD},
     process,
     record::{Record, Scratch},
@@ -25,20 +29,23 @@ const DISK_LIMIT: Duration = Duration::from_secs(3);
 const LEAST_FREE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A revert under way.
-pub struct Reverting {
+pub struct Reverting<'a> {
     began: Instant,
+    /// When the check that is under way began.
+    since: Timestamp,
+    told: Told<'a>,
     scratch: Scratch,
     record: io::Result<Record>,
     pub identity: Identity,
     checks: Vec<Check>,
 }
 
-impl Reverting {
+impl<'a> Reverting<'a> {
     /// `unrecorded` is what can be known of an environment without its record.
-    pub fn begin(scratch: Scratch, unrecorded: impl FnOnce() -> Identity) -> Self {
+    pub fn begin(scratch: Scratch, told: Told<'a>, unrecorded: impl FnOnce() -> Identity) -> Self {
         let record = scratch.read();
         let identity = record.as_ref().map_or_else(|_| unrecorded(), |record| record.identity.clone());
-        Self { began: Instant::now(), scratch, record, identity, checks: Vec::new() }
+        Self { began: Instant::now(), since: clock::now(), told, scratch, record, identity, checks: Vec::new() }
     }
 
     pub fn record(&self) -> Option<&Record> {
@@ -46,7 +53,16 @@ impl Reverting {
     }
 
     pub fn note(&mut self, check: Check) {
-        self.checks.push(check);
+        self.note_all(vec![check]);
+    }
+
+    /// What was checked in one go.
+    fn note_all(&mut self, checks: Vec<Check>) {
+        for check in &checks {
+            (self.told)(check, self.since);
+        }
+        self.since = clock::now();
+        self.checks.extend(checks);
     }
 
     pub fn is_clean(&self) -> bool {
@@ -62,32 +78,31 @@ impl Reverting {
         let Ok(record) = &mut self.record else { return };
         record.identity = self.identity.clone();
         if let Err(error) = self.scratch.write(record) {
-            self.checks.push(Check::new("record", false, format!("cannot be written: {error}")));
+            self.note(Check::new("record", false, format!("cannot be written: {error}")));
         }
     }
 
     /// Compares the host with the baseline; `disk_at` is where sessions of this kind write.
     pub async fn conclude(mut self, disk_at: PathBuf) -> RevertReport {
-        let scratch = self.scratch.path();
-        match self.record {
-            Ok(record) => self.checks.extend(compare(scratch, Some(record.baseline), self.identity).await),
+        let path = self.scratch.path().to_owned();
+        let identity = self.identity.clone();
+        let compared = match &self.record {
+            Ok(record) => compare(&path, Some(record.baseline.clone()), identity).await,
             // Reverted before, or never begun.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.checks.extend(compare(scratch, None, self.identity).await);
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => compare(&path, None, identity).await,
             Err(error) => {
                 let why = format!("cannot be read, so nothing can be compared: {error}");
-                self.checks.push(Check::new("baseline", false, why));
+                vec![Check::new("baseline", false, why)]
             }
-        }
-        self.checks.push(within(scratch, "disk", DISK_LIMIT, move || disk(&disk_at)).await);
+        };
+        self.note_all(compared);
+        self.note(within(&path, "disk", DISK_LIMIT, move || disk(&disk_at)).await);
         // The record goes last, and only when all is well: a repeated revert needs its baseline.
-        if self.checks.iter().all(|check| check.ok) {
-            let path = scratch.to_owned();
+        if self.is_clean() {
             match blocking(FORGET_LIMIT, move || forget(&path)).await {
                 Some(Ok(())) => {}
-                Some(Err(error)) => self.checks.push(Check::new("record", false, error.to_string())),
-                None => self.checks.push(Check::new("record", false, "removing it hangs")),
+                Some(Err(error)) => self.note(Check::new("record", false, error.to_string())),
+                None => self.note(Check::new("record", false, "removing it hangs")),
             }
         }
         let took_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -186,6 +186,7 @@ pub async fn attach(services: &Services, peer: Peer, message: ToServer) -> Resul
     let permit = peer.permit();
     let up = LinkUp {
         host: peer.host,
+        host_name: peer.name.clone(),
         owner: services.settings().replica,
         agent_version: hello.agent_version,
         labels: hello.labels,

@@ -3,4 +3,5 @@
 mod claims;
 mod events;
 mod migrations;
+mod names;
 mod slots;

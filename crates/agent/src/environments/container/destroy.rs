@@ -11,7 +11,7 @@ use domain::ids::SessionId;
 use tokio::time::timeout;
 
 use super::{
-    super::{Check, RevertReport, baseline::Identity, verify::Reverting},
+    super::{Check, RevertReport, Told, baseline::Identity, verify::Reverting},
     Container,
     error::EngineError,
     is_missing, name,
@@ -21,9 +21,9 @@ const REMOVE_LIMIT: Duration = Duration::from_secs(20);
 const VOLUMES_LIMIT: Duration = Duration::from_secs(10);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 
-pub(super) async fn revert(container: &Container, session: SessionId) -> RevertReport {
+pub(super) async fn revert(container: &Container, session: SessionId, told: Told<'_>) -> RevertReport {
     let unrecorded = || Identity { session: session.to_string(), ..Identity::default() };
-    let mut reverting = Reverting::begin(container.scratch(session), unrecorded);
+    let mut reverting = Reverting::begin(container.scratch(session), told, unrecorded);
     let volumes = reverting.record().map(|record| record.volumes.clone()).unwrap_or_default();
     match container.engine() {
         Ok(engine) => {

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use self::error::{EngineError, Operation};
 use super::{
     AdoptError, ConnectError, Connection, Environment, ExecError, ExecHandle, ExecSpec, Found, Inner, PrepareError,
-    PrepareSpec, RevertReport, Running, StepSink, Target, Usage, Variables,
+    PrepareSpec, RevertReport, Running, StepSink, Target, Told, Usage, Variables,
     baseline::Identity,
     process::{self, FIRST_GONE},
     record::{Ready, Scratch},
@@ -175,8 +175,8 @@ impl Environment for Container {
         }
     }
 
-    async fn revert(&self, session: SessionId) -> RevertReport {
-        destroy::revert(self, session).await
+    async fn revert_told(&self, session: SessionId, told: Told<'_>) -> RevertReport {
+        destroy::revert(self, session, told).await
     }
 
     async fn list(&self) -> io::Result<Vec<Found>> {

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
     super::{
-        Check, RevertReport,
+        Check, RevertReport, Told,
         baseline::{Identity, RECORD, leftovers, mounts},
         cgroup::Cgroup,
         process,
@@ -34,10 +34,10 @@ const UNMOUNT_LIMIT: Duration = Duration::from_secs(15);
 const RELEASE_LIMIT: Duration = Duration::from_secs(12);
 const REMOVE_LIMIT: Duration = Duration::from_secs(15);
 
-pub(super) async fn revert(sandbox: &Sandbox, session: SessionId) -> RevertReport {
+pub(super) async fn revert(sandbox: &Sandbox, session: SessionId, told: Told<'_>) -> RevertReport {
     let scratch = sandbox.scratch(session);
     let path = scratch.path().to_owned();
-    let mut reverting = Reverting::begin(scratch, || Identity {
+    let mut reverting = Reverting::begin(scratch, told, || Identity {
         session: session.to_string(),
         uid: sandbox.is_root.then(|| root::host_uid(session.uuid().as_bytes())),
         namespaces: BTreeSet::new(),

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use self::volume::Unsupported;
 use super::{
     AdoptError, ConnectError, Connection, Environment, ExecError, ExecHandle, ExecSpec, Found, Inner, PrepareError,
-    PrepareSpec, RevertReport, Running, StepSink, Target, Usage, Variables,
+    PrepareSpec, RevertReport, Running, StepSink, Target, Told, Usage, Variables,
     baseline::Identity,
     cgroup::{Cgroup, Layout},
     process::{self, FIRST_GONE},
@@ -169,8 +169,8 @@ impl Environment for Sandbox {
         }
     }
 
-    async fn revert(&self, session: SessionId) -> RevertReport {
-        destroy::revert(self, session).await
+    async fn revert_told(&self, session: SessionId, told: Told<'_>) -> RevertReport {
+        destroy::revert(self, session, told).await
     }
 
     async fn list(&self) -> io::Result<Vec<Found>> {
