@@ -45,8 +45,14 @@ async function bookNow(page, address = berth.address, row = page.getByRole("row"
   return name;
 }
 
-async function end(page) {
+/** Presses *End session* and says yes. */
+async function giveBack(page) {
   await page.getByRole("button", { name: "End session" }).click();
+  await page.getByRole("dialog", { name: "End this session?" }).getByRole("button", { name: "End session" }).click();
+}
+
+async function end(page) {
+  await giveBack(page);
   await state(page, "ended").waitFor({ timeout: LONG_MS });
 }
 
@@ -243,7 +249,7 @@ test("without JavaScript one signs in, books ahead, is told of a clash, cancels,
   await page.getByRole("button", { name: "+30 min" }).click();
   await page.waitForURL(/\/sessions\//);
   assert.equal(new Date(await until(page)) - new Date(before), 30 * 60_000);
-  await page.getByRole("button", { name: "End session" }).click();
+  await giveBack(page);
   await becomes("ended");
   assertQuiet(page);
   await page.context().close();
@@ -280,6 +286,8 @@ test("the keyboard alone finds a machine, books it and gives it back", { timeout
   await page.waitForFunction(() => document.activeElement?.tagName === "H1");
   await terminal(page, 1).connected();
   await tabTo(page.getByRole("button", { name: "End session" }));
+  await page.keyboard.press("Enter");
+  await tabTo(page.getByRole("dialog", { name: "End this session?" }).getByRole("button", { name: "End session" }));
   await page.keyboard.press("Enter");
   await state(page, "ended").waitFor({ timeout: LONG_MS });
   await page.keyboard.press("?");

@@ -1,11 +1,12 @@
-//! Confirmation by typing, where data is lost. Elsewhere offer an undo instead.
+//! Confirmation where data is lost, by typing where it is more than one's own. Elsewhere offer an undo instead.
 
 use leptos::prelude::*;
 
 use super::field::TextField;
+use super::icon::Icon;
 
-/// A button that opens a form in a dialog. The form holds a [`ConfirmWord`], and what it is sent to checks the word, so
-/// that all of it works without JavaScript. `id` is unique on the page:
+/// A button that opens a form in a dialog. The form ends with [`ConfirmButtons`], or holds a [`ConfirmWord`], and what it is
+/// sent to checks the word, so that all of it works without JavaScript. `id` is unique on the page:
 ///
 /// ```text
 /// <Confirm id="delete" label="Delete" title="Delete host build-07?">
@@ -20,12 +21,16 @@ use super::field::TextField;
 pub fn Confirm(
     id: &'static str,
     label: &'static str,
+    #[prop(optional)] icon: Option<&'static str>,
     #[prop(into)] title: String,
     children: Children,
 ) -> impl IntoView {
     let heading = format!("{id}-title");
     view! {
-        <button type="button" class="button danger" popovertarget=id aria-haspopup="dialog">{label}</button>
+        <button type="button" class="button danger" popovertarget=id aria-haspopup="dialog">
+            {icon.map(|name| view! { <Icon name/> })}
+            {label}
+        </button>
         <div class="dialog" id=id popover="auto" role="dialog" aria-labelledby=heading.clone()>
             <div class="dialog-body">
                 <h2 id=heading.clone()>{title}</h2>
@@ -46,6 +51,14 @@ pub fn ConfirmWord(
     view! {
         <TextField name="confirm" id=format!("{id}-word") label=format!("Type {word} to confirm") mono=true autocomplete="off"
             pattern=literal(&word) error/>
+        <ConfirmButtons id label/>
+    }
+}
+
+/// The buttons of a [`Confirm`] of this `id`.
+#[component]
+pub fn ConfirmButtons(id: &'static str, label: &'static str) -> impl IntoView {
+    view! {
         <div class="dialog-actions">
             <button type="button" class="button" popovertarget=id popovertargetaction="hide">"Cancel"</button>
             <button type="submit" class="button danger primary">{label}</button>

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::Failure;
 use crate::clock::use_now;
+use crate::components::confirm::{Confirm, ConfirmButtons};
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
 use crate::components::load::{failure_of, follow};
@@ -243,10 +244,13 @@ fn Acts(
                     {extend(30, "+30 min")}
                     {extend(120, "+2 h")}
                 </ActionForm>
-                <ActionForm action=ending>
-                    <input type="hidden" name="session" value=session.to_string()/>
-                    <button type="submit" class="button danger" disabled=move || ending.pending().get()><Icon name="stop"/>"End session"</button>
-                </ActionForm>
+                <Confirm id="end" label="End session" icon="stop" title="End this session?">
+                    <ActionForm action=ending attr:class="form">
+                        <input type="hidden" name="session" value=session.to_string()/>
+                        <p>"Everything on the machine is destroyed, and others can book it."</p>
+                        <ConfirmButtons id="end" label="End session"/>
+                    </ActionForm>
+                </Confirm>
             </div>
         }.into_any(),
         SessionState::Reverting | SessionState::Ended | SessionState::Failed => ().into_any(),

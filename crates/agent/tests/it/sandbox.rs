@@ -8,7 +8,7 @@ use std::{
 };
 
 use agent::environments::{
-    ConnectError, ExecError, ExecSpec, Exit, PrepareStep, Size, StepEvent, StepSink, Target, Variables,
+    Check, ConnectError, ExecError, ExecSpec, Exit, PrepareStep, Size, StepEvent, StepSink, Target, Variables,
 };
 use domain::environments::EnvironmentSpec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,8 +30,13 @@ async fn from_nothing_to_clean_again() {
     let script = "echo left > /tmp/left; echo left > ~/left; mkdir -p /var/tmp/deep/er; (sleep 1000 >/dev/null 2>&1 &) ; nohup sleep 1000 >/dev/null 2>&1 & id -un; pwd";
     let ran = bench.sh(&running, script).await;
     assert_eq!((ran.stdout.as_str(), ran.exit), ("berth\n/home/berth\n", Exit::Code(0)), "{ran:?}");
-    let report = bench.revert(&running).await;
+    let told = std::sync::Mutex::new(Vec::new());
+    let note = |check: &Check, since| told.lock().expect("no panic").push((check.clone(), since));
+    let report = bench.environment.revert_told(running.session, &note).await;
     assert_clean(&report);
+    let (checks, began): (Vec<_>, Vec<_>) = told.into_inner().expect("no panic").into_iter().unzip();
+    assert_eq!(checks, report.checks, "each is told once, in order");
+    assert!(began.is_sorted() && began.first() < began.last(), "each with a time of its own: {began:?}");
     for name in ["destroy", "processes", "mounts", "files", "users", "ports", "disk"] {
         assert!(report.checks.iter().any(|check| check.name == name), "{name}: {report:#?}");
     }
