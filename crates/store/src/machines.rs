@@ -1,13 +1,11 @@
-//! Machines, who is on them, and the checks of those in quarantine.
-
-use std::collections::HashMap;
+//! Machines: what hosts offer.
 
 use domain::{
     access::Permit,
-    ids::{HostId, MachineId, PersonId, ReservationId, SessionId, TenantId, TransactionId},
+    ids::{HostId, MachineId, TenantId},
     interval::Interval,
     labels::Labels,
-    machines::{Booking, Holder, Machine, MachineCondition, MachineKind, MachineLimits},
+    machines::{Machine, MachineKind, MachineLimits},
     names::sort_key,
 };
 use jiff::Timestamp;
@@ -16,12 +14,17 @@ use uuid::Uuid;
 
 use crate::{Corrupt, StoreError, Tx, convert, sql};
 
+mod bookings;
+mod conditions;
 mod slots;
 
+pub(crate) use bookings::interval;
+pub use bookings::{MAX_BOOKINGS, bookings, history, holders, next_bookings};
+pub(crate) use conditions::work;
+pub use conditions::{
+    CheckState, NewCondition, Turned, Verification, next_verification, set_check, turn, verifications,
+};
 pub use slots::{free, taken};
-
-/// The most bookings that one call returns.
-pub const MAX_BOOKINGS: u64 = 5_000;
 
 /// The columns of [`Row`], for a query that calls machines `m` and hosts `h`.
 pub(crate) const COLUMNS: &str = "m.id as m_id, m.tenant_id as m_tenant_id, m.host_id as m_host_id, m.name as m_name, \
@@ -158,137 +161,6 @@ pub async fn list<C: ConnectionTrait>(
     }
     query.text(" order by m.sort_name limit ").value(i64::try_from(limit).unwrap_or(i64::MAX));
     machines(sql::all(conn, &query.sql, query.values).await?)
-}
-
-#[derive(Debug, FromQueryResult)]
-struct BookingRow {
-    reservation_id: Uuid,
-    id: Uuid,
-    machine_id: Uuid,
-    person_id: Uuid,
-    person_name: String,
-    start_ms: i64,
-    end_ms: i64,
-    state: String,
-    since_ms: i64,
-    cause: Option<String>,
-}
-
-const BOOKING: &str = "s.reservation_id, s.id, s.machine_id, s.person_id, p.name as person_name, s.start_ms, s.end_ms, \
-    s.state, s.since_ms, s.cause from sessions s join people p on p.id = s.person_id";
-
-pub(crate) fn interval(start_ms: i64, end_ms: i64) -> Result<Interval, Corrupt> {
-    let (start, end) = (convert::time("sessions.start_ms", start_ms)?, convert::time("sessions.end_ms", end_ms)?);
-    Interval::new(start, end).map_err(|e| Corrupt { column: "sessions.end_ms", why: e.to_string() })
-}
-
-impl TryFrom<BookingRow> for Booking {
-    type Error = Corrupt;
-    fn try_from(row: BookingRow) -> Result<Self, Corrupt> {
-        Ok(Booking {
-            reservation: ReservationId::from_uuid(row.reservation_id),
-            session: SessionId::from_uuid(row.id),
-            machine: MachineId::from_uuid(row.machine_id),
-            person: PersonId::from_uuid(row.person_id),
-            person_name: row.person_name,
-            interval: interval(row.start_ms, row.end_ms)?,
-            state: convert::word("sessions.state", &row.state)?,
-            cause: row.cause.map(|cause| convert::word("sessions.cause", &cause)).transpose()?,
-        })
-    }
-}
-
-fn bookings_of(rows: Vec<BookingRow>) -> Result<Vec<Booking>, StoreError> {
-    Ok(rows.into_iter().map(Booking::try_from).collect::<Result<_, _>>()?)
-}
-
-/// Who is on which machine at `now`: sessions that are being prepared, used or reverted, and claims whose time has come.
-/// An environment that is still there goes before a claim that waits for it.
-pub async fn holders<C: ConnectionTrait>(
-    conn: &C,
-    permit: &Permit,
-    now: Timestamp,
-) -> Result<HashMap<MachineId, Holder>, StoreError> {
-    let rows: Vec<BookingRow> = sql::all(
-        conn,
-        &format!(
-            "select {BOOKING} where s.tenant_id = $1 and (s.state in ('preparing', 'active', 'reverting') \
-             or (s.state = 'scheduled' and s.holds and s.start_ms <= $2)) order by s.state = 'scheduled' desc"
-        ),
-        [permit.tenant().uuid().into(), now.as_millisecond().into()],
-    )
-    .await?;
-    let mut holders = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let since = convert::time("sessions.since_ms", row.since_ms)?;
-        let booking = Booking::try_from(row)?;
-        holders.insert(
-            booking.machine,
-            Holder {
-                person: booking.person,
-                person_name: booking.person_name,
-                reservation: booking.reservation,
-                session: booking.session,
-                state: booking.state,
-                since,
-                until: booking.interval.end(),
-            },
-        );
-    }
-    Ok(holders)
-}
-
-/// The next claim on each of the machines that begins after `now`.
-pub async fn next_bookings<C: ConnectionTrait>(
-    conn: &C,
-    permit: &Permit,
-    machines: &[MachineId],
-    now: Timestamp,
-) -> Result<HashMap<MachineId, Booking>, StoreError> {
-    let mut query = sql::Build::new(&format!("select {BOOKING} where s.tenant_id = "));
-    query
-        .value(permit.tenant().uuid())
-        .text(" and s.id in (select (select n.id from sessions n where n.machine_id = m.id");
-    query.text(" and n.holds and n.start_ms > ").value(now.as_millisecond());
-    query.text(" order by n.start_ms limit 1) from machines m where m.id in ");
-    query.among(machines.iter().map(|id| id.uuid())).text(")");
-    let rows = bookings_of(sql::all(conn, &query.sql, query.values).await?)?;
-    Ok(rows.into_iter().map(|booking| (booking.machine, booking)).collect())
-}
-
-/// Claims on the machines in `window`, by start, at most [`MAX_BOOKINGS`]; also those that are over.
-pub async fn bookings<C: ConnectionTrait>(
-    conn: &C,
-    permit: &Permit,
-    machines: &[MachineId],
-    window: Interval,
-) -> Result<Vec<Booking>, StoreError> {
-    let mut query = sql::Build::new(&format!("select {BOOKING} where s.tenant_id = "));
-    query.value(permit.tenant().uuid()).text(" and s.machine_id in ").among(machines.iter().map(|id| id.uuid()));
-    query.text(" and s.start_ms < ").value(window.end().as_millisecond());
-    query.text(" and s.end_ms > ").value(window.start().as_millisecond());
-    query.text(" and (s.holds or s.state <> 'scheduled') order by s.start_ms limit ");
-    query.value(i64::try_from(MAX_BOOKINGS).unwrap_or(i64::MAX));
-    bookings_of(sql::all(conn, &query.sql, query.values).await?)
-}
-
-/// The machine's sessions that are over, newest first.
-pub async fn history<C: ConnectionTrait>(
-    conn: &C,
-    permit: &Permit,
-    machine: MachineId,
-    limit: u64,
-) -> Result<Vec<Booking>, StoreError> {
-    let rows = sql::all(
-        conn,
-        &format!(
-            "select {BOOKING} where s.tenant_id = $1 and s.machine_id = $2 and s.state in ('ended', 'failed') \
-             order by s.start_ms desc limit $3"
-        ),
-        [permit.tenant().uuid().into(), machine.uuid().into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
-    )
-    .await?;
-    bookings_of(rows)
 }
 
 /// A machine that might take a booking.
@@ -449,153 +321,4 @@ pub async fn by_local_name<C: ConnectionTrait>(
     )
     .await?;
     Ok(row.map(Machine::try_from).transpose()?)
-}
-
-/// What a change of condition came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turned {
-    Done,
-    /// It was not in the condition that the caller had read.
-    Stale,
-}
-
-/// A new condition, with what goes with it.
-#[derive(Debug, Clone)]
-pub struct NewCondition<'a> {
-    pub condition: MachineCondition,
-    pub reason: Option<&'a str>,
-    /// When the first check of its own is due; `None` leaves it to a person.
-    pub verify_at: Option<Timestamp>,
-}
-
-/// From `old` to the new condition. The count of checks begins anew.
-pub async fn turn(
-    tx: &Tx,
-    permit: &Permit,
-    machine: MachineId,
-    old: MachineCondition,
-    new: NewCondition<'_>,
-    now: Timestamp,
-) -> Result<Turned, StoreError> {
-    let changed = sql::execute(
-        tx.conn(),
-        "update machines set condition = $1, reason = $2, condition_since_ms = $3, verifications = 0, \
-         verify_at_ms = $4, verify_transaction_id = null where tenant_id = $5 and id = $6 and condition = $7",
-        [
-            new.condition.word().into(),
-            new.reason.into(),
-            now.as_millisecond().into(),
-            new.verify_at.map(Timestamp::as_millisecond).into(),
-            permit.tenant().uuid().into(),
-            machine.uuid().into(),
-            old.word().into(),
-        ],
-    )
-    .await?;
-    Ok(if changed == 1 { Turned::Done } else { Turned::Stale })
-}
-
-/// A quarantined machine with a check due or under way.
-#[derive(Debug, Clone)]
-pub struct Verification {
-    pub machine: Machine,
-    pub verify_at: Option<Timestamp>,
-    /// The instruction of the check under way, its state and cause.
-    pub transaction: Option<TransactionId>,
-    pub work: Option<domain::sessions::Work>,
-}
-
-#[derive(Debug, FromQueryResult)]
-struct VerificationRow {
-    #[sea_orm(nested)]
-    machine: Row,
-    verify_at_ms: Option<i64>,
-    verify_transaction_id: Option<Uuid>,
-    work_state: Option<String>,
-    work_cause: Option<String>,
-}
-
-pub(crate) fn work(state: Option<String>, cause: Option<String>) -> Result<Option<domain::sessions::Work>, Corrupt> {
-    state
-        .map(|state| Ok(domain::sessions::Work { state: convert::word("transactions.state", &state)?, cause }))
-        .transpose()
-}
-
-/// Of all tenants: machines in quarantine, with no session on them, whose check is due at `now` or under way, at most `limit`.
-pub async fn verifications<C: ConnectionTrait>(
-    conn: &C,
-    now: Timestamp,
-    limit: u64,
-) -> Result<Vec<Verification>, StoreError> {
-    let rows: Vec<VerificationRow> = sql::all(
-        conn,
-        &format!(
-            "select {COLUMNS}, m.verify_at_ms, m.verify_transaction_id, t.state as work_state, t.cause as work_cause \
-             from machines m join hosts h on h.id = m.host_id left join transactions t on t.id = m.verify_transaction_id \
-             where m.condition = 'quarantined' and m.verify_at_ms <= $1 and not exists (select 1 from sessions o \
-             where o.machine_id = m.id and o.state in ('preparing', 'active', 'reverting')) order by m.verify_at_ms limit $2"
-        ),
-        [now.as_millisecond().into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
-    )
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Verification {
-                machine: Machine::try_from(row.machine)?,
-                verify_at: convert::time_opt("machines.verify_at_ms", row.verify_at_ms)?,
-                transaction: row.verify_transaction_id.map(TransactionId::from_uuid),
-                work: work(row.work_state, row.work_cause)?,
-            })
-        })
-        .collect()
-}
-
-/// When the next check is due after `now`.
-pub async fn next_verification<C: ConnectionTrait>(conn: &C, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    #[derive(FromQueryResult)]
-    struct At {
-        at: Option<i64>,
-    }
-    let row: Option<At> = sql::one(
-        conn,
-        "select min(verify_at_ms) as at from machines where condition = 'quarantined' and verify_at_ms > $1",
-        [now.as_millisecond().into()],
-    )
-    .await?;
-    Ok(convert::time_opt("machines.verify_at_ms", row.and_then(|row| row.at))?)
-}
-
-/// Where the check of a quarantined machine stands.
-#[derive(Debug, Clone, Copy)]
-pub struct CheckState<'a> {
-    pub transaction: Option<TransactionId>,
-    pub verifications: u32,
-    /// While one is under way, when it was due; `None` when only a person can go on.
-    pub verify_at: Option<Timestamp>,
-    pub reason: Option<&'a str>,
-}
-
-/// Writes where the check stands, if it still is at `read`.
-pub async fn set_check(
-    tx: &Tx,
-    permit: &Permit,
-    machine: MachineId,
-    read: Option<TransactionId>,
-    check: CheckState<'_>,
-) -> Result<Turned, StoreError> {
-    let count = i32::try_from(check.verifications).unwrap_or(i32::MAX);
-    let mut query = sql::Build::new("update machines set verify_transaction_id = ");
-    query.value(check.transaction.map(TransactionId::uuid)).text(", verifications = ").value(count);
-    query.text(", verify_at_ms = ").value(check.verify_at.map(Timestamp::as_millisecond));
-    if let Some(reason) = check.reason {
-        query.text(", reason = ").value(reason);
-    }
-    query.text(" where condition = 'quarantined' and tenant_id = ").value(permit.tenant().uuid());
-    query.text(" and id = ").value(machine.uuid()).text(" and verify_transaction_id ");
-    match read {
-        Some(transaction) => query.text("= ").value(transaction.uuid()),
-        None => query.text("is null"),
-    };
-    let changed = sql::execute(tx.conn(), &query.sql, query.values).await?;
-    Ok(if changed == 1 { Turned::Done } else { Turned::Stale })
 }
