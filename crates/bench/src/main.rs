@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod agents;
 mod dispatch;
 mod handshakes;
+mod kills;
 mod others;
 mod pages;
 mod report;

@@ -37,6 +37,7 @@ use testkit::{
 use tokio::task::JoinSet;
 
 use crate::{
+    kills,
     report::{Report, Row, Wanted, percentile},
     rest::Rest,
     server::Server,
@@ -57,21 +58,23 @@ pub async fn run(report: &mut Report, full: bool) -> Result<()> {
     let sqlite = |name: &str| format!("sqlite:{}", directory.path().join(name).display());
     let postgres = tokio::task::spawn_blocking(|| Postgres::start(Durability::Full)).await?;
     let attempts = if full { FULL_ATTEMPTS } else { ATTEMPTS };
-    for (kind, url, rest_url) in [
-        ("SQLite", sqlite("contended.db"), sqlite("rest.db")),
-        ("PostgreSQL", postgres.create("contended").await, postgres.create("rest").await),
-    ] {
+    let of_postgres =
+        [postgres.create("contended").await, postgres.create("rest").await, postgres.create("kills").await];
+    for (kind, [url, rest_url, kills_url], servers) in
+        [("SQLite", ["contended.db", "rest.db", "kills.db"].map(sqlite), 1), ("PostgreSQL", of_postgres, 2)]
+    {
         let store = testkit::connect(url).await;
         store.migrate().await?;
         let world = World::with_clock(store, Clock::system()).await;
         let bare = contended(report, kind, &world, attempts).await?;
         through_rest(report, kind, &rest_url, bare).await?;
+        kills::run(report, kind, &kills_url, servers, full).await?;
     }
     Ok(())
 }
 
 /// A start on a grid of 15 minutes in the next 80 days, and a length of 1 to 4 quarters, spread by a counter.
-fn slot(base: Timestamp, number: u64) -> Result<Interval> {
+pub fn slot(base: Timestamp, number: u64) -> Result<Interval> {
     let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
     let quarters = i64::try_from(1 + mixed % (80 * 96))?;
     let start = base + SignedDuration::from_mins(15 * quarters);
@@ -91,7 +94,7 @@ fn ask(machine: &str, interval: Interval) -> Ask {
 
 /// How fast the clients ask.
 #[derive(Clone, Copy)]
-enum Pace {
+pub enum Pace {
     /// Each asks again when it has its answer.
     Full,
     /// So often, all together, whether answers come or not.
@@ -100,7 +103,7 @@ enum Pace {
 
 /// Runs `work` for each number below `count`, [`CLIENTS`] at a time; how long each took (ms), and all together (s). With a
 /// pace the time runs from when the request was due, so that a client that waits hides nothing.
-async fn clients<F, Fut>(count: u64, pace: Pace, work: F) -> Result<(Vec<f64>, f64)>
+pub async fn clients<F, Fut>(count: u64, pace: Pace, work: F) -> Result<(Vec<f64>, f64)>
 where
     F: Fn(u64) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<()>> + Send,
@@ -297,10 +300,10 @@ async fn fill(world: &World, call: &Call) -> Result<()> {
     Ok(())
 }
 
-fn real(value: u64) -> f64 {
+pub fn real(value: u64) -> f64 {
     u32::try_from(value).map_or(f64::INFINITY, f64::from)
 }
 
-fn count(value: usize) -> f64 {
+pub fn count(value: usize) -> f64 {
     real(u64::try_from(value).unwrap_or(u64::MAX))
 }

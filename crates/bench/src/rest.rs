@@ -45,6 +45,13 @@ impl Rest {
         Ok(status)
     }
 
+    /// As [`Rest::try_post`], under a key with which the request may be sent again; an error is a server that is not there.
+    pub async fn insist(&self, path: &str, key: &str, ask: &Value) -> reqwest::Result<(StatusCode, Value)> {
+        let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(ask);
+        let response = request.header("idempotency-key", key).send().await?;
+        Ok((response.status(), response.json().await?))
+    }
+
     /// A page of the portal, as a browser would ask for it.
     pub async fn page(&self, path: &str) -> Result<String> {
         let request = self.client.get(format!("{}{path}", self.site)).bearer_auth(&self.token);

@@ -29,30 +29,30 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 impl Server {
     /// `database` as in the configuration; `None` is SQLite.
     pub fn start(database: Option<&str>) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
-        let (port, agents) = (free_port()?, free_port()?);
-        std::fs::create_dir_all(dir.path().join("site/pkg"))?;
-        let url = format!("http://127.0.0.1:{port}");
-        let mut variables = vec![
-            ("BERTH_LISTEN".to_owned(), format!("127.0.0.1:{port}")),
-            ("BERTH_PUBLIC_URL".to_owned(), url.clone()),
-            ("BERTH_AGENTS__LISTEN".to_owned(), format!("127.0.0.1:{agents}")),
-            ("BERTH_DATA_DIR".to_owned(), dir.path().display().to_string()),
-            ("BERTH_SITE_DIR".to_owned(), dir.path().join("site").display().to_string()),
-            ("BERTH_LOG__FILTER".to_owned(), "warn".to_owned()),
-        ];
+        let mut place = place()?;
+        let variables = &mut place.variables;
         if let Some(database) = database {
             variables.push(("BERTH_DATABASE__URL".to_owned(), database.to_owned()));
             variables.push(("BERTH_DATABASE__MAX_CONNECTIONS".to_owned(), "32".to_owned()));
         }
-        let token = admin(&variables, &["create", "--email", "bench@example.org", "--token-only"])?.trim().to_owned();
+        let token = admin(variables, &["create", "--email", "bench@example.org", "--token-only"])?.trim().to_owned();
+        Self::spawn(place, token)
+    }
+
+    /// Another one on the same database and with the same key.
+    pub fn beside(first: &Self) -> Result<Self> {
+        let mut place = place()?;
+        let of_database = first.variables.iter().filter(|(name, _)| name.starts_with("BERTH_DATABASE"));
+        place.variables.extend(of_database.cloned());
+        let key = first.dir().join("server.key").display().to_string();
+        place.variables.push(("BERTH_SERVER_KEY_FILE".to_owned(), key));
+        Self::spawn(place, first.token.clone())
+    }
+
+    fn spawn(Place { dir, url, variables }: Place, token: String) -> Result<Self> {
         let child = spawn(&variables)?;
         let mut server = Self { child, url, token, dir, variables };
         server.wait_until_ready()?;
@@ -107,6 +107,29 @@ impl Drop for Server {
             eprintln!("cannot stop berth-server {}: {error}", self.child.id());
         }
     }
+}
+
+/// A folder and ports of a server's own, and the variables that say so.
+struct Place {
+    dir: TempDir,
+    url: String,
+    variables: Vec<(String, String)>,
+}
+
+fn place() -> Result<Place> {
+    let dir = tempfile::tempdir()?;
+    let (port, agents) = (testkit::free_port(), testkit::free_port());
+    std::fs::create_dir_all(dir.path().join("site/pkg"))?;
+    let url = format!("http://127.0.0.1:{port}");
+    let variables = vec![
+        ("BERTH_LISTEN".to_owned(), format!("127.0.0.1:{port}")),
+        ("BERTH_PUBLIC_URL".to_owned(), url.clone()),
+        ("BERTH_AGENTS__LISTEN".to_owned(), format!("127.0.0.1:{agents}")),
+        ("BERTH_DATA_DIR".to_owned(), dir.path().display().to_string()),
+        ("BERTH_SITE_DIR".to_owned(), dir.path().join("site").display().to_string()),
+        ("BERTH_LOG__FILTER".to_owned(), "warn,server::pages=error".to_owned()),
+    ];
+    Ok(Place { dir, url, variables })
 }
 
 fn spawn(variables: &[(String, String)]) -> Result<Child> {
