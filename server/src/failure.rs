@@ -62,6 +62,7 @@ fn kind(error: &Error) -> (StatusCode, &'static str, &'static str) {
         Error::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-many", "Too many attempts"),
         Error::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not available now"),
         Error::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "database", "Database not available"),
+        Error::MaybeDone(_) => (StatusCode::SERVICE_UNAVAILABLE, "outcome-unknown", "Database lost meanwhile"),
         Error::Full(_) => (StatusCode::INSUFFICIENT_STORAGE, "disk-full", "Disk full"),
         Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
     }
@@ -86,6 +87,7 @@ pub fn problem(error: Error, request_id: Option<String>) -> Problem {
         | Error::TooMany { .. }
         | Error::Unavailable(_)
         | Error::Store(_)
+        | Error::MaybeDone(_)
         | Error::Full(_)
         | Error::Internal(_) => (None, None, None),
     };
@@ -104,7 +106,7 @@ pub fn problem(error: Error, request_id: Option<String>) -> Problem {
 /// Logs what goes to the operator alone.
 fn log(error: &Error, request_id: Option<&str>) {
     match error {
-        Error::Store(cause) | Error::Full(cause) => {
+        Error::Store(cause) | Error::MaybeDone(cause) | Error::Full(cause) => {
             tracing::error!(request_id, error = %cause, "the database failed a request");
         }
         Error::Internal(cause) => {
@@ -135,7 +137,7 @@ impl IntoResponse for Failure {
         log(&error, request_id.as_deref());
         let retry = match &error {
             Error::TooMany { retry_after_s } => Some(*retry_after_s),
-            Error::Unavailable(_) | Error::Store(_) => Some(2),
+            Error::Unavailable(_) | Error::Store(_) | Error::MaybeDone(_) => Some(2),
             // A person has to make room.
             Error::Full(_) => Some(30),
             Error::NotFound { .. }

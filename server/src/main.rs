@@ -114,7 +114,7 @@ async fn run(config: Config, ready_file: Option<PathBuf>) -> Result<()> {
 
 async fn backup(config: &Config, file: PathBuf) -> Result<()> {
     if !config.database_url().starts_with("sqlite:") {
-        bail!("backup copies SQLite databases; for PostgreSQL use pg_dump (docs/operations/backup.md)");
+        bail!("backup copies SQLite databases; for PostgreSQL use pg_dump (docs/operations/server.md)");
     }
     if file.exists() {
         bail!("{} is already there; name a new file", file.display());

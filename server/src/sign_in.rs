@@ -83,7 +83,7 @@ struct SignedIn {
 pub struct SignIns(Services);
 
 fn backend(error: &Error) -> session_store::Error {
-    if let Error::Store(cause) | Error::Full(cause) = error {
+    if let Error::Store(cause) | Error::MaybeDone(cause) | Error::Full(cause) = error {
         return session_store::Error::Backend(cause.to_string());
     }
     session_store::Error::Backend(error.to_string())
@@ -214,6 +214,7 @@ impl Door<'_> {
             | Error::Overlap { .. }
             | Error::NothingFits { .. }
             | Error::Store(_)
+            | Error::MaybeDone(_)
             | Error::Full(_)
             | Error::Internal(_)) => {
                 tracing::error!(request_id = self.request_id.0.as_deref(), error = ?error, "a sign-in form failed");

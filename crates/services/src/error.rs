@@ -1,5 +1,5 @@
 //! Why an operation was refused or failed: one enum for all doors. The text is for the person; the inside cause of
-//! [`Error::Store`] and [`Error::Internal`] is logged where it is handled and never shown.
+//! [`Error::Store`] and its kin, and of [`Error::Internal`], is logged where it is handled and never shown.
 
 use domain::{access::Denied, interval::Interval, reservations::HeldBy};
 use store::StoreError;
@@ -34,6 +34,11 @@ pub enum Error {
     Unavailable(String),
     #[error("the database cannot be used now; nothing was changed. Try again in a moment.")]
     Store(#[source] StoreError),
+    #[error(
+        "the database was lost while it kept the change: whether it was done is not known. Look, or repeat the request \
+         with its Idempotency-Key."
+    )]
+    MaybeDone(#[source] StoreError),
     #[error("the server's disk is full; nothing was changed. An operator has to make room.")]
     Full(#[source] StoreError),
     #[error("something went wrong inside the server; nothing was changed")]
@@ -56,7 +61,11 @@ fn overlap_text(held_by: &[HeldBy]) -> String {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
-        if error.is_full() { Error::Full(error) } else { Error::Store(error) }
+        match error {
+            error if error.is_full() => Error::Full(error),
+            StoreError::OutcomeUnknown(_) => Error::MaybeDone(error),
+            StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::BadUrl(_) => Error::Store(error),
+        }
     }
 }
 

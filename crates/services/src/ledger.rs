@@ -3,7 +3,7 @@
 //! together, so that a thousand bookings or instructions a second need no thousand commits. Each write is answered
 //! after the commit, never before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -21,6 +21,9 @@ const QUEUE: usize = 4_096;
 const BATCH: usize = 256;
 /// The most reports among them: what somebody waits for does not wait for a flood of those.
 const REPORTS: usize = 64;
+/// How long a group whose connection was lost is tried again: a database that was restarted leaves a server many dead ones.
+const LOST_LIMIT: Duration = Duration::from_secs(5);
+const LOST_PAUSE: Duration = Duration::from_millis(20);
 const CHECKPOINT_PERIOD: Duration = Duration::from_secs(1);
 
 /// Which queue a write stands in. Each keeps its order.
@@ -191,13 +194,29 @@ async fn commit(services: &Services, mut jobs: Vec<Box<dyn Erased>>) {
     // Stable: what has the same place, or none, stays in the order in which it came.
     jobs.sort_by_key(|job| job.place());
     metrics::histogram!("berth_ledger_batch").record(f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX)));
-    match attempt(services, &mut jobs).await {
+    let began = Instant::now();
+    let outcome = loop {
+        match attempt(services, &mut jobs).await {
+            // None of them is at fault, and nothing of them is there.
+            Err(error) if error.is_lost() && began.elapsed() < LOST_LIMIT => {
+                tracing::warn!(%error, count = jobs.len(), "a group of writes lost the database; trying again");
+                tokio::time::sleep(LOST_PAUSE).await;
+            }
+            outcome => break outcome,
+        }
+    };
+    match outcome {
         Ok(()) => {
             services.live().nudge();
             jobs.into_iter().for_each(Erased::succeed);
         }
+        // Tried again, what was done after all would be done twice, or refused for being there.
+        Err(error @ StoreError::OutcomeUnknown(_)) => {
+            services.live().nudge();
+            jobs.into_iter().for_each(|job| job.fail(error.copy()));
+        }
         // One of them may be at fault: each by itself, so that the others are not refused with it.
-        Err(error) if jobs.len() > 1 => {
+        Err(error) if jobs.len() > 1 && !error.is_lost() => {
             tracing::warn!(%error, count = jobs.len(), "a group of writes failed; trying each by itself");
             for job in jobs {
                 let mut alone = vec![job];
@@ -227,3 +246,7 @@ async fn attempt(services: &Services, jobs: &mut [Box<dyn Erased>]) -> std::resu
     store::events::append_all(&tx, &told, now);
     tx.commit().await
 }
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use domain::{
 use jiff::Timestamp;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DbBackend, QueryOrder, QuerySelect, entity::prelude::*};
 
-use crate::{Corrupt, Store, StoreError, Tx, convert};
+use crate::{Corrupt, Store, StoreError, Tx, convert, outcome};
 
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "events")]
@@ -75,18 +75,21 @@ fn row(tenant: TenantId, kind: EventKind, subject: Uuid, word: &str, now: Timest
 /// Writes what a transaction tells, as the last thing before its commit. On PostgreSQL it takes a lock until then, so that
 /// revisions become visible in their order and no reader can pass over one. As nothing is waited for under that lock,
 /// it cannot deadlock with the locks of rows; those who have much to write share it by writing in groups.
-pub(crate) async fn write<C: ConnectionTrait>(conn: &C, told: Vec<ActiveModel>) -> Result<(), StoreError> {
+///
+/// PostgreSQL's number of the transaction, by which it is asked what became of a commit whose answer was lost.
+pub(crate) async fn write<C: ConnectionTrait>(conn: &C, told: Vec<ActiveModel>) -> Result<Option<String>, StoreError> {
     if told.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
-    if conn.get_database_backend() == DbBackend::Postgres {
-        let sql = format!("select pg_advisory_xact_lock({LOCK}), pg_notify('{CHANNEL}', '')");
-        conn.execute_unprepared(&sql).await?;
-    }
+    let number = if conn.get_database_backend() == DbBackend::Postgres {
+        outcome::number(conn, &format!("pg_advisory_xact_lock({LOCK}), pg_notify('{CHANNEL}', '')")).await?
+    } else {
+        None
+    };
     for chunk in told.chunks(INSERT_CHUNK) {
         Entity::insert_many(chunk.iter().cloned()).exec_without_returning(conn).await?;
     }
-    Ok(())
+    Ok(number)
 }
 
 /// What [`append_all`] is to tell.

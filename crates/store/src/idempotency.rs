@@ -198,9 +198,10 @@ pub async fn answer(
     Ok(())
 }
 
-/// Gives the key back: the request changed nothing and may be sent again.
+/// Gives the key back: the request changed nothing and may be sent again. If it did make something after all, whoever sends
+/// it again is told of that.
 pub async fn release(tx: &Tx, permit: &Permit, person: PersonId, key: &str, claim: Uuid) -> Result<(), StoreError> {
-    let unanswered = Column::Status.is_null().and(Column::Claim.eq(claim));
+    let unanswered = Column::Status.is_null().and(Column::MadeId.is_null()).and(Column::Claim.eq(claim));
     Entity::delete_many().filter(rows(permit, person, key)).filter(unanswered).exec(tx.conn()).await?;
     Ok(())
 }

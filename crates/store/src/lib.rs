@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
@@ -22,6 +22,7 @@ pub mod idempotency;
 pub mod instructions;
 pub mod machines;
 pub mod one_time_links;
+mod outcome;
 pub mod people;
 pub mod replicas;
 pub mod reservations;
@@ -44,6 +45,9 @@ pub enum StoreError {
     Corrupt(#[from] Corrupt),
     #[error("'{0}' is no database address: use sqlite:FILE or postgres://USER@HOST/NAME")]
     BadUrl(String),
+    /// The connection was lost at the commit, and whether that was done could not be found out.
+    #[error("the database was lost at a commit: {0}")]
+    OutcomeUnknown(#[source] DbErr),
 }
 
 impl StoreError {
@@ -51,7 +55,7 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         let text = match self {
             StoreError::Database(error) => error.to_string(),
-            StoreError::Corrupt(_) | StoreError::BadUrl(_) => return false,
+            StoreError::Corrupt(_) | StoreError::BadUrl(_) | StoreError::OutcomeUnknown(_) => return false,
         };
         ["40P01", "40001", "deadlock", "database is locked"].iter().any(|sign| text.contains(sign))
     }
@@ -60,9 +64,35 @@ impl StoreError {
         let text = self.to_string();
         ["database or disk is full", "53100", "No space left"].iter().any(|sign| text.contains(sign))
     }
+    /// Whether the connection was lost, or none could be had: no fault of what was asked.
+    pub fn is_lost(&self) -> bool {
+        use sea_orm::sqlx::Error;
+        let error = match self {
+            StoreError::Database(DbErr::Conn(_) | DbErr::ConnectionAcquire(_)) => return true,
+            StoreError::Database(
+                DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)),
+            ) => error,
+            StoreError::Database(_)
+            | StoreError::Corrupt(_)
+            | StoreError::BadUrl(_)
+            | StoreError::OutcomeUnknown(_) => return false,
+        };
+        let is_cut = matches!(
+            error.as_ref(),
+            Error::Io(_) | Error::Protocol(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed
+        );
+        // Connection exceptions, and the server's own stop or restart.
+        let is_told = |code: &str| code.starts_with("08") || code.starts_with("57P");
+        is_cut || error.as_database_error().and_then(|error| error.code()).is_some_and(|code| is_told(&code))
+    }
     /// The same for another who waited for the same transaction; its text is what is logged and looked at.
     pub fn copy(&self) -> StoreError {
-        StoreError::Database(DbErr::Custom(self.to_string()))
+        match self {
+            StoreError::OutcomeUnknown(error) => StoreError::OutcomeUnknown(DbErr::Custom(error.to_string())),
+            StoreError::Database(_) | StoreError::Corrupt(_) | StoreError::BadUrl(_) => {
+                StoreError::Database(DbErr::Custom(self.to_string()))
+            }
+        }
     }
     /// Whether the rule refused a write that at most one session's environment is on a machine.
     pub fn is_occupied(&self) -> bool {
@@ -173,7 +203,7 @@ impl Store {
             ..TransactionOptions::default()
         };
         let inner = self.write.begin_with_options(options).await?;
-        Ok(Tx { inner, lines: Mutex::default(), told: Mutex::default() })
+        Ok(Tx { inner, pool: self.write.clone(), lines: Mutex::default(), told: Mutex::default() })
     }
 
     /// A copy of the SQLite database in `file`, consistent while the server runs.
@@ -229,16 +259,25 @@ impl Store {
 #[derive(Debug)]
 pub struct Tx {
     inner: DatabaseTransaction,
+    /// Where to ask what became of it, should its connection be lost at the commit.
+    pool: DatabaseConnection,
     /// The lines of the audit log and the events of the change, which are written at its end, each in one statement.
     lines: Mutex<Vec<audit::ActiveModel>>,
     told: Mutex<Vec<events::ActiveModel>>,
 }
 
 impl Tx {
+    /// # Errors
+    /// Nothing of the change is there, unless it is [`StoreError::OutcomeUnknown`]; or the connection was lost and the change
+    /// told of nothing.
     pub async fn commit(self) -> Result<(), StoreError> {
         audit::write(&self.inner, self.lines.into_inner()).await?;
-        events::write(&self.inner, self.told.into_inner()).await?;
-        Ok(self.inner.commit().await?)
+        let number = events::write(&self.inner, self.told.into_inner()).await?;
+        match (self.inner.commit().await, number) {
+            (Ok(()), _) => Ok(()),
+            (Err(error), Some(number)) => outcome::of(&self.pool, &number, error).await,
+            (Err(error), None) => Err(error.into()),
+        }
     }
     pub async fn rollback(self) -> Result<(), StoreError> {
         Ok(self.inner.rollback().await?)
