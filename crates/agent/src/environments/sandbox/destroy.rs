@@ -123,7 +123,7 @@ fn unmount(scratch: &Path) -> Check {
     if points.is_empty() {
         return match volume::released(scratch, RELEASE_LIMIT) {
             Ok(()) => Check::new("unmount", true, "nothing is mounted"),
-            Err(why) => Check::new("unmount", false, why),
+            Err(why) => Check::new("unmount", false, why.to_string()),
         };
     }
     // The newest first: a mount may lie on another.
@@ -142,7 +142,7 @@ fn unmount(scratch: &Path) -> Check {
         }
     }
     if let Err(why) = volume::released(scratch, RELEASE_LIMIT) {
-        stuck.push(why);
+        stuck.push(why.to_string());
     }
     if stuck.is_empty() {
         Check::new("unmount", true, format!("{} unmounted", points.len()))

@@ -1,7 +1,10 @@
 //! The agent's side of a process in a sandbox: starts the helper, hands it the descriptors, passes signals on and hears
 //! of the end.
 
-use std::{io, os::fd::OwnedFd, os::unix::net::UnixStream as StdStream, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    io, os::fd::OwnedFd, os::unix::net::UnixStream as StdStream, path::PathBuf, process::Stdio, sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use rustix::{
@@ -162,11 +165,26 @@ pub async fn exec(program: &PathBuf, instance: &Instance, spec: ExecSpec) -> Res
     let (end, ended) = watch::channel(None);
     // Ends with the process, or with the helper; when the handle is dropped the helper hears it and hangs up.
     tokio::spawn(attend(helper, signal_queue, end));
-    let control = std::sync::Arc::new(Control { signals, ended, terminal: ends.terminal });
+    let control = Arc::new(Control { signals, ended, terminal: ends.terminal });
     Ok(ExecHandle { stdin: Some(ends.stdin), stdout: ends.stdout, stderr: ends.stderr, control })
 }
 
-async fn attend(helper: Helper, mut signals: mpsc::Receiver<u8>, end: watch::Sender<Option<Result<Exit, String>>>) {
+/// Why it is not known how a program ended.
+#[derive(Debug, Clone, thiserror::Error)]
+enum EndError {
+    #[error("{0}")]
+    Helper(String),
+    #[error("the helper's answer makes no sense")]
+    Nonsense,
+    #[error("the helper's answer cannot be read: {0}")]
+    Unreadable(#[source] Arc<serde_json::Error>),
+    #[error("nobody waits for the helper any more")]
+    Unattended,
+}
+
+type End = Result<Exit, EndError>;
+
+async fn attend(helper: Helper, mut signals: mpsc::Receiver<u8>, end: watch::Sender<Option<End>>) {
     let Helper { mut child, mut replies, orders } = helper;
     let mut orders = Some(orders);
     let outcome = loop {
@@ -175,9 +193,9 @@ async fn attend(helper: Helper, mut signals: mpsc::Receiver<u8>, end: watch::Sen
                 Ok(Some(line)) => match serde_json::from_str(&line) {
                     Ok(Reply::ExitedCode(code)) => Ok(Exit::Code(code)),
                     Ok(Reply::ExitedSignal(signal)) => Ok(Exit::Signal(signal)),
-                    Ok(Reply::Failed { message }) => Err(message),
-                    Ok(Reply::Started | Reply::NoProgram { .. }) => Err("the helper's answer makes no sense".to_owned()),
-                    Err(error) => Err(error.to_string()),
+                    Ok(Reply::Failed { message }) => Err(EndError::Helper(message)),
+                    Ok(Reply::Started | Reply::NoProgram { .. }) => Err(EndError::Nonsense),
+                    Err(error) => Err(EndError::Unreadable(Arc::new(error))),
                 },
                 // The helper was killed with the sandbox, its child too.
                 Ok(None) | Err(_) => Ok(Exit::Signal(rustix::process::Signal::KILL.as_raw())),
@@ -200,7 +218,7 @@ async fn attend(helper: Helper, mut signals: mpsc::Receiver<u8>, end: watch::Sen
 
 struct Control {
     signals: mpsc::Sender<u8>,
-    ended: watch::Receiver<Option<Result<Exit, String>>>,
+    ended: watch::Receiver<Option<End>>,
     terminal: Option<Terminal>,
 }
 
@@ -218,7 +236,10 @@ impl ExecControl for Control {
     }
     async fn wait(&self) -> io::Result<Exit> {
         let mut ended = self.ended.clone();
-        let outcome = ended.wait_for(Option::is_some).await.map_err(io::Error::other)?.clone();
-        outcome.unwrap_or_else(|| Err("no outcome".to_owned())).map_err(io::Error::other)
+        let outcome = match ended.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_closed) => None,
+        };
+        outcome.unwrap_or(Err(EndError::Unattended)).map_err(io::Error::other)
     }
 }

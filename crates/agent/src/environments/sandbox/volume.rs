@@ -45,6 +45,15 @@ pub enum VolumeError {
     Failed { program: &'static str, message: String },
 }
 
+/// Why the image of a sandbox that was ended cannot be removed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    #[error("cannot see the host's disks: {0}")]
+    Look(#[source] io::Error),
+    #[error("the sandbox's disk is still in use by {}", .0.join(", "))]
+    InUse(Vec<String>),
+}
+
 fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command.env_clear().env("PATH", PROGRAMS).env("LC_ALL", "C").stdin(Stdio::null());
@@ -104,20 +113,20 @@ fn holders(scratch: &Path) -> io::Result<Vec<String>> {
 
 /// Waits until no loop device holds the image any more: the kernel lets go of it after the last process has ended, when
 /// what was written last is on disk. Blocks at most `limit`; the error says who holds it.
-pub fn released(scratch: &Path, limit: Duration) -> Result<(), String> {
+pub fn released(scratch: &Path, limit: Duration) -> Result<(), ReleaseError> {
     let deadline = Instant::now() + limit;
     let mut pause = Duration::from_millis(1);
     loop {
         let held = match holders(scratch) {
             Ok(held) => held,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(format!("cannot see the host's disks: {error}")),
+            Err(error) => return Err(ReleaseError::Look(error)),
         };
         if held.is_empty() {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            return Err(format!("the sandbox's disk is still in use by {}", held.join(", ")));
+            return Err(ReleaseError::InUse(held));
         }
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
