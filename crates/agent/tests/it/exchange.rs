@@ -10,9 +10,17 @@ use nix::unistd::Pid;
 use protocol::{Outcome, ToAgent, ToServer};
 use rusqlite::Connection;
 
-use crate::peer::{Host, Peer, shell, until};
+use crate::peer::{Host, Link, Peer, shell, until};
 
 const DONE: Outcome = Outcome::Done { exit_code: Some(0) };
+
+/// An agent that is linked, and nothing instructed yet.
+async fn linked() -> (Peer, Host, Link) {
+    let mut peer = Peer::start().await;
+    let host = Host::started(&peer, "").await;
+    let (link, _) = peer.link().await;
+    (peer, host, link)
+}
 
 fn alive(pid: i32) -> bool {
     nix::sys::signal::kill(Pid::from_raw(pid), None).is_ok()
@@ -81,10 +89,8 @@ async fn all_unknown(peer: &mut Peer, host: &mut Host, mut ids: Vec<TransactionI
 
 #[tokio::test]
 async fn killed_before_the_offer_is_read() {
-    let mut peer = Peer::start().await;
-    let mut host = Host::started(&peer, "").await;
+    let (mut peer, mut host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     host.stop();
     link.offer(id).await;
     never_begun(&mut peer, &mut host, id).await;
@@ -92,10 +98,8 @@ async fn killed_before_the_offer_is_read() {
 
 #[tokio::test]
 async fn killed_after_the_claim() {
-    let mut peer = Peer::start().await;
-    let mut host = Host::started(&peer, "").await;
+    let (mut peer, mut host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     link.offer(id).await;
     assert_eq!(link.next_answer().await, ToServer::Claim { transaction: id });
     never_begun(&mut peer, &mut host, id).await;
@@ -103,10 +107,8 @@ async fn killed_after_the_claim() {
 
 #[tokio::test]
 async fn killed_with_the_instructions_unread() {
-    let mut peer = Peer::start().await;
-    let mut host = Host::started(&peer, "").await;
+    let (mut peer, mut host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     link.offer(id).await;
     assert_eq!(link.next_answer().await, ToServer::Claim { transaction: id });
     host.stop();
@@ -116,10 +118,8 @@ async fn killed_with_the_instructions_unread() {
 
 #[tokio::test]
 async fn killed_before_the_journal_is_written() {
-    let mut peer = Peer::start().await;
-    let mut host = Host::started(&peer, "").await;
+    let (mut peer, mut host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     let held = held(&host);
     link.offer(id).await;
     assert_eq!(link.next_answer().await, ToServer::Claim { transaction: id });
@@ -133,9 +133,7 @@ async fn killed_before_the_journal_is_written() {
 
 #[tokio::test]
 async fn killed_between_the_journal_and_the_start() {
-    let mut peer = Peer::start().await;
-    let mut host = Host::started(&peer, "").await;
-    let (mut link, _) = peer.link().await;
+    let (mut peer, mut host, mut link) = linked().await;
     let mut ids = Vec::new();
     for _ in 0..MAX_COMMANDS {
         let id = TransactionId::new();
@@ -158,10 +156,8 @@ async fn killed_between_the_journal_and_the_start() {
 
 #[tokio::test]
 async fn killed_while_running() {
-    let mut peer = Peer::start().await;
-    let mut host = Host::started(&peer, "").await;
+    let (mut peer, mut host, mut link) = linked().await;
     let (id, stubborn) = (TransactionId::new(), TransactionId::new());
-    let (mut link, _) = peer.link().await;
     link.instruct(id, host.noted("sleep 600 & wait")).await;
     link.started(id).await;
     link.instruct(stubborn, host.noted("trap '' TERM; exec setsid sleep 600")).await;
@@ -178,10 +174,8 @@ async fn killed_while_running() {
 
 #[tokio::test]
 async fn killed_between_the_end_and_the_journal() {
-    let mut peer = Peer::start().await;
-    let mut host = Host::started(&peer, "").await;
+    let (mut peer, mut host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     let gate = host.path().join("gate");
     nix::unistd::mkfifo(&gate, nix::sys::stat::Mode::S_IRWXU).expect("made");
     link.instruct(id, host.noted(&format!("read line < {}", gate.display()))).await;
@@ -201,10 +195,8 @@ async fn killed_between_the_end_and_the_journal() {
 
 #[tokio::test]
 async fn killed_after_the_end_and_before_the_acknowledgement() {
-    let mut peer = Peer::start().await;
-    let mut host = Host::started(&peer, "").await;
+    let (mut peer, mut host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     link.instruct(id, host.noted("echo out; echo err >&2; exit 3")).await;
     let first = link.ended(id).await;
     assert_eq!(first.outcome, Outcome::Failed { exit_code: Some(3), cause: "exit code 3".to_owned() });
@@ -230,10 +222,8 @@ async fn killed_after_the_end_and_before_the_acknowledgement() {
 
 #[tokio::test]
 async fn a_lost_link_loses_nothing() {
-    let mut peer = Peer::start().await;
-    let host = Host::started(&peer, "").await;
+    let (mut peer, host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     link.instruct(id, host.noted("echo one; sleep 1; echo two")).await;
     link.started(id).await;
     drop(link);
@@ -247,10 +237,8 @@ async fn a_lost_link_loses_nothing() {
 
 #[tokio::test]
 async fn a_command_is_cancelled_with_all_its_processes() {
-    let mut peer = Peer::start().await;
-    let host = Host::started(&peer, "").await;
+    let (_peer, host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     let child = host.path().join("child");
     link.instruct(id, host.noted(&format!("sleep 600 & echo $! > {}; wait", child.display()))).await;
     link.started(id).await;
@@ -263,10 +251,8 @@ async fn a_command_is_cancelled_with_all_its_processes() {
 
 #[tokio::test]
 async fn a_command_has_its_time() {
-    let mut peer = Peer::start().await;
-    let _host = Host::started(&peer, "").await;
+    let (_peer, _host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     let argv = ["/bin/sleep", "600"].map(str::to_owned).to_vec();
     link.instruct(id, Work::Run { argv, timeout_s: 1 }).await;
     let outcome = link.ended(id).await.outcome;
@@ -275,10 +261,8 @@ async fn a_command_has_its_time() {
 
 #[tokio::test]
 async fn a_program_that_is_not_there_fails_with_its_name() {
-    let mut peer = Peer::start().await;
-    let _host = Host::started(&peer, "").await;
+    let (_peer, _host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     link.instruct(id, Work::Run { argv: vec!["/no/such".to_owned()], timeout_s: 1 }).await;
     let ended = link.ended(id).await;
     assert!(matches!(&ended.outcome, Outcome::Failed { cause, .. } if cause.contains("/no/such")), "{ended:?}");
@@ -287,10 +271,8 @@ async fn a_program_that_is_not_there_fails_with_its_name() {
 
 #[tokio::test]
 async fn output_is_bounded() {
-    let mut peer = Peer::start().await;
-    let _host = Host::started(&peer, "").await;
+    let (_peer, _host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     link.instruct(id, shell("head -c 3000000 /dev/zero")).await;
     let ended = link.ended(id).await;
     assert_eq!(ended.outcome, DONE);
@@ -301,10 +283,8 @@ async fn output_is_bounded() {
 
 #[tokio::test]
 async fn an_offer_that_is_repeated_is_claimed_once() {
-    let mut peer = Peer::start().await;
-    let host = Host::started(&peer, "").await;
+    let (_peer, host, mut link) = linked().await;
     let (id, other) = (TransactionId::new(), TransactionId::new());
-    let (mut link, _) = peer.link().await;
     for _ in 0..3 {
         link.offer(id).await;
     }
@@ -318,10 +298,8 @@ async fn an_offer_that_is_repeated_is_claimed_once() {
 
 #[tokio::test]
 async fn an_acknowledgement_may_come_before_the_result_is_told_again() {
-    let mut peer = Peer::start().await;
-    let host = Host::started(&peer, "").await;
+    let (mut peer, host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     link.instruct(id, host.noted("true")).await;
     assert_eq!(link.ended(id).await.outcome, DONE);
     drop(link);
@@ -344,9 +322,7 @@ async fn an_acknowledgement_may_come_before_the_result_is_told_again() {
 
 #[tokio::test]
 async fn many_at_a_time_all_end() {
-    let mut peer = Peer::start().await;
-    let _host = Host::started(&peer, "").await;
-    let (mut link, _) = peer.link().await;
+    let (_peer, _host, mut link) = linked().await;
     let ids: Vec<TransactionId> = (0..40).map(|_| TransactionId::new()).collect();
     for id in &ids {
         link.offer(*id).await;
@@ -372,10 +348,8 @@ async fn many_at_a_time_all_end() {
 
 #[tokio::test]
 async fn a_stop_in_good_order_finishes_and_tells() {
-    let mut peer = Peer::start().await;
-    let mut host = Host::started(&peer, "").await;
+    let (_peer, mut host, mut link) = linked().await;
     let id = TransactionId::new();
-    let (mut link, _) = peer.link().await;
     link.instruct(id, shell("sleep 0.5; echo end")).await;
     link.started(id).await;
     host.terminate();

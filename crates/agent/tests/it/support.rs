@@ -108,6 +108,14 @@ impl Bench {
 
 impl Drop for Bench {
     fn drop(&mut self) {
+        // A test that failed has not reverted what it prepared; another bench on the same directory may still use it.
+        if std::thread::panicking() && Arc::strong_count(&self.directory) == 1 {
+            let environment = self.environment.clone();
+            let reverted = std::thread::spawn(move || revert_all(&*environment)).join();
+            if reverted.is_err() {
+                eprintln!("what the test prepared is left in {}", self.directory.path().display());
+            }
+        }
         // The groups of this bench's agent; what a failed test has left in them makes this fail, and stays to be seen.
         let state = self.directory.path().join("state");
         let Ok(state) = std::fs::canonicalize(state) else { return };
@@ -117,6 +125,16 @@ impl Drop for Bench {
             drop(std::fs::remove_dir(hierarchy.join("berth").join(&tag)));
         }
     }
+}
+
+fn revert_all(environment: &dyn Environment) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        for found in environment.list().await.expect("a list") {
+            let report = environment.revert(found.session).await;
+            eprintln!("reverted after the failure: {}", report.reason().unwrap_or_else(|| "clean".to_owned()));
+        }
+    });
 }
 
 pub async fn collect(mut handle: ExecHandle, input: &[u8]) -> Ran {
