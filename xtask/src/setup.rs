@@ -35,6 +35,11 @@ pub const PODMAN: Tool = Tool {
     packages: &["podman", "crun", "runc", "buildah", "netavark", "aardvark-dns", "iptables", "busybox-static"],
     purpose: "run the tests of containers",
 };
+pub const BTRFS: Tool = Tool {
+    program: "mkfs.btrfs",
+    packages: &["btrfs-progs"],
+    purpose: "run the tests of containers whose disk is limited",
+};
 /// Debian's own toolchain with the WebAssembly target, used when rustup's has none.
 pub const DEBIAN_WASM: Tool = Tool {
     program: "/usr/lib/rustlib/src/rust/library/std/Cargo.toml",

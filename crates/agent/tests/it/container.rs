@@ -15,13 +15,28 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::{Bench, assert_clean, assert_failed, collect, until};
 
 const IMAGE: &str = "localhost/berth-it:1";
-const INSTALL: &str =
-    "apt-get install -y --no-install-recommends podman crun runc buildah netavark aardvark-dns iptables busybox-static";
+const INSTALL: &str = "apt-get install -y --no-install-recommends podman crun runc buildah netavark aardvark-dns iptables busybox-static btrfs-progs";
+
+/// Where an engine keeps its containers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Storage {
+    /// Overlay on the host's own file system: Podman can limit it on XFS with project quotas alone.
+    Overlay,
+    /// A btrfs with quotas in an image: each container's disk has a limit.
+    Btrfs,
+}
 
 /// A Podman service with storage of its own, which ends with it.
 struct Podman {
     service: Child,
     directory: tempfile::TempDir,
+    storage: Storage,
+}
+
+/// A program that has to end well.
+fn done(command: &mut Command) {
+    let output = command.output().expect("runs");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn installed(program: &str) -> PathBuf {
@@ -32,7 +47,7 @@ fn installed(program: &str) -> PathBuf {
 }
 
 impl Podman {
-    fn command(directory: &Path) -> Command {
+    fn command(directory: &Path, storage: Storage) -> Command {
         let mut command = Command::new(installed("podman"));
         command
             .env("CONTAINERS_CONF", directory.join("containers.conf"))
@@ -44,10 +59,13 @@ impl Podman {
             .arg("cgroupfs")
             .arg("--events-backend")
             .arg("none");
+        if storage == Storage::Btrfs {
+            command.args(["--storage-driver", "btrfs"]);
+        }
         command
     }
 
-    fn start() -> Self {
+    fn start(storage: Storage) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "the container tests need root: run them with sudo or in the CI image"
@@ -56,6 +74,14 @@ impl Podman {
         let directory =
             tempfile::Builder::new().prefix("berth-it-podman-").tempdir_in("/var/tmp").expect("a directory");
         let at = directory.path();
+        if storage == Storage::Btrfs {
+            let (image, root) = (at.join("btrfs.img"), at.join("root"));
+            fs::File::create(&image).and_then(|file| file.set_len(1 << 30)).expect("an image");
+            fs::create_dir(&root).expect("made");
+            done(Command::new(installed("mkfs.btrfs")).arg("-q").arg(&image));
+            done(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&root));
+            done(Command::new(installed("btrfs")).args(["quota", "enable"]).arg(&root));
+        }
         // Without CAP_SYS_RESOURCE the engine's own higher limits are refused, and crun does not start at all.
         fs::write(at.join("containers.conf"), "[containers]\ndefault_ulimits = [\"nofile=1024:1024\",\"nproc=1024:1024\"]\n[engine]\nruntime = \"runc\"\n")
             .expect("written");
@@ -68,13 +94,13 @@ impl Podman {
         fs::set_permissions(root.join("bin/busybox"), fs::Permissions::from_mode(0o755)).expect("set");
         for name in [
             "sh", "sleep", "true", "env", "echo", "cat", "id", "stty", "tty", "kill", "ls", "head", "tail", "wc", "nc",
-            "pwd", "grep", "mount", "ip", "hostname",
+            "pwd", "grep", "mount", "ip", "hostname", "rm", "sync",
         ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("linked");
         }
         fs::write(root.join("Containerfile"), "FROM scratch\nCOPY . /\nENV PATH=/bin\nVOLUME /data\n")
             .expect("written");
-        let built = Self::command(at)
+        let built = Self::command(at, storage)
             .args(["build", "--isolation", "chroot", "-q", "-t", IMAGE])
             .arg(&root)
             .output()
@@ -82,14 +108,14 @@ impl Podman {
         assert!(built.status.success(), "podman build: {}", String::from_utf8_lossy(&built.stderr));
         let socket = format!("unix://{}", at.join("podman.sock").display());
         let log = fs::File::create(at.join("log")).expect("made");
-        let service = Self::command(at)
+        let service = Self::command(at, storage)
             .args(["system", "service", "--time", "0", &socket])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .expect("starts");
-        Self { service, directory }
+        Self { service, directory, storage }
     }
 
     fn socket(&self) -> PathBuf {
@@ -97,7 +123,7 @@ impl Podman {
     }
 
     fn run(&self, arguments: &[&str]) -> String {
-        let output = Self::command(self.directory.path()).args(arguments).output().expect("runs");
+        let output = Self::command(self.directory.path(), self.storage).args(arguments).output().expect("runs");
         assert!(output.status.success(), "podman {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
@@ -113,7 +139,9 @@ impl Podman {
 impl Drop for Podman {
     fn drop(&mut self) {
         // Whatever a failed test has left; its storage goes with the directory.
-        drop(Self::command(self.directory.path()).args(["rm", "--all", "--force", "--time", "0"]).output());
+        drop(
+            Self::command(self.directory.path(), self.storage).args(["rm", "--all", "--force", "--time", "0"]).output(),
+        );
         // Podman keeps the monitor of each exec for 5 minutes after its end.
         let at = self.directory.path().to_string_lossy().into_owned();
         for entry in fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
@@ -135,6 +163,9 @@ impl Drop for Podman {
                 .stderr(Stdio::null())
                 .status(),
         );
+        if self.storage == Storage::Btrfs {
+            drop(Command::new("umount").arg("-lR").arg(self.directory.path().join("root")).status());
+        }
     }
 }
 
@@ -147,7 +178,7 @@ async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn containers() {
     let _turn = alone().await;
-    let podman = Podman::start();
+    let podman = Podman::start(Storage::Btrfs);
     let bench =
         podman.bench("disk = \"64MiB\"\nmemory = \"64MiB\"\npids = 50\nsetup = \"echo ready > /root/ready\"").await;
     let running = bench.prepare().await;
@@ -218,13 +249,13 @@ async fn containers() {
     let usage = bench.environment.usage(&running).await.expect("is counted");
     assert!(usage.pids > 0 && usage.cpu_ns > 0, "{usage:?}");
 
-    // Podman limits the disk on XFS with project quotas alone; elsewhere it is said that there is no limit.
-    if running.isolation.contains("disk 64 MiB") {
-        let ran = bench.sh(&running, "head -c 70000000 /dev/zero > /big && echo fits").await;
-        assert!(ran.stderr.contains("No space left"), "{ran:?}");
-    } else {
-        assert!(running.isolation.contains("no limit of the disk"), "{}", running.isolation);
-    }
+    // The sum of what is written ends at the limit, and there is room again for what is removed.
+    assert!(running.isolation.contains("disk 64 MiB"), "{}", running.isolation);
+    let fill = "i=0; while head -c 8000000 /dev/zero > /part$i; do i=$((i+1)); done 2>/dev/null; echo $i";
+    let parts: u32 = bench.sh(&running, fill).await.stdout.trim().parse().expect("a number");
+    assert!((6..=8).contains(&parts), "{parts} parts of 8 MB fit into 64 MiB");
+    let ran = bench.sh(&running, "rm /part*; sync; head -c 8000000 /dev/zero > /again && echo fits").await;
+    assert_eq!(ran.stdout, "fits\n", "{ran:?}");
 
     // Adopted by another agent process, then reverted, with its volume.
     let bench = Bench::again(bench.directory.clone(), bench.config.clone());
@@ -244,13 +275,16 @@ async fn containers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults() {
     let _turn = alone().await;
-    let podman = Podman::start();
+    let podman = Podman::start(Storage::Overlay);
     let bench = podman.bench("writable = [\"DIR/shared\"]").await;
     let shared = bench.directory.path().join("shared");
     fs::create_dir(&shared).expect("made");
 
     // A file on the host, and a process of the container's network outside of it.
     let running = bench.prepare().await;
+    // Said either way: on XFS with project quotas there is a limit.
+    let said = ["no limit of the disk, because the engine's storage has none", "disk 10240 MiB"];
+    assert!(said.iter().any(|words| running.isolation.contains(words)), "{}", running.isolation);
     bench.sh(&running, &format!("echo left > {}/left", shared.display())).await;
     let pid = podman.run(&["inspect", "--format", "{{.State.Pid}}", &format!("berth-{}", running.session)]);
     let mut stray = Command::new("nsenter").args(["-t", pid.trim(), "-n", "sleep", "1000"]).spawn().expect("starts");

@@ -27,9 +27,13 @@ use super::{
     is_missing, name,
 };
 use crate::config::{MachineConfig, Network};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 const BASELINE_LIMIT: Duration = Duration::from_secs(60);
+/// How long the engine may take from saying that a container runs to its first program, and how often that is looked for.
+const FIRST_PROGRAM_LIMIT: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const NAMESPACES: [&str; 5] = ["mnt", "pid", "net", "ipc", "uts"];
 
 pub(super) async fn prepare(
@@ -187,6 +191,22 @@ fn body(
     })
 }
 
+/// Whether the process carries the marker. The engine says that a container runs a moment before its first program does:
+/// until then the process is the engine's own.
+async fn carries(pid: i32, marker: &str) -> bool {
+    let deadline = Instant::now() + FIRST_PROGRAM_LIMIT;
+    loop {
+        let variables = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        if variables.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// Finds the container's first process and what else is known to be its own.
 async fn look(engine: &Docker, record: &mut Record) -> Result<(i32, u64), EngineError> {
     let inspected = engine
@@ -195,9 +215,7 @@ async fn look(engine: &Docker, record: &mut Record) -> Result<(i32, u64), Engine
         .map_err(EngineError::of(Operation::InspectContainer))?;
     let pid = inspected.state.and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
     let ticks = started_ticks(pid).map_err(EngineError::Ended)?;
-    let variables = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let marker = format!("{MARKER}={}", record.session);
-    if !variables.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes()) {
+    if !carries(pid, &format!("{MARKER}={}", record.session)).await {
         return Err(EngineError::Elsewhere);
     }
     let host: Vec<u64> = NAMESPACES.iter().filter_map(|kind| namespace(1, kind).ok()).collect();
