@@ -45,6 +45,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
         "bench" => bench::command(rest),
         "dev" => dev::command(rest),
         "test" => test::command(rest),
+        test::RUNNER => test::runner(rest),
         "web" => web::command(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
