@@ -88,6 +88,7 @@ pub struct ListHosts {
     /// 1 to 500; 100 where it is left away.
     #[cfg_attr(feature = "openapi", param(minimum = 1, maximum = 500))]
     pub limit: Option<u64>,
+    #[cfg_attr(feature = "openapi", param(min_length = 1))]
     pub cursor: Option<String>,
 }
 

@@ -103,9 +103,11 @@ pub struct RunInstruction {
     #[serde(default)]
     pub labels: Option<String>,
     /// The program and its arguments; no shell looks at them.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1))]
     pub argv: Vec<String>,
     /// Seconds that it may run, 1 to 86,400; 300 if not given.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86_400))]
     pub timeout_s: Option<u32>,
 }
 

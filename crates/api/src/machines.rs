@@ -93,6 +93,7 @@ pub struct MachineDetail {
 #[serde(deny_unknown_fields)]
 pub struct MachineChange {
     /// `quarantine`, `verify` or `release`.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^(quarantine|verify|release)$"))]
     pub action: String,
     /// Needed for `quarantine` and `release`: kept in the audit log and shown on the machine's page.
     pub reason: Option<String>,

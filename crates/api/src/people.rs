@@ -37,9 +37,11 @@ pub struct Me {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InvitePerson {
+    #[cfg_attr(feature = "openapi", schema(format = "email", min_length = 3))]
     pub email: String,
     /// The part of the address before the @ where it is left away.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 120))]
     pub name: Option<String>,
     pub role: Role,
 }
@@ -69,6 +71,7 @@ pub struct OneTimeLink {
 #[serde(deny_unknown_fields)]
 pub struct ChangePerson {
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 120))]
     pub name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,

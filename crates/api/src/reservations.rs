@@ -29,14 +29,18 @@ pub struct NewReservation {
     pub labels: Option<LabelsAsk>,
     /// With `labels`: how many machines; 1 if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub count: Option<u32>,
     /// RFC 3339; now if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     pub start: Option<String>,
     /// RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     pub end: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub duration_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
@@ -67,6 +71,7 @@ pub struct Environment {
     /// Run by `/bin/sh` before the session becomes active.
     pub setup: Option<String>,
     /// Seconds that the set-up script may take; 600 if not given.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 3_600))]
     pub setup_timeout_s: Option<u32>,
 }
 
@@ -77,11 +82,14 @@ pub struct Environment {
 pub struct ReservationChange {
     /// RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     pub start: Option<String>,
     /// RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(format = DateTime))]
     pub end: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
     pub duration_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,

@@ -30,10 +30,12 @@ pub struct Token {
 #[serde(deny_unknown_fields)]
 pub struct CreateToken {
     /// What it is for, 1 to 80 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 80))]
     pub name: String,
     pub scope: Scope,
     /// Days until it expires, 1 to 365; 90 where it is left away.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 365))]
     pub expires_in_days: Option<u32>,
 }
 

@@ -28,10 +28,13 @@ pub struct ZeroCertificate {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreateZeroCertificate {
     /// For people: what it was made for.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 80))]
     pub name: String,
     /// How many hosts may join with it, 1 to 100,000.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100_000))]
     pub max_uses: u32,
     /// How long it is good for, 1 to 2,160 hours.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2_160))]
     pub lifetime_hours: u32,
     pub join: JoinPolicy,
 }

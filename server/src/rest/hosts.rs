@@ -33,7 +33,8 @@ fn present(services: &Services, host: domain::hosts::Host) -> Host {
 
 /// The tenant's hosts, by name.
 #[utoipa::path(
-    get, path = "/hosts", tag = "hosts", params(ListHosts), responses((status = 200, body = Page<Host>))
+    get, path = "/hosts", tag = "hosts", operation_id = "list_hosts", params(ListHosts),
+    responses((status = 200, body = Page<Host>))
 )]
 async fn list(
     State(state): State<AppState>,

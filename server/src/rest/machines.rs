@@ -40,6 +40,7 @@ struct MachinesQuery {
     /// 1 to 500; 100 where it is left away.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
+    #[param(min_length = 1)]
     cursor: Option<String>,
 }
 
@@ -70,6 +71,7 @@ struct FreeQuery {
     /// `os=debian12,gpu=a100`: machines that carry them all.
     labels: Option<String>,
     /// For how long.
+    #[param(minimum = 1)]
     duration_s: u64,
 }
 
@@ -99,8 +101,10 @@ async fn free(
 #[into_params(parameter_in = Query)]
 struct WindowQuery {
     /// RFC 3339; bookings that end after it. Yesterday if not given.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// RFC 3339; bookings that begin before it.
+    #[param(format = DateTime)]
     to: Option<String>,
 }
 

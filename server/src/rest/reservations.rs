@@ -86,12 +86,15 @@ struct ReservationsQuery {
     #[param(value_type = Option<domain::reservations::ReservationState>, inline)]
     state: Option<String>,
     /// RFC 3339; those that end after it.
+    #[param(format = DateTime)]
     from: Option<String>,
     /// RFC 3339; those that begin before it.
+    #[param(format = DateTime)]
     to: Option<String>,
     /// 1 to 500; 100 where it is left away.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
+    #[param(min_length = 1)]
     cursor: Option<String>,
 }
 

@@ -37,6 +37,7 @@ struct SessionsQuery {
     /// 1 to 500; 100 where it is left away.
     #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
+    #[param(min_length = 1)]
     cursor: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn document() -> Value {
     serde_json::to_value(server::rest::openapi()).unwrap()
@@ -32,6 +32,8 @@ fn every_operation_has_a_name_of_its_own_and_a_problem_for_what_goes_wrong() {
     let mut names = BTreeMap::new();
     for (route, operation) in operations(&document) {
         let name = operation["operationId"].as_str().unwrap().to_owned();
+        // Of a verb and what it is done to: programs that are made from the document put all of them into one place.
+        assert!(name.contains('_'), "{route}: {name}");
         if let Some(other) = names.insert(name.clone(), route.clone()) {
             panic!("{other} and {route} are both called {name}");
         }
@@ -44,6 +46,41 @@ fn every_operation_has_a_name_of_its_own_and_a_problem_for_what_goes_wrong() {
         assert!(operation["responses"]["default"].is_object(), "{route}");
     }
     assert!(names.len() > 40, "{}", names.len());
+}
+
+/// What is refused in any case is said in the document, so that programs refuse it before they send it.
+#[test]
+fn limits_are_said() {
+    let document = document();
+    let check = |schema: &str, field: &str, word: &str, limit: Value| {
+        let stated = &document["components"]["schemas"][schema]["properties"][field][word];
+        assert_eq!(stated, &limit, "{schema}.{field}: {word}");
+    };
+    check("CreateZeroCertificate", "name", "minLength", json!(1));
+    check("CreateZeroCertificate", "name", "maxLength", json!(80));
+    check("CreateZeroCertificate", "max_uses", "maximum", json!(domain::certificates::MAX_USES));
+    check("CreateZeroCertificate", "lifetime_hours", "minimum", json!(1));
+    check("CreateToken", "name", "maxLength", json!(domain::tokens::MAX_NAME_CHARS));
+    check("CreateToken", "expires_in_days", "maximum", json!(domain::tokens::MAX_DAYS));
+    check("InvitePerson", "email", "format", json!("email"));
+    check("ChangePerson", "name", "maxLength", json!(domain::people::MAX_NAME_CHARS));
+    check("RunInstruction", "argv", "minItems", json!(1));
+    check("MachineChange", "action", "pattern", json!("^(quarantine|verify|release)$"));
+    for schema in ["NewReservation", "ReservationChange"] {
+        check(schema, "start", "format", json!("date-time"));
+        check(schema, "duration_s", "minimum", json!(1));
+    }
+    for (route, operation) in operations(&document) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let (name, schema) = (parameter["name"].as_str().unwrap(), &parameter["schema"]);
+            match name {
+                "cursor" => assert_eq!(schema["minLength"], 1, "{route}"),
+                "limit" => assert_eq!((&schema["minimum"], &schema["maximum"]), (&json!(1), &json!(500)), "{route}"),
+                "from" | "to" => assert_eq!(schema["format"], "date-time", "{route}"),
+                _ => {}
+            }
+        }
+    }
 }
 
 #[test]
