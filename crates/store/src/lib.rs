@@ -150,7 +150,8 @@ impl Store {
                     .test_before_acquire(false)
                     .map_sqlx_sqlite_opts(|o| {
                         o.journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
-                            .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Normal)
+                            // What was promised survives a power failure, as on PostgreSQL; writing in groups pays for it.
+                            .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Full)
                             .busy_timeout(Duration::from_secs(5))
                             .foreign_keys(true)
                             .pragma("cache_size", "-65536")

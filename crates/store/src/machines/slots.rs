@@ -2,13 +2,9 @@
 
 use std::collections::HashMap;
 
-use domain::{
-    access::Permit,
-    ids::MachineId,
-    interval::{Interval, free_slots},
-};
+use domain::{access::Permit, ids::MachineId, interval::Interval};
 use jiff::SignedDuration;
-use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult};
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Value};
 use uuid::Uuid;
 
 use super::interval;
@@ -54,16 +50,30 @@ fn spans(text: &str) -> Result<Vec<Interval>, Corrupt> {
     Ok(spans)
 }
 
-/// Claims read in one go while a gap is looked for.
-const CHUNK: usize = 256;
-
 #[derive(FromQueryResult)]
-struct SpansRow {
-    spans: Option<String>,
+struct GapRow {
+    gap_start: i64,
+    gap_end: i64,
 }
 
+/// What lies between a claim and the one before it: as claims never overlap, that is free. Both go along the index only
+/// until there are enough: SQLite, whose windows are sorted first, looks up the one before; PostgreSQL would do so slowly.
+const GAPS_SQLITE: &str = "select coalesce((select b.end_ms from sessions b where b.machine_id = $1 and b.tenant_id = $2 \
+    and b.holds and b.end_ms > $3 and b.end_ms < c.end_ms order by b.end_ms desc limit 1), $3) as gap_start, \
+    c.start_ms as gap_end from sessions c where c.machine_id = $1 and c.tenant_id = $2 and c.holds and c.end_ms > $3 \
+    and c.start_ms < $4 and c.start_ms - coalesce((select b.end_ms from sessions b where b.machine_id = $1 \
+    and b.tenant_id = $2 and b.holds and b.end_ms > $3 and b.end_ms < c.end_ms order by b.end_ms desc limit 1), $3) >= $5 \
+    order by c.end_ms limit $6";
+const GAPS_POSTGRES: &str = "select gap_start, gap_end from (select lag(end_ms, 1, $3) over (order by end_ms) as gap_start, \
+    start_ms as gap_end, end_ms from sessions where machine_id = $1 and tenant_id = $2 and holds \
+    and end_ms > $3 and start_ms < $4) as gaps where gap_end - gap_start >= $5 order by end_ms limit $6";
+
+/// From the last claim's end to the window's.
+const REST: &str = "select coalesce((select end_ms from sessions where machine_id = $1 and tenant_id = $2 and holds \
+    and end_ms > $3 and start_ms < $4 order by end_ms desc limit 1), $3) as gap_start, $4 as gap_end";
+
 /// The stretches of `window` of at least that length in which nobody holds the machine, by start, at most `limit`: as
-/// [`free_slots`] finds them in all of its claims, but no more of those are read than it takes.
+/// [`domain::interval::free_slots`] finds them in all of its claims, but the database looks and no claim is read.
 pub async fn free<C: ConnectionTrait>(
     conn: &C,
     permit: &Permit,
@@ -72,33 +82,20 @@ pub async fn free<C: ConnectionTrait>(
     at_least: SignedDuration,
     limit: usize,
 ) -> Result<Vec<Interval>, StoreError> {
-    let sql = format!(
-        "select {}(start_ms || ' ' || end_ms, ' ') as spans from (select start_ms, end_ms from sessions \
-         where machine_id = $1 and tenant_id = $2 and holds and end_ms > $3 and start_ms < $4 order by end_ms limit {CHUNK}) as claims",
-        aggregate(conn)
-    );
-    let mut found = Vec::new();
-    let mut rest = window;
-    loop {
-        let values = [
-            machine.uuid().into(),
-            permit.tenant().uuid().into(),
-            rest.start().as_millisecond().into(),
-            rest.end().as_millisecond().into(),
-        ];
-        let row: Option<SpansRow> = sql::one(conn, &sql, values).await?;
-        let taken = row.and_then(|row| row.spans).map_or(Ok(vec![]), |text| spans(&text))?;
-        let last = taken.iter().map(|claim| claim.end()).max();
-        let is_all = taken.len() < CHUNK;
-        // What follows a chunk's last claim belongs to the next chunk.
-        let read = match last.filter(|_| !is_all).and_then(|last| Interval::new(rest.start(), last).ok()) {
-            Some(read) => read,
-            None => rest,
-        };
-        found.extend(free_slots(read, &taken, at_least, limit - found.len()));
-        match Interval::new(read.end(), window.end()) {
-            Ok(next) if !is_all && found.len() < limit => rest = next,
-            Ok(_) | Err(_) => return Ok(found),
-        }
+    let least_ms = i64::try_from(at_least.as_millis()).unwrap_or(i64::MAX).max(1);
+    let of_window: [Value; 4] = [
+        machine.uuid().into(),
+        permit.tenant().uuid().into(),
+        window.start().as_millisecond().into(),
+        window.end().as_millisecond().into(),
+    ];
+    let count = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = of_window.iter().cloned().chain([least_ms.into(), count.into()]);
+    let sql = if conn.get_database_backend() == DbBackend::Postgres { GAPS_POSTGRES } else { GAPS_SQLITE };
+    let mut gaps: Vec<GapRow> = sql::all(conn, sql, values).await?;
+    if gaps.len() < limit {
+        let rest: Option<GapRow> = sql::one(conn, REST, of_window).await?;
+        gaps.extend(rest.filter(|rest| rest.gap_end.saturating_sub(rest.gap_start) >= least_ms));
     }
+    Ok(gaps.into_iter().map(|gap| interval(gap.gap_start, gap.gap_end)).collect::<Result<_, _>>()?)
 }
