@@ -148,7 +148,9 @@ fn run(options: &Options) -> Result<()> {
 /// Builds both halves and gives the folder of the page.
 pub fn build(mode: Mode) -> Result<PathBuf> {
     let mut build = cargo::cargo("cargo")?;
-    build.args(["build", "--locked", "--package", "server", "--package", "agent", "--package", "cli"]);
+    // Of the whole workspace: with the features that the tests are built with, so that neither builds what the other has built.
+    build.args(["build", "--locked", "--workspace"]);
+    build.args(["berth-server", "berth-agent", "berth"].iter().flat_map(|program| ["--bin", program]));
     cargo::run(build.args(mode.server_flags()))?;
     web::build(mode)
 }
