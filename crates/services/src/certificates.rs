@@ -128,6 +128,9 @@ impl ServerKey {
     }
 }
 
+/// Whoever makes a tenant's first zero certificate waits no longer for the agents' port.
+const KNOWN_LIMIT: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// An authority that is ready to sign.
 pub struct Authority {
     pub certificate_pem: String,
@@ -140,6 +143,8 @@ pub(crate) struct Authorities {
     server: RwLock<Option<Arc<Authority>>>,
     replica: RwLock<Option<Arc<ReplicaIdentity>>>,
     changed: watch::Sender<u64>,
+    /// The change up to which this server's agents' port knows them.
+    known: watch::Sender<u64>,
 }
 
 impl Default for Authorities {
@@ -149,6 +154,7 @@ impl Default for Authorities {
             server: RwLock::default(),
             replica: RwLock::default(),
             changed: watch::Sender::new(0),
+            known: watch::Sender::new(0),
         }
     }
 }
@@ -156,6 +162,24 @@ impl Default for Authorities {
 /// Tells when a tenant's authority was made on this replica: the agents' port has to know it.
 pub fn changes(services: &Services) -> watch::Receiver<u64> {
     services.authorities().changed.subscribe()
+}
+
+/// The agents' port knows all authorities that there were at `change`, which [`changes`] told.
+pub fn note_known(services: &Services, change: u64) {
+    services.authorities().known.send_replace(change);
+}
+
+/// Waits until this server's agents' port, if it has one, knows a new authority: a host may dial in at once.
+async fn until_known(authorities: &Authorities) {
+    authorities.changed.send_modify(|n| *n += 1);
+    let change = *authorities.changed.borrow();
+    if authorities.changed.receiver_count() == 0 {
+        return;
+    }
+    let mut known = authorities.known.subscribe();
+    if tokio::time::timeout(KNOWN_LIMIT, known.wait_for(|known| *known >= change)).await.is_err() {
+        tracing::warn!("the agents' port does not know a new authority yet; the first hosts may have to try again");
+    }
 }
 
 fn crypto(error: impl std::fmt::Display) -> Error {
@@ -248,7 +272,7 @@ pub(crate) async fn tenant_authority(services: &Services, permit: &Permit) -> Re
             tx.commit().await?;
             // Another replica may have been quicker: what is stored counts.
             let stored = store::certificates::authority(services.store(), permit).await?;
-            services.authorities().changed.send_modify(|n| *n += 1);
+            until_known(services.authorities()).await;
             stored.ok_or_else(|| Error::Internal("the authority that was just stored is not there".to_owned()))?
         }
     };

@@ -27,7 +27,7 @@ use services::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, broadcast::error::RecvError},
+    sync::{Semaphore, broadcast::error::RecvError, watch},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -64,6 +64,8 @@ impl Listener {
 
     /// Serves until `stop`; the connections then end by themselves.
     pub async fn run(self, services: Services, tracker: TaskTracker, stop: CancellationToken) {
+        // From before the port's first look, so that nothing is made unnoticed in between.
+        let changes = certificates::changes(&services);
         let tls = loop {
             match Tls::make(&services, &self.names).await {
                 Ok(tls) => break Arc::new(tls),
@@ -74,7 +76,7 @@ impl Listener {
                 () = tokio::time::sleep(REFRESH_PERIOD) => {}
             }
         };
-        tracker.spawn(refresh(tls.clone(), services.clone(), self.names.clone(), stop.clone()));
+        tracker.spawn(refresh(tls.clone(), services.clone(), self.names.clone(), changes, stop.clone()));
         let router = router(Port { services, stop: stop.clone() });
         let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
         let connections = Arc::new(Semaphore::new(self.max_connections));
@@ -247,8 +249,13 @@ fn server_config(identity: &PortIdentity) -> Result<ServerConfig> {
 }
 
 /// Keeps `tls` up to date until `stop`.
-async fn refresh(tls: Arc<Tls>, services: Services, names: Vec<String>, stop: CancellationToken) {
-    let mut changes = certificates::changes(&services);
+async fn refresh(
+    tls: Arc<Tls>,
+    services: Services,
+    names: Vec<String>,
+    mut changes: watch::Receiver<u64>,
+    stop: CancellationToken,
+) {
     let mut events = services.live().subscribe_all();
     loop {
         tokio::select! {
@@ -262,8 +269,12 @@ async fn refresh(tls: Arc<Tls>, services: Services, names: Vec<String>, stop: Ca
             },
             () = tokio::time::sleep(REFRESH_PERIOD) => {}
         }
-        if let Err(error) = refresh_once(&tls, &services, &names).await {
-            tracing::warn!(error = format!("{error:#}"), "cannot bring the agents' port up to date; trying again");
+        let change = *changes.borrow();
+        match refresh_once(&tls, &services, &names).await {
+            Ok(()) => certificates::note_known(&services, change),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "cannot bring the agents' port up to date; trying again");
+            }
         }
     }
 }
