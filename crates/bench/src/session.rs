@@ -100,7 +100,7 @@ async fn once(rest: &Rest, client: &Client) -> Result<(f64, f64)> {
     let (mut typed, stdin) = tokio::io::duplex(1_024);
     let (mut screen, stdout) = tokio::io::duplex(1_024);
     let (_controls, controls) = tokio::sync::mpsc::channel(1);
-    let shell = tokio::spawn(exec.run(Ends { stdin, stdout, stderr: tokio::io::sink(), controls }));
+    let shell = tokio::spawn(exec.run(Ends { stdin, stdout, stderr: tokio::io::sink(), controls, tell: |_| () }));
     typed.write_all(b"echo ready\n").await?;
     let mut answer = [0; 6];
     screen.read_exact(&mut answer).await?;

@@ -1,41 +1,46 @@
-//! A program in a session's environment, its standard streams and signals over one WebSocket.
+//! A program in a session's environment, its standard streams and signals over one WebSocket. A program that lasts
+//! ([`Lasting`]) is come back to when the connection breaks.
 
-use std::{
-    io,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+use std::{io, time::Duration};
+
+use api::streams::{
+    ClientFrame, ExecAsk, Lasting, PING_PERIOD_S, Position, RECEIPT_BYTES, STDERR, STDOUT, ServerFrame, Standing,
 };
-
-use api::streams::{ClientFrame, ExecAsk, INPUT_CREDIT_BYTES, PING_PERIOD_S, STDERR, STDIN, STDOUT, ServerFrame};
-use bytes::{BufMut, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::{Notify, mpsc},
+    sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
+    again::{Again, SILENCE_LIMIT},
     client::Client,
     fault::Fault,
     socket::{self, Socket},
+    terminal,
+    typed::{Next, Typed},
 };
 
-/// Standard input is sent in pieces of at most this many bytes.
-const PIECE_BYTES: usize = 16 * 1024;
+/// SIGPIPE.
+const PIPE_SIGNAL: ClientFrame = ClientFrame::Signal { number: 13 };
 /// How long to wait for the reason after the connection refused a write.
 const REASON_LIMIT: Duration = Duration::from_secs(2);
+/// Frames of this side's own making that wait to be sent.
+const OWN_FRAMES: usize = 4;
 
 /// A program that runs.
 pub struct Exec {
+    client: Client,
+    session: String,
+    ask: ExecAsk,
     socket: Socket,
-    server: String,
 }
 
 impl std::fmt::Debug for Exec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Exec").finish_non_exhaustive()
+        f.debug_struct("Exec").field("session", &self.session).finish_non_exhaustive()
     }
 }
 
@@ -47,12 +52,25 @@ pub struct Ends<I, O, E> {
     pub stderr: E,
     /// Signals and sizes to pass on.
     pub controls: mpsc::Receiver<ClientFrame>,
+    /// Told, in words for a person, when the connection breaks and when it is made again.
+    pub tell: fn(&str),
 }
 
-/// Bytes of standard input that may be sent.
-struct Credit {
-    bytes: AtomicU64,
-    more: Notify,
+/// What stays when a connection breaks.
+struct Life<I, O, E> {
+    stdin: I,
+    typed: Typed,
+    controls: Option<mpsc::Receiver<ClientFrame>>,
+    stdout: Out<O>,
+    stderr: Out<E>,
+    /// What was written here.
+    at: Position,
+}
+
+/// How a connection ended.
+enum End {
+    Exit(u8),
+    Broken(String),
 }
 
 fn text<T: serde::Serialize>(frame: &T) -> Result<Message, Fault> {
@@ -60,24 +78,33 @@ fn text<T: serde::Serialize>(frame: &T) -> Result<Message, Fault> {
     Ok(Message::text(text))
 }
 
-impl Exec {
-    /// Starts the program; returns when it runs.
-    pub async fn start(client: &Client, session: &str, ask: &ExecAsk) -> Result<Self, Fault> {
-        let mut socket = socket::connect(client, &["sessions", session, "exec"], &[]).await?;
-        let lost = |why: String| client.unreachable(why);
-        socket.send(text(ask)?).await.map_err(|error| lost(error.to_string()))?;
-        loop {
-            match socket.next().await {
-                Some(Ok(Message::Text(frame))) => match serde_json::from_str(&frame) {
-                    Ok(ServerFrame::Started) => return Ok(Self { socket, server: client.name() }),
-                    Ok(ServerFrame::Error { message }) => return Err(Fault::Failed(message)),
-                    Ok(ServerFrame::Exit { .. } | ServerFrame::Credit { .. } | ServerFrame::Attached { .. })
-                    | Err(_) => return Err(client.strange("an unexpected frame")),
-                },
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                other => return Err(lost(socket::closed_because(other))),
-            }
+/// The answer is the program's, or why there is none.
+async fn open(client: &Client, session: &str, ask: &ExecAsk) -> Result<(Socket, Option<Standing>), Fault> {
+    let mut socket = socket::connect(client, &["sessions", session, "exec"], &[]).await?;
+    let lost = |why: String| client.unreachable(why);
+    socket.send(text(ask)?).await.map_err(|error| lost(error.to_string()))?;
+    loop {
+        match timeout(SILENCE_LIMIT, socket.next()).await {
+            Ok(Some(Ok(Message::Text(frame)))) => match serde_json::from_str(&frame) {
+                Ok(ServerFrame::Started { standing }) => return Ok((socket, standing)),
+                Ok(ServerFrame::Error { message }) => return Err(Fault::Failed(message)),
+                Ok(ServerFrame::Exit { .. } | ServerFrame::Credit { .. } | ServerFrame::Attached { .. }) | Err(_) => {
+                    return Err(client.strange("an unexpected frame"));
+                }
+            },
+            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
+            Ok(other) => return Err(lost(socket::closed_because(other))),
+            Err(_) => return Err(lost("nothing was heard of it".to_owned())),
         }
+    }
+}
+
+impl Exec {
+    /// Starts the program; returns when it runs. A program that lasts may be started again after a failure that passes: it
+    /// runs once.
+    pub async fn start(client: &Client, session: &str, ask: &ExecAsk) -> Result<Self, Fault> {
+        let (socket, _) = open(client, session, ask).await?;
+        Ok(Self { client: client.clone(), session: session.to_owned(), ask: ask.clone(), socket })
     }
 
     /// Passes bytes and controls both ways until the program ends; its exit code, 128 + n if signal n ended it.
@@ -87,41 +114,88 @@ impl Exec {
         O: AsyncWrite + Unpin,
         E: AsyncWrite + Unpin,
     {
-        let Exec { socket, server } = self;
+        let Exec { client, session, mut ask, mut socket } = self;
+        let mut life = Life {
+            stdin: ends.stdin,
+            typed: Typed::default(),
+            controls: Some(ends.controls),
+            stdout: Out::new(ends.stdout),
+            stderr: Out::new(ends.stderr),
+            at: Position::default(),
+        };
+        loop {
+            let why = match life.carry(&client, socket, ask.lasting.is_some()).await? {
+                End::Exit(code) => return Ok(code),
+                End::Broken(why) => why,
+            };
+            let Some(lasting) = ask.lasting else {
+                return Err(client.unreachable(format!("the connection broke while the program ran: {why}")));
+            };
+            (ends.tell)(&format!("the connection broke ({why}); the program goes on, trying to reach it again"));
+            ask.lasting = Some(Lasting { resume: Some(life.at), ..lasting });
+            ask.tty = ask.tty.map(|_| terminal::size());
+            let standing;
+            (socket, standing) = come_back(&client, &session, &ask).await?;
+            life.typed.resume(standing);
+            (ends.tell)(if standing.was_held {
+                "connected again; meanwhile the program had to wait: it wrote more than is kept. Nothing is lost"
+            } else {
+                "connected again; nothing is lost"
+            });
+        }
+    }
+}
+
+async fn come_back(client: &Client, session: &str, ask: &ExecAsk) -> Result<(Socket, Standing), Fault> {
+    let mut again = Again::new();
+    loop {
+        again.wait().await;
+        match open(client, session, ask).await {
+            Ok((socket, Some(standing))) => return Ok((socket, standing)),
+            Ok((_, None)) => return Err(client.strange("a program that does not say where it stands")),
+            Err(fault) if fault.is_passing() && !again.is_over() => {}
+            Err(fault) => return Err(fault),
+        }
+    }
+}
+
+impl<I, O, E> Life<I, O, E>
+where
+    I: AsyncRead + Unpin,
+    O: AsyncWrite + Unpin,
+    E: AsyncWrite + Unpin,
+{
+    /// One connection, to its end or the program's.
+    async fn carry(&mut self, client: &Client, socket: Socket, is_lasting: bool) -> Result<End, Fault> {
         let (mut sink, mut source) = socket.split();
-        let unexpected = |what: &str| Fault::Answer { server: server.clone(), what: what.to_owned() };
-        let Ends { mut stdin, stdout, stderr, mut controls } = ends;
-        let credit = Credit { bytes: AtomicU64::new(u64::from(INPUT_CREDIT_BYTES)), more: Notify::new() };
-        // Signals of this side's own making: SIGPIPE.
-        let (own, mut own_controls) = mpsc::channel(1);
+        let Life { stdin, typed, controls, stdout, stderr, at } = self;
+        let typed = &*typed;
+        // Frames of this side's own making: SIGPIPE, and what was received.
+        let (own, mut own_frames) = mpsc::channel(OWN_FRAMES);
 
         let input = async {
             let mut pings = interval(Duration::from_secs(PING_PERIOD_S));
             pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut buffer = vec![0; PIECE_BYTES];
-            let (mut open, mut controlled) = (true, true);
+            let mut buffer = vec![0; api::streams::MAX_MESSAGE_BYTES];
+            let mut next = None;
             loop {
-                let may = usize::try_from(credit.bytes.load(Ordering::Acquire)).unwrap_or(0).min(PIECE_BYTES);
+                next = next.or_else(|| typed.next());
+                let may = typed.may_read();
                 let message = tokio::select! {
                     biased;
-                    control = controls.recv(), if controlled => match control {
-                        Some(control) => text(&control)?,
-                        None => { controlled = false; continue }
-                    },
-                    Some(control) = own_controls.recv() => text(&control)?,
-                    _ = pings.tick() => socket::ping(),
-                    () = credit.more.notified(), if open && may == 0 => continue,
-                    read = stdin.read(&mut buffer[..may]), if open && may > 0 => match read {
-                        Ok(0) => { open = false; text(&ClientFrame::Eof)? }
-                        Ok(count) => {
-                            credit.bytes.fetch_sub(count as u64, Ordering::AcqRel);
-                            let mut piece = BytesMut::with_capacity(count + 1);
-                            piece.put_u8(STDIN);
-                            piece.put_slice(&buffer[..count]);
-                            Message::Binary(piece.freeze())
-                        }
+                    control = next_control(controls) => text(&control)?,
+                    Some(frame) = own_frames.recv() => text(&frame)?,
+                    _ = pings.tick(), if next.is_none() => socket::ping(),
+                    () = typed.room.notified(), if next.is_none() && may == Some(0) => continue,
+                    read = stdin.read(&mut buffer[..may.unwrap_or(0)]), if next.is_none() && may.is_some_and(|may| may > 0) => {
                         // A terminal that was closed reads as an error; there is no more input either way.
-                        Err(_) => { open = false; text(&ClientFrame::Eof)? }
+                        typed.read(&buffer[..read.unwrap_or(0)]);
+                        continue;
+                    }
+                    () = std::future::ready(()), if next.is_some() => match next.take() {
+                        Some(Next::Piece(piece)) => Message::Binary(piece),
+                        Some(Next::End) => text(&ClientFrame::Eof)?,
+                        None => continue,
                     },
                 };
                 if let Err(error) = sink.send(message).await {
@@ -130,54 +204,79 @@ impl Exec {
             }
         };
         let output = async {
-            let (mut stdout, mut stderr) = (Out::new(stdout), Out::new(stderr));
+            if stdout.is_closed() || stderr.is_closed() {
+                own.try_send(PIPE_SIGNAL).unwrap_or_default();
+            }
+            let mut said = *at;
             loop {
-                match source.next().await {
+                let Ok(message) = timeout(SILENCE_LIMIT, source.next()).await else {
+                    return Ok(End::Broken("nothing was heard of the server".to_owned()));
+                };
+                match message {
                     Some(Ok(Message::Binary(piece))) => {
                         let Some((&channel, bytes)) = piece.split_first() else { continue };
                         let open = match channel {
-                            STDOUT => stdout.write(bytes).await?,
-                            STDERR => stderr.write(bytes).await?,
-                            other => return Err(unexpected(&format!("channel {other}"))),
+                            STDOUT => {
+                                let open = stdout.write(bytes).await?;
+                                at.stdout += bytes.len() as u64;
+                                open
+                            }
+                            STDERR => {
+                                let open = stderr.write(bytes).await?;
+                                at.stderr += bytes.len() as u64;
+                                open
+                            }
+                            other => return Err(client.strange(format!("channel {other}"))),
                         };
                         // What a pipe to a reader that went away does to a local program.
-                        if !open && own.try_send(ClientFrame::Signal { number: 13 }).is_err() {
-                            continue;
+                        if !open {
+                            own.try_send(PIPE_SIGNAL).unwrap_or_default();
+                        }
+                        let unsaid = at.stdout - said.stdout + at.stderr - said.stderr;
+                        // One place is left for the signal; what is not said now is said with the next piece.
+                        if is_lasting
+                            && unsaid >= u64::from(RECEIPT_BYTES)
+                            && own.capacity() > 1
+                            && own.try_send(ClientFrame::Received(*at)).is_ok()
+                        {
+                            said = *at;
                         }
                     }
                     Some(Ok(Message::Text(frame))) => match serde_json::from_str(&frame) {
                         Ok(ServerFrame::Exit { code, .. }) => {
-                            return Ok(u8::try_from(code & 0xff).unwrap_or(crate::fault::code::BERTH));
+                            return Ok(End::Exit(u8::try_from(code & 0xff).unwrap_or(crate::fault::code::BERTH)));
                         }
                         Ok(ServerFrame::Error { message }) => return Err(Fault::Failed(message)),
-                        Ok(ServerFrame::Credit { bytes }) => {
-                            credit.bytes.fetch_add(u64::from(bytes), Ordering::AcqRel);
-                            credit.more.notify_one();
-                        }
-                        Ok(ServerFrame::Started | ServerFrame::Attached { .. }) | Err(_) => {
-                            return Err(unexpected("an unexpected frame"));
+                        Ok(ServerFrame::Credit { bytes }) => typed.taken(u64::from(bytes)),
+                        Ok(ServerFrame::Started { .. } | ServerFrame::Attached { .. }) | Err(_) => {
+                            return Err(client.strange("an unexpected frame"));
                         }
                     },
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    other => {
-                        return Err(Fault::Unreachable {
-                            server: server.clone(),
-                            why: format!(
-                                "the connection broke while the program ran: {}",
-                                socket::closed_because(other)
-                            ),
-                        });
-                    }
+                    other => return Ok(End::Broken(socket::closed_because(other))),
                 }
             }
         };
         tokio::pin!(output);
         tokio::select! {
             ended = &mut output => ended,
-            refused = input => match timeout(REASON_LIMIT, output).await {
-                Ok(ended) => ended,
-                Err(_) => Err(Fault::Unreachable { server: server.clone(), why: refused? }),
+            refused = input => {
+                let why = refused?;
+                timeout(REASON_LIMIT, output).await.unwrap_or(Ok(End::Broken(why)))
+            }
+        }
+    }
+}
+
+/// The next signal or size; none ever once nobody can send one.
+async fn next_control(controls: &mut Option<mpsc::Receiver<ClientFrame>>) -> ClientFrame {
+    loop {
+        match controls {
+            Some(open) => match open.recv().await {
+                Some(control) => return control,
+                None => *controls = None,
             },
+            None => std::future::pending::<()>().await,
         }
     }
 }
@@ -190,6 +289,9 @@ struct Out<W> {
 impl<W: AsyncWrite + Unpin> Out<W> {
     fn new(writer: W) -> Self {
         Self { writer: Some(writer) }
+    }
+    fn is_closed(&self) -> bool {
+        self.writer.is_none()
     }
     /// False if the reader went away.
     async fn write(&mut self, bytes: &[u8]) -> Result<bool, Fault> {

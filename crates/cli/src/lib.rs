@@ -3,6 +3,7 @@
 //!
 //! As a library it is for tests and measurements: [`client::Client`] and [`exec::Exec`] are what `berth` itself uses.
 
+pub mod again;
 pub mod args;
 pub mod client;
 pub mod commands;
@@ -17,3 +18,4 @@ pub mod socket;
 pub mod table;
 pub mod terminal;
 pub mod times;
+pub mod typed;

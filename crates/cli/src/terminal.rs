@@ -1,9 +1,13 @@
 //! The person's own terminal: raw while a remote one is shown, and as it was afterwards.
 
-use std::{io, io::IsTerminal, os::fd::AsFd};
+use std::{
+    io,
+    io::{IsTerminal, Write},
+    os::fd::AsFd,
+};
 
 use api::streams::TerminalSize;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use crate::fault::Fault;
 
@@ -30,6 +34,15 @@ impl Drop for Raw {
         // A terminal that is gone needs no restoring.
         tcsetattr(io::stdin(), OptionalActions::Flush, &self.before).unwrap_or_default();
     }
+}
+
+/// Tells the person something beside a program's output, on a line of its own even where a line break alone does not return.
+pub fn say(text: &str) {
+    let is_raw = tcgetattr(io::stdin()).is_ok_and(|now| !now.output_modes.contains(OutputModes::OPOST));
+    let mut stderr = io::stderr().lock();
+    let said = if is_raw { write!(stderr, "\r\nberth: {text}\r\n") } else { writeln!(stderr, "berth: {text}") };
+    // Nobody is there to be told that nobody is there.
+    drop(said.and_then(|()| stderr.flush()));
 }
 
 /// The size of the terminal at standard output or input.

@@ -235,6 +235,7 @@ impl World {
             before,
             work: booked.work.as_ref(),
             rules: Rules { no_show_after: SignedDuration::from_mins(10) },
+            listening_since: Timestamp::UNIX_EPOCH,
             now: self.now,
         })
     }

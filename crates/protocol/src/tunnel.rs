@@ -14,6 +14,11 @@ use uuid::Uuid;
 pub const INITIAL_CREDIT_BYTES: u32 = 256 * 1024;
 /// The largest payload of one data frame, bytes: small, so that streams take turns.
 pub const MAX_DATA_BYTES: usize = 16 * 1024;
+/// What is kept of each channel of a lasting process until [`Control::Received`] says that it arrived, bytes. At this much
+/// the process waits, as behind a full pipe.
+pub const KEPT_BYTES: usize = 1024 * 1024;
+/// A lasting process that no stream has come to for this long is hung up, seconds.
+pub const AWAY_LIMIT_S: u64 = 120;
 /// The most streams on one tunnel.
 pub const MAX_STREAMS: usize = 1_024;
 
@@ -27,6 +32,9 @@ pub enum Open {
         env: Vec<(String, String)>,
         cwd: Option<String>,
         terminal: Option<Size>,
+        /// Some: it outlives the stream, and can be come back to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lasting: Option<Lasting>,
     },
     /// A login shell in a terminal that outlives the stream; `attach` names one that is already there.
     Terminal { session: SessionId, attach: Option<Uuid>, size: Size },
@@ -40,6 +48,33 @@ pub enum Target {
     UnixSocket(String),
 }
 
+/// A process that goes on for [`AWAY_LIMIT_S`] without a stream and keeps what it writes meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lasting {
+    /// Chosen by whoever starts it, so that a start whose answer was lost can be repeated.
+    pub id: Uuid,
+    /// Some: nothing is started; the process's output goes on from here.
+    pub resume: Option<Position>,
+}
+
+/// So many bytes of each channel have arrived, from the process's start on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    pub stdout: u64,
+    pub stderr: u64,
+}
+
+/// Where a lasting process stands when a stream comes to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Bytes of input that have arrived: what follows is to be sent.
+    pub received: u64,
+    /// Bytes of input that the process has taken.
+    pub taken: u64,
+    /// It had to wait while nobody took its output: [`KEPT_BYTES`] were waiting.
+    pub was_held: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
     pub columns: u16,
@@ -49,9 +84,11 @@ pub struct Size {
 /// What goes beside the bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Control {
-    /// Agent: the stream is connected; a terminal says its id.
+    /// Agent: the stream is connected; a terminal says its id, a lasting process where it stands.
     Opened {
         terminal: Option<Uuid>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        standing: Option<Standing>,
     },
     /// Agent: it could not be, in words for the person.
     Refused {
@@ -62,13 +99,21 @@ pub enum Control {
     Signal(i32),
     /// Server: no more input.
     EndOfInput,
+    /// Agent: a lasting process has taken so many bytes of its input more.
+    Taken {
+        bytes: u32,
+    },
+    /// Server: so much of a lasting process's output has arrived for good and need not be kept.
+    Received(Position),
+    /// Server: nobody will come back to the lasting process; it is hung up.
+    HangUp,
     /// Agent: the process ended, with its exit code or the signal that ended it; a socket was closed, with neither.
     /// Last on its stream.
     Exited {
         code: Option<i32>,
         signal: Option<i32>,
     },
-    /// Either side: the stream is given up; nothing follows.
+    /// Either side: the stream is given up; nothing follows. What is not lasting is hung up.
     Reset {
         why: String,
     },

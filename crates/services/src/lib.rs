@@ -10,6 +10,7 @@ use std::sync::{
 };
 
 use domain::access::{Action, Actor, Permit};
+use jiff::Timestamp;
 use store::Store;
 
 pub mod audit;
@@ -81,6 +82,7 @@ pub struct Services {
 
 struct Inner {
     store: Store,
+    since: Timestamp,
     clock: Clock,
     settings: Settings,
     live: live::Hub,
@@ -116,6 +118,7 @@ impl Services {
     pub fn new(store: Store, clock: Clock, settings: Settings) -> Self {
         let inner = Inner {
             store,
+            since: clock.now(),
             clock,
             settings,
             live: live::Hub::default(),
@@ -133,6 +136,10 @@ impl Services {
     }
     pub fn clock(&self) -> &Clock {
         &self.inner.clock
+    }
+    /// When this server came up.
+    pub(crate) fn since(&self) -> Timestamp {
+        self.inner.since
     }
     pub fn settings(&self) -> &Settings {
         &self.inner.settings

@@ -149,6 +149,7 @@ async fn act(services: &Services, due: &Due, now: Timestamp) -> Result<Option<Ti
         before: due.before,
         work: due.work.as_ref(),
         rules,
+        listening_since: services.since(),
         now,
     };
     match rules::next(facts) {

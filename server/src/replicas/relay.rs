@@ -73,7 +73,7 @@ async fn pump(socket: Socket, tunnel: Arc<Tunnel>) {
     let write = async {
         loop {
             let frame = tunnel.next().await;
-            let is_last = matches!(frame, Frame::Control(_, Control::Reset { .. }));
+            let is_last = matches!(frame, Frame::Control(_, Control::Reset { .. } | Control::HangUp));
             let Ok(frame) = frame.encode() else { return };
             if !matches!(timeout(TALK_LIMIT, sink.send(Message::Binary(frame))).await, Ok(Ok(()))) || is_last {
                 return;
@@ -196,7 +196,7 @@ where
                 input.there.notify_one();
             }
             // A stream that has ended says so itself, by its last chunk.
-            Frame::Control(_, control @ (Control::Resize(_) | Control::Signal(_))) => {
+            Frame::Control(_, control @ (Control::Resize(_) | Control::Signal(_) | Control::Received(_))) => {
                 if let Err(services::links::StreamClosed::Full) = writer.control(control) {
                     return Err(Gone);
                 }
@@ -206,9 +206,16 @@ where
                 credit.add_permits(usize::try_from(bytes).unwrap_or(usize::MAX).min(room));
             }
             Frame::Control(_, Control::Reset { .. }) => return Ok(()),
+            Frame::Control(_, Control::HangUp) => {
+                writer.hang_up();
+                return Ok(());
+            }
             Frame::Open(..)
             | Frame::ErrorData(..)
-            | Frame::Control(_, Control::Opened { .. } | Control::Refused { .. } | Control::Exited { .. }) => {
+            | Frame::Control(
+                _,
+                Control::Opened { .. } | Control::Refused { .. } | Control::Taken { .. } | Control::Exited { .. },
+            ) => {
                 return Err(Gone);
             }
         }
@@ -267,7 +274,7 @@ async fn tell<S: Sink<Incoming> + Unpin>(
                 (Frame::ErrorData(id, data), false)
             }
             Some(Chunk::Control(control)) => {
-                let is_last = !matches!(control, Control::Opened { .. });
+                let is_last = !matches!(control, Control::Opened { .. } | Control::Taken { .. });
                 (Frame::Control(id, control), is_last)
             }
             None => {

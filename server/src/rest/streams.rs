@@ -11,8 +11,8 @@ use std::{
 };
 
 use api::streams::{
-    ClientFrame, ExecAsk, INPUT_CREDIT_BYTES, MAX_MESSAGE_BYTES, PING_PERIOD_S, STDERR, STDIN, STDOUT, ServerFrame,
-    TerminalSize,
+    ClientFrame, ExecAsk, INPUT_CREDIT_BYTES, Lasting, MAX_MESSAGE_BYTES, PING_PERIOD_S, Position, STDERR, STDIN,
+    STDOUT, ServerFrame, Standing, TerminalSize,
 };
 use axum::{
     Extension,
@@ -30,7 +30,7 @@ use domain::{
 };
 use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use parking_lot::Mutex;
-use protocol::tunnel::{Control, Open, Size};
+use protocol::tunnel::{self, Control, Open, Size};
 use seats::{Seat, Seats};
 use serde::Deserialize;
 use services::{
@@ -68,8 +68,6 @@ const GOODBYE_LIMIT: Duration = Duration::from_secs(5);
 const LAST_INPUT: Duration = Duration::from_secs(2);
 /// Pieces of input that wait to be sent to the host.
 const INPUT_PIECES: usize = 16;
-/// Frames of the server's own that wait to be sent to the client.
-const OWN_FRAMES: usize = 16;
 /// The largest request to run a program, bytes: it has to fit into one frame of the tunnel.
 const MAX_ASK_BYTES: usize = 48 * 1024;
 /// The largest terminal, columns or rows.
@@ -137,6 +135,12 @@ async fn terminal(
 /// input, 1 output, 2 error. Input goes by credit: at most 262,144 bytes until the server sends
 /// `{"type":"credit","bytes":N}`. Further text frames from the client: `resize`, `signal`, `eof`; from the server:
 /// `started` first, and last `exit` (code 128 + n after signal n) or `error`. Closing the connection hangs the program up.
+///
+/// A program that the request names (`lasting`) goes on for 120 s when the connection breaks, or is closed with code 1001 or
+/// 1013. The client says `{"type":"received","stdout":N,"stderr":N}` at least every 131,072 bytes and, to come back, asks for the
+/// same id with `resume` at those positions: the output goes on from there, and the `standing` of the `started` frame says from
+/// where to send the input again. Of each output 1 MiB is kept; at that much the program waits. A start whose answer was
+/// lost may be asked for again: an id is started once.
 #[utoipa::path(
     get, path = "/sessions/{id}/exec", tag = "sessions", operation_id = "run_in_session",
     params(("id" = Uuid, Path, description = "The session")),
@@ -189,7 +193,7 @@ impl Connection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Terminal,
-    Exec,
+    Exec { is_lasting: bool },
 }
 
 /// Why a connection ends, and what its client is told.
@@ -201,13 +205,24 @@ enum End {
     Ousted(live::Ousted),
     /// A close without one: the client may come back.
     Closed(u16, String),
-    /// There is nobody to tell.
+    /// The client has closed the connection: it will not come back.
+    Left,
+    /// The connection broke: there is nobody to tell.
     Gone,
 }
 
 impl End {
     fn error(message: impl Into<String>) -> Self {
         End::Said(ServerFrame::Error { message: message.into() })
+    }
+
+    /// Whether the client may come back to a program that lasts.
+    fn is_for_good(&self) -> bool {
+        match self {
+            End::Said(_) | End::Ousted(_) | End::Left => true,
+            End::Closed(code, _) => !matches!(*code, GOING_AWAY | TRY_LATER),
+            End::Gone => false,
+        }
     }
 }
 
@@ -223,17 +238,24 @@ fn text(frame: &ServerFrame) -> Message {
 async fn start(connection: Connection, mut socket: WebSocket) {
     let begun = timeout(START_LIMIT, async {
         let ask = first_frame(&mut socket).await?;
+        let kind = Kind::Exec { is_lasting: ask.lasting.is_some() };
         let open = Open::Exec {
             session: connection.session,
             argv: ask.argv,
             env: ask.env.into_iter().collect(),
             cwd: ask.cwd,
             terminal: ask.tty.map(size),
+            lasting: ask.lasting.map(lasting),
         };
-        connection.open(open).await.map_err(|error| End::error(error.to_string()))
+        match connection.open(open).await {
+            Ok(stream) => Ok((stream, kind)),
+            // It is started once, however often it is asked for.
+            Err(Error::Unavailable(why)) if ask.lasting.is_some() => Err(End::Closed(TRY_LATER, why)),
+            Err(error) => Err(End::error(error.to_string())),
+        }
     });
     match begun.await {
-        Ok(Ok(stream)) => serve(connection, socket, stream, Kind::Exec).await,
+        Ok(Ok((stream, kind))) => serve(connection, socket, stream, kind).await,
         Ok(Err(end)) => {
             let (sink, source) = socket.split();
             goodbye(sink, source, end).await;
@@ -243,6 +265,14 @@ async fn start(connection: Connection, mut socket: WebSocket) {
             goodbye(sink, source, End::error("the program was not started in time; try again")).await;
         }
     }
+}
+
+fn lasting(asked: Lasting) -> tunnel::Lasting {
+    tunnel::Lasting { id: asked.id, resume: asked.resume.map(position) }
+}
+
+fn position(Position { stdout, stderr }: Position) -> tunnel::Position {
+    tunnel::Position { stdout, stderr }
 }
 
 async fn first_frame(socket: &mut WebSocket) -> Result<ExecAsk, End> {
@@ -287,21 +317,26 @@ async fn serve(connection: Connection, socket: WebSocket, stream: ByteStream, ki
     let (mut sink, mut source) = socket.split();
     let (reader, writer) = stream.split();
     let (input_sender, mut input) = mpsc::channel(INPUT_PIECES);
-    let (own_sender, own) = mpsc::channel(OWN_FRAMES);
     let heard = Heard(Mutex::new(Instant::now()));
     let outstanding = AtomicU32::new(0);
     let end = tokio::select! {
         end = listen(&mut source, kind, &writer, &input_sender, &heard, &outstanding) => end,
-        end = forward(&mut input, kind, &writer, &own_sender, &outstanding) => end,
-        end = tell(&mut sink, kind, reader, own) => end,
+        end = forward(&mut input, &writer) => end,
+        end = tell(&mut sink, kind, reader, &outstanding) => end,
         end = watch(&connection, &heard) => end,
         () = connection.state.stop.cancelled() => End::Closed(GOING_AWAY, "the server restarts".to_owned()),
     };
     // A terminal goes on without its client, and what was typed last is still its own.
-    if matches!(end, End::Gone) && kind == Kind::Terminal && timeout(LAST_INPUT, last(input, &writer)).await.is_err() {
+    if matches!(end, End::Left | End::Gone)
+        && kind == Kind::Terminal
+        && timeout(LAST_INPUT, last(input, &writer)).await.is_err()
+    {
         tracing::debug!("a terminal did not take what was typed last");
     }
-    // The program is hung up now, not when the client has taken note.
+    // The program is hung up now, not when the client has taken note. One that lasts waits for its client, unless that is out.
+    if end.is_for_good() {
+        writer.hang_up();
+    }
     drop(writer);
     goodbye(sink, source, end).await;
     drop(connection.seat);
@@ -322,7 +357,7 @@ async fn listen(
         let piece = match message {
             Some(Ok(Message::Binary(bytes))) => match kind {
                 Kind::Terminal => Input::Data(bytes),
-                Kind::Exec => {
+                Kind::Exec { .. } => {
                     let data = match bytes.first() {
                         Some(&STDIN) => bytes.slice(1..),
                         Some(_) | None => return End::Closed(POLICY, "a client writes to channel 0 alone".to_owned()),
@@ -347,6 +382,7 @@ async fn listen(
                         }
                         continue;
                     }
+                    Ok(ClientFrame::Received(received)) => Control::Received(position(received)),
                     Err(_) => return End::Closed(POLICY, "a text frame that is none of the protocol's".to_owned()),
                 };
                 // A stream that has ended says so itself, by its last chunk.
@@ -356,7 +392,8 @@ async fn listen(
                 continue;
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Gone,
+            Some(Ok(Message::Close(_))) => return End::Left,
+            Some(Err(_)) | None => return End::Gone,
         };
         if input.send(piece).await.is_err() {
             return End::Gone;
@@ -364,32 +401,16 @@ async fn listen(
     }
 }
 
-/// The queued input to the host, and credit for it to the client.
-async fn forward(
-    input: &mut mpsc::Receiver<Input>,
-    kind: Kind,
-    writer: &StreamWriter,
-    own: &mpsc::Sender<ServerFrame>,
-    outstanding: &AtomicU32,
-) -> End {
+/// The queued input to the host.
+async fn forward(input: &mut mpsc::Receiver<Input>, writer: &StreamWriter) -> End {
     while let Some(piece) = input.recv().await {
         let sent = match piece {
-            Input::End => writer.control(Control::EndOfInput).map(|()| 0),
-            Input::Data(data) => {
-                let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
-                writer.write(data).await.map(|()| length)
-            }
+            Input::End => writer.control(Control::EndOfInput),
+            Input::Data(data) => writer.write(data).await,
         };
-        match (sent, kind) {
-            (Ok(0), _) | (Ok(_), Kind::Terminal) => {}
-            (Ok(bytes), Kind::Exec) => {
-                outstanding.fetch_sub(bytes, Ordering::AcqRel);
-                if own.send(ServerFrame::Credit { bytes }).await.is_err() {
-                    break;
-                }
-            }
-            // The stream's last chunk says why, and is what the client is told.
-            (Err(_), _) => break,
+        // The stream's last chunk says why, and is what the client is told.
+        if sent.is_err() {
+            break;
         }
     }
     std::future::pending().await
@@ -407,8 +428,8 @@ async fn last(mut input: mpsc::Receiver<Input>, writer: &StreamWriter) {
     writer.flushed().await;
 }
 
-/// What comes from the host, and the server's own frames, to the client.
-async fn tell(sink: &mut Sink, kind: Kind, mut reader: StreamReader, mut own: mpsc::Receiver<ServerFrame>) -> End {
+/// What comes from the host, to the client.
+async fn tell(sink: &mut Sink, kind: Kind, mut reader: StreamReader, outstanding: &AtomicU32) -> End {
     let mut pings = interval(Duration::from_secs(PING_PERIOD_S));
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pings.reset();
@@ -418,12 +439,18 @@ async fn tell(sink: &mut Sink, kind: Kind, mut reader: StreamReader, mut own: mp
                 Some(Chunk::Stdout(data)) => output(kind, STDOUT, data),
                 Some(Chunk::Stderr(data)) => output(kind, STDERR, data),
                 Some(Chunk::Control(control)) => match said(control, kind) {
-                    Ok(frame) => text(&frame),
+                    Ok(frame) => {
+                        if let ServerFrame::Credit { bytes } = frame {
+                            // More than was outstanding is no harm: it is the client's own limit.
+                            let left = outstanding.load(Ordering::Acquire).min(bytes);
+                            outstanding.fetch_sub(left, Ordering::AcqRel);
+                        }
+                        text(&frame)
+                    }
                     Err(end) => return end,
                 },
                 None => return End::Closed(TRY_LATER, "the stream broke off".to_owned()),
             },
-            Some(frame) = own.recv() => text(&frame),
             _ = pings.tick() => Message::Ping(Bytes::new()),
         };
         if sink.send(message).await.is_err() {
@@ -435,7 +462,7 @@ async fn tell(sink: &mut Sink, kind: Kind, mut reader: StreamReader, mut own: mp
 fn output(kind: Kind, channel: u8, data: Bytes) -> Message {
     match kind {
         Kind::Terminal => Message::Binary(data),
-        Kind::Exec => {
+        Kind::Exec { .. } => {
             let mut piece = BytesMut::with_capacity(data.len() + 1);
             piece.put_u8(channel);
             piece.put_slice(&data);
@@ -447,19 +474,31 @@ fn output(kind: Kind, channel: u8, data: Bytes) -> Message {
 /// What the host says of the stream, for the client.
 fn said(control: Control, kind: Kind) -> Result<ServerFrame, End> {
     match (control, kind) {
-        (Control::Opened { terminal: Some(terminal) }, Kind::Terminal) => Ok(ServerFrame::Attached { terminal }),
-        (Control::Opened { .. }, Kind::Exec) => Ok(ServerFrame::Started),
+        (Control::Opened { terminal: Some(terminal), .. }, Kind::Terminal) => Ok(ServerFrame::Attached { terminal }),
+        (Control::Opened { standing, .. }, Kind::Exec { .. }) => {
+            let standing =
+                standing.map(|tunnel::Standing { received, taken, was_held }| Standing { received, taken, was_held });
+            Ok(ServerFrame::Started { standing })
+        }
+        (Control::Taken { bytes }, Kind::Exec { .. }) => Ok(ServerFrame::Credit { bytes }),
         (Control::Refused { why }, _) => Err(End::error(why)),
         (Control::Exited { code, signal }, _) => {
             let by_signal = signal.map_or(0, |signal| 128 + signal);
             Err(End::Said(ServerFrame::Exit { code: code.unwrap_or(by_signal), signal }))
         }
-        // The terminal may still be there when the tunnel is again; a program is not.
-        (Control::Reset { why }, Kind::Terminal) => Err(End::Closed(TRY_LATER, why)),
-        (Control::Reset { why }, Kind::Exec) => Err(End::error(why)),
-        (Control::Opened { terminal: None } | Control::Resize(_) | Control::Signal(_) | Control::EndOfInput, _) => {
-            Err(End::error("the host's agent broke the protocol; an operator should look at its version"))
-        }
+        // It may still be there when the tunnel is again.
+        (Control::Reset { why }, Kind::Terminal | Kind::Exec { is_lasting: true }) => Err(End::Closed(TRY_LATER, why)),
+        (Control::Reset { why }, Kind::Exec { is_lasting: false }) => Err(End::error(why)),
+        (
+            Control::Opened { terminal: None, .. }
+            | Control::Taken { .. }
+            | Control::Resize(_)
+            | Control::Signal(_)
+            | Control::EndOfInput
+            | Control::Received(_)
+            | Control::HangUp,
+            _,
+        ) => Err(End::error("the host's agent broke the protocol; an operator should look at its version")),
     }
 }
 
@@ -524,6 +563,7 @@ async fn goodbye(mut sink: Sink, mut source: Source, end: End) {
         End::Said(frame) => (Some(frame), NORMAL, String::new()),
         End::Ousted(why) => (Some(ServerFrame::Error { message: why.to_string() }), POLICY, why.to_string()),
         End::Closed(code, reason) => (None, code, reason),
+        End::Left => (None, NORMAL, String::new()),
         End::Gone => return,
     };
     let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
@@ -550,9 +590,11 @@ async fn goodbye(mut sink: Sink, mut source: Source, end: End) {
 mod tests {
     use super::*;
 
+    const EXEC: Kind = Kind::Exec { is_lasting: false };
+
     #[test]
     fn what_the_host_says() {
-        let exit = |code, signal| match said(Control::Exited { code, signal }, Kind::Exec) {
+        let exit = |code, signal| match said(Control::Exited { code, signal }, EXEC) {
             Err(End::Said(ServerFrame::Exit { code, .. })) => code,
             other => panic!("{other:?}"),
         };
@@ -560,8 +602,10 @@ mod tests {
         assert_eq!(exit(None, Some(9)), 137);
         let why = || Control::Reset { why: "the connection to the host was lost".to_owned() };
         assert!(matches!(said(why(), Kind::Terminal), Err(End::Closed(TRY_LATER, _))));
-        assert!(matches!(said(why(), Kind::Exec), Err(End::Said(ServerFrame::Error { .. }))));
-        assert!(matches!(said(Control::Signal(2), Kind::Exec), Err(End::Said(ServerFrame::Error { .. }))));
+        let lasting = Kind::Exec { is_lasting: true };
+        assert!(matches!(said(why(), lasting), Err(End::Closed(TRY_LATER, _))));
+        assert!(matches!(said(why(), EXEC), Err(End::Said(ServerFrame::Error { .. }))));
+        assert!(matches!(said(Control::Signal(2), EXEC), Err(End::Said(ServerFrame::Error { .. }))));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub async fn exec(url: &str, token: &str, session: &str, argv: &[&str]) -> Socke
     let ask = serde_json::json!({ "argv": argv }).to_string();
     socket.send(Message::text(ask)).await.expect("sends");
     match frame(&mut socket).await {
-        Heard::Frame(ServerFrame::Started) => socket,
+        Heard::Frame(ServerFrame::Started { .. }) => socket,
         other => panic!("{other:?}"),
     }
 }

@@ -166,7 +166,7 @@ async fn answer_all(mut socket: ::agent::dial::Socket) {
             }
         };
         for frame in [
-            Frame::Control(id, Control::Opened { terminal: None }),
+            Frame::Control(id, Control::Opened { terminal: None, standing: None }),
             Frame::Data(id, Bytes::from(argv[0].clone())),
             Frame::Control(id, Control::Exited { code: Some(5), signal: None }),
         ] {

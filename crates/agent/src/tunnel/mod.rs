@@ -2,7 +2,9 @@
 //! cannot delay the control link.
 
 mod mux;
+mod programs;
 mod streams;
+mod tape;
 mod terminals;
 
 use std::{
@@ -28,7 +30,7 @@ use tokio_tungstenite::tungstenite::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{mux::Mux, terminals::Terminals};
+use self::{mux::Mux, streams::Held};
 use crate::{
     dial::{DialError, Dialer, Socket},
     link::{Backoff, HEARTBEAT_PERIOD, Retry, SILENCE_LIMIT, advice},
@@ -98,7 +100,7 @@ impl Tunnel {
 
 /// Keeps the tunnel open until `stop`.
 pub async fn keep(tunnel: Tunnel, dialer: watch::Receiver<Dialer>, sessions: Arc<Sessions>, stop: CancellationToken) {
-    let terminals = Terminals::new();
+    let held = Arc::new(Held::default());
     let mut backoff = Backoff::default();
     loop {
         while !tunnel.0.link_up.load(Ordering::Acquire) {
@@ -111,7 +113,7 @@ pub async fn keep(tunnel: Tunnel, dialer: watch::Receiver<Dialer>, sessions: Arc
         let current = dialer.borrow().clone();
         let lost = tokio::select! {
             () = stop.cancelled() => return,
-            lost = Box::pin(serve(&current, &sessions, &terminals)) => lost,
+            lost = Box::pin(serve(&current, &sessions, &held)) => lost,
         };
         if opened_at.elapsed() > Duration::from_secs(10) {
             backoff.reset();
@@ -126,7 +128,7 @@ pub async fn keep(tunnel: Tunnel, dialer: watch::Receiver<Dialer>, sessions: Arc
     }
 }
 
-async fn serve(dialer: &Dialer, sessions: &Arc<Sessions>, terminals: &Arc<Terminals>) -> TunnelLoss {
+async fn serve(dialer: &Dialer, sessions: &Arc<Sessions>, held: &Arc<Held>) -> TunnelLoss {
     let socket = match dialer.websocket(TUNNEL_PATH, BUFFER_BYTES).await {
         Ok(socket) => socket,
         Err(error) => return error.into(),
@@ -134,7 +136,7 @@ async fn serve(dialer: &Dialer, sessions: &Arc<Sessions>, terminals: &Arc<Termin
     tracing::info!("the tunnel is open");
     let mux = Arc::new(Mux::default());
     let loss = carry(socket, &mux, |stream, open| {
-        tokio::spawn(streams::serve(stream, open, sessions.clone(), terminals.clone()));
+        tokio::spawn(streams::serve(stream, open, sessions.clone(), held.clone()));
     })
     .await;
     mux.close();

@@ -2,12 +2,17 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use domain::ids::StreamId;
-use protocol::tunnel::{Control, Frame, INITIAL_CREDIT_BYTES, MAX_DATA_BYTES, MAX_STREAMS, Open, Size};
+use protocol::tunnel::{
+    Control, Frame, INITIAL_CREDIT_BYTES, MAX_DATA_BYTES, MAX_STREAMS, Open, Position, Size, Standing,
+};
 use tokio::sync::Notify;
 
 /// Bytes of one stream that wait for their turn.
@@ -45,6 +50,8 @@ pub enum Input {
 pub enum Order {
     Resize(Size),
     Signal(i32),
+    /// So much of the output need not be kept any more.
+    Received(Position),
 }
 
 #[derive(Default)]
@@ -56,6 +63,8 @@ struct Signals {
     room: Notify,
     /// What had come when the server gave the stream up, and nobody had taken yet.
     rest: Mutex<VecDeque<Input>>,
+    /// The server gave the stream up for good.
+    is_hung_up: AtomicBool,
 }
 
 impl Signals {
@@ -157,6 +166,7 @@ impl Mux {
         let order = match control {
             Control::Resize(size) => Order::Resize(size),
             Control::Signal(number) => Order::Signal(number),
+            Control::Received(position) => Order::Received(position),
             Control::EndOfInput => {
                 if let Some(lane) = state.lanes.get_mut(&id).filter(|lane| !lane.finished) {
                     if lane.input.back() == Some(&Input::End) {
@@ -175,15 +185,25 @@ impl Mux {
                 }
                 return Ok(());
             }
-            Control::Opened { .. } | Control::Refused { .. } | Control::Exited { .. } => {
+            Control::HangUp => {
+                if let Some(lane) = state.lanes.remove(&id) {
+                    lane.signals.is_hung_up.store(true, Ordering::Release);
+                    lane.wake_all();
+                }
+                return Ok(());
+            }
+            Control::Opened { .. } | Control::Refused { .. } | Control::Taken { .. } | Control::Exited { .. } => {
                 return Err(Broken("a control message that only the agent sends"));
             }
         };
         if let Some(lane) = state.lanes.get_mut(&id).filter(|lane| !lane.finished) {
-            if lane.orders.len() >= MAX_CONTROLS {
+            if let (Order::Received(_), Some(last @ Order::Received(_))) = (&order, lane.orders.back_mut()) {
+                *last = order;
+            } else if lane.orders.len() >= MAX_CONTROLS {
                 return Err(Broken("more control messages than a stream takes"));
+            } else {
+                lane.orders.push_back(order);
             }
-            lane.orders.push_back(order);
             lane.signals.orders.notify_one();
         }
         Ok(())
@@ -359,11 +379,21 @@ impl Stream {
         Ok(())
     }
 
-    pub fn opened(&self, terminal: Option<uuid::Uuid>) -> Result<(), Gone> {
+    pub fn opened(&self, terminal: Option<uuid::Uuid>, standing: Option<Standing>) -> Result<(), Gone> {
+        self.tell(Control::Opened { terminal, standing })
+    }
+
+    /// A control message behind what waits. Whoever calls it bounds how many there are.
+    pub fn tell(&self, control: Control) -> Result<(), Gone> {
         self.with(|turn, lane| {
-            lane.waiting.push_back(Frame::Control(self.id, Control::Opened { terminal }));
+            lane.waiting.push_back(Frame::Control(self.id, control));
             self.mux.enter_turn(turn, self.id, lane);
         })
+    }
+
+    /// The stream is over, and nobody will come back to what it led to.
+    pub fn is_hung_up(&self) -> bool {
+        self.signals.is_hung_up.load(Ordering::Acquire)
     }
 
     /// The last frame; what waits before it is still sent.

@@ -2,14 +2,14 @@
 //! and sees the last of what it wrote.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use domain::ids::SessionId;
-use protocol::tunnel::{MAX_DATA_BYTES, Size};
+use protocol::tunnel::{Control, MAX_DATA_BYTES, Size};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, watch},
@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{
     mux::{Channel, Gone, Input, Order, Stream},
     streams::exited,
+    tape::Tape,
 };
 use crate::environments::{Environment, ExecControl, ExecError, ExecHandle, ExecSpec, Exit, Reader, Running, Writer};
 
@@ -44,41 +45,19 @@ pub enum TerminalError {
 pub struct Terminals(Mutex<HashMap<Uuid, Arc<Terminal>>>);
 
 struct Screen {
-    bytes: VecDeque<u8>,
-    /// Position of the first remembered byte in all that was ever written.
-    start: u64,
+    tape: Tape,
     /// Position up to which each viewer has read.
     viewers: HashMap<Uuid, u64>,
     exit: Option<std::io::Result<Exit>>,
 }
 
 impl Screen {
-    fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
     fn lag(&self) -> u64 {
-        self.viewers.values().map(|position| self.end().saturating_sub(*position)).max().unwrap_or(0)
+        self.viewers.values().map(|position| self.tape.end().saturating_sub(*position)).max().unwrap_or(0)
     }
     fn write(&mut self, bytes: &[u8]) {
-        self.bytes.extend(bytes);
-        let over = self.bytes.len().saturating_sub(REMEMBERED_BYTES);
-        self.bytes.drain(..over);
-        self.start += over as u64;
-    }
-    /// Up to one frame from the position on; what was forgotten is skipped.
-    fn read(&self, position: u64) -> (Bytes, u64) {
-        let from = position.max(self.start);
-        let skip = usize::try_from(from - self.start).unwrap_or(usize::MAX).min(self.bytes.len());
-        let mut piece = BytesMut::with_capacity(MAX_DATA_BYTES.min(self.bytes.len() - skip));
-        let (first, second) = self.bytes.as_slices();
-        for half in
-            [first.get(skip..).unwrap_or_default(), second.get(skip.saturating_sub(first.len())..).unwrap_or_default()]
-        {
-            let room = MAX_DATA_BYTES - piece.len();
-            piece.extend_from_slice(&half[..half.len().min(room)]);
-        }
-        let next = from + piece.len() as u64;
-        (piece.freeze(), next)
+        self.tape.write(bytes);
+        self.tape.keep_last(REMEMBERED_BYTES);
     }
 }
 
@@ -95,10 +74,6 @@ pub struct Terminal {
 }
 
 impl Terminals {
-    pub fn new() -> Arc<Self> {
-        Arc::default()
-    }
-
     fn all(&self) -> MutexGuard<'_, HashMap<Uuid, Arc<Terminal>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -126,7 +101,7 @@ impl Terminals {
         let terminal = Arc::new(Terminal {
             id: Uuid::new_v4(),
             session,
-            screen: Mutex::new(Screen { bytes: VecDeque::new(), start: 0, viewers: HashMap::new(), exit: None }),
+            screen: Mutex::new(Screen { tape: Tape::default(), viewers: HashMap::new(), exit: None }),
             written: watch::Sender::new(()),
             read: Notify::new(),
             input: tokio::sync::Mutex::new(stdin),
@@ -185,7 +160,7 @@ impl Terminal {
         if let Err(error) = self.control.resize(size).await {
             tracing::debug!(%error, "resizing a terminal");
         }
-        if stream.opened(Some(self.id)).is_err() {
+        if stream.opened(Some(self.id), None).is_err() {
             return;
         }
         let viewer = Viewer { id: Uuid::new_v4(), terminal: &self };
@@ -196,7 +171,7 @@ impl Terminal {
             _ = &mut typing => false,
             _ = self.obey(stream) => true,
             ended = viewer.watch(stream) => match ended {
-                Ok(exit) => return stream.finish(exited(exit)),
+                Ok(exit) => return stream.finish(exit),
                 Err(Gone) => true,
             },
         };
@@ -245,6 +220,8 @@ impl Terminal {
             let done = match stream.order().await {
                 Ok(Order::Resize(size)) => self.control.resize(size).await,
                 Ok(Order::Signal(number)) => self.control.signal(number).await,
+                // A terminal forgets by itself.
+                Ok(Order::Received(_)) => Ok(()),
                 Err(gone) => return gone,
             };
             if let Err(error) = done {
@@ -261,16 +238,16 @@ struct Viewer<'a> {
 }
 
 impl Viewer<'_> {
-    async fn watch(&self, stream: &Stream) -> Result<std::io::Result<Exit>, Gone> {
+    async fn watch(&self, stream: &Stream) -> Result<Control, Gone> {
         let mut written = self.terminal.written.subscribe();
-        let mut position = self.terminal.screen().start;
+        let mut position = self.terminal.screen().tape.start();
         loop {
             written.borrow_and_update();
             loop {
                 let (piece, next) = {
                     let mut screen = self.terminal.screen();
                     screen.viewers.insert(self.id, position);
-                    screen.read(position)
+                    screen.tape.read(position)
                 };
                 self.terminal.read.notify_one();
                 if piece.is_empty() {
@@ -280,10 +257,7 @@ impl Viewer<'_> {
                 position = next;
             }
             if let Some(exit) = &self.terminal.screen().exit {
-                return Ok(match exit {
-                    Ok(exit) => Ok(*exit),
-                    Err(error) => Err(std::io::Error::new(error.kind(), error.to_string())),
-                });
+                return Ok(exited(exit.as_ref().copied()));
             }
             if written.changed().await.is_err() {
                 return Err(Gone);
@@ -296,31 +270,5 @@ impl Drop for Viewer<'_> {
     fn drop(&mut self) {
         self.terminal.screen().viewers.remove(&self.id);
         self.terminal.read.notify_one();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_of_the_output_is_remembered() {
-        let mut screen = Screen { bytes: VecDeque::new(), start: 0, viewers: HashMap::new(), exit: None };
-        for number in 0..100_000u32 {
-            screen.write(format!("{number:06}\n").as_bytes());
-        }
-        assert_eq!(screen.bytes.len(), REMEMBERED_BYTES);
-        let (mut position, mut all) = (0, Vec::new());
-        loop {
-            let (piece, next) = screen.read(position);
-            if piece.is_empty() {
-                break;
-            }
-            all.extend_from_slice(&piece);
-            position = next;
-        }
-        assert_eq!(position, 700_000);
-        assert_eq!(all.len(), REMEMBERED_BYTES);
-        assert!(all.ends_with(b"099999\n"));
     }
 }

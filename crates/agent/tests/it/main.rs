@@ -9,6 +9,7 @@ mod enrolment;
 mod exchange;
 mod faults;
 mod hardening;
+mod lasting;
 mod link;
 mod peer;
 mod quarantine;

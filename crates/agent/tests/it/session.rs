@@ -19,12 +19,12 @@ use crate::peer::{Host, Link, Peer, Tunnel};
 const MACHINE: &str = "[[machines]]\nname = \"m\"\nkind = \"sandbox\"\ncpus = 1.0\nmemory = \"256MiB\"\n";
 const SIZE: Size = Size { columns: 80, rows: 24 };
 
-struct Used {
-    peer: Peer,
-    host: Host,
-    link: Link,
-    tunnel: Tunnel,
-    session: SessionId,
+pub struct Used {
+    pub peer: Peer,
+    pub host: Host,
+    pub link: Link,
+    pub tunnel: Tunnel,
+    pub session: SessionId,
 }
 
 fn work(session: SessionId, revert: bool) -> Work {
@@ -36,7 +36,7 @@ fn work(session: SessionId, revert: bool) -> Work {
     }
 }
 
-async fn prepared() -> Used {
+pub async fn prepared() -> Used {
     let peer = Peer::start().await;
     let host = Host::started(&peer, MACHINE).await;
     prepared_on(peer, host).await
@@ -55,12 +55,12 @@ async fn prepared_on(mut peer: Peer, host: Host) -> Used {
 }
 
 impl Used {
-    async fn open(&mut self, open: Open) -> (StreamId, Option<Uuid>) {
+    pub async fn open(&mut self, open: Open) -> (StreamId, Option<Uuid>) {
         let stream = StreamId::new();
         self.tunnel.send(Frame::Open(stream, open)).await;
         loop {
             match self.tunnel.next().await {
-                Frame::Control(of, Control::Opened { terminal }) if of == stream => return (stream, terminal),
+                Frame::Control(of, Control::Opened { terminal, .. }) if of == stream => return (stream, terminal),
                 // An earlier stream's output may have been under way when it was reset.
                 Frame::Data(of, _) | Frame::ErrorData(of, _) | Frame::Credit(of, _) if of != stream => {}
                 other => panic!("unexpected {other:?}"),
@@ -68,9 +68,11 @@ impl Used {
         }
     }
 
-    async fn exec(&mut self, script: &str) -> StreamId {
+    pub async fn exec(&mut self, script: &str) -> StreamId {
         let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        self.open(Open::Exec { session: self.session, argv, env: vec![], cwd: None, terminal: None }).await.0
+        self.open(Open::Exec { session: self.session, argv, env: vec![], cwd: None, terminal: None, lasting: None })
+            .await
+            .0
     }
 
     async fn terminal(&mut self, attach: Option<Uuid>) -> (StreamId, Uuid) {
@@ -79,7 +81,7 @@ impl Used {
     }
 
     /// Output until the stream's end, granting as it comes.
-    async fn read(&mut self, stream: StreamId) -> (Vec<u8>, Vec<u8>, Control) {
+    pub async fn read(&mut self, stream: StreamId) -> (Vec<u8>, Vec<u8>, Control) {
         let (mut output, mut errors) = (Vec::new(), Vec::new());
         loop {
             let length = match self.tunnel.next().await {
@@ -99,7 +101,7 @@ impl Used {
     }
 
     /// Output until it contains the text.
-    async fn see(&mut self, stream: StreamId, text: &str) -> String {
+    pub async fn see(&mut self, stream: StreamId, text: &str) -> String {
         let mut seen = String::new();
         while !seen.contains(text) {
             match self.tunnel.next().await {
@@ -111,11 +113,11 @@ impl Used {
         seen
     }
 
-    async fn type_in(&mut self, stream: StreamId, text: &str) {
+    pub async fn type_in(&mut self, stream: StreamId, text: &str) {
         self.tunnel.send(Frame::Data(stream, Bytes::copy_from_slice(text.as_bytes()))).await;
     }
 
-    async fn revert(&mut self) {
+    pub async fn revert(&mut self) {
         let id = TransactionId::new();
         self.link.instruct(id, work(self.session, true)).await;
         let ended = self.link.ended(id).await;
@@ -125,7 +127,7 @@ impl Used {
     }
 }
 
-const EXITED: Control = Control::Exited { code: Some(0), signal: None };
+pub const EXITED: Control = Control::Exited { code: Some(0), signal: None };
 
 #[tokio::test]
 async fn a_session_outlives_its_agent() {
@@ -208,7 +210,7 @@ async fn input_goes_through_to_its_end_and_much_output_waits_for_credit() {
     let (stream, other) = (StreamId::new(), StreamId::new());
     for (stream, script) in [(stream, "head -c 3000000 /dev/zero"), (other, "echo beside")] {
         let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
-        let open = Open::Exec { session: used.session, argv, env: vec![], cwd: None, terminal: None };
+        let open = Open::Exec { session: used.session, argv, env: vec![], cwd: None, terminal: None, lasting: None };
         used.tunnel.send(Frame::Open(stream, open)).await;
     }
     // Without credit the first stops at its grant, and the other one is not held up by it.
@@ -234,6 +236,12 @@ async fn a_process_whose_stream_is_reset_is_hung_up() {
     used.see(stream, "ready").await;
     used.tunnel.send(Frame::Control(stream, Control::Reset { why: "the client went away".to_owned() })).await;
     let stream = used.exec("until grep -q hup ~/mark 2>/dev/null; do sleep 0.05; done").await;
+    assert_eq!(used.read(stream).await.2, EXITED);
+    // Its input ends, whatever it makes of the signal.
+    let stream = used.exec("trap '' HUP; echo ready; cat; echo end > ~/end").await;
+    used.see(stream, "ready").await;
+    used.tunnel.send(Frame::Control(stream, Control::Reset { why: "the client went away".to_owned() })).await;
+    let stream = used.exec("until grep -q end ~/end 2>/dev/null; do sleep 0.05; done").await;
     assert_eq!(used.read(stream).await.2, EXITED);
     used.revert().await;
 }

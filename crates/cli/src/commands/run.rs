@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, env, io, os::fd::AsFd, time::Duration};
 
 use api::{
     reservations::{LabelsAsk, NewReservation, Reservation},
-    streams::{ClientFrame, ExecAsk},
+    streams::{ClientFrame, ExecAsk, Lasting},
 };
 use domain::sessions::Keep;
 use tokio::{
@@ -54,6 +54,7 @@ pub async fn run(client: &Client, ask: &Run) -> Result<u8, Fault> {
         env: variables(&ask.env, |name| env::var(name).ok())?,
         cwd: ask.cwd.clone(),
         tty: ask.tty.then(terminal::size),
+        lasting: Some(Lasting { id: Uuid::new_v4(), resume: None }),
     };
     // From here on a signal ends the session before it ends this program.
     let mut signals = Signals::listen()?;
@@ -99,6 +100,7 @@ async fn stream(
         stdout: unbuffered(io::stdout().as_fd())?,
         stderr: unbuffered(io::stderr().as_fd())?,
         controls,
+        tell: terminal::say,
     };
     let program = exec.run(ends);
     tokio::pin!(program);
@@ -124,7 +126,7 @@ async fn stream(
             }
             ClientFrame::Signal { number }
         };
-        // A connection that takes no more is about to end, and the program with it.
+        // So many that none can be sent: the connection is broken, and these would come too late.
         if controls_sender.try_send(frame).is_err() {
             continue;
         }

@@ -1,18 +1,19 @@
 //! `berth shell`: a terminal in a session. It outlives the connection, so a broken one is made again and `~.` leaves it.
 
-use std::{io::Write, time::Duration};
+use std::time::Duration;
 
 use api::streams::{ClientFrame, PING_PERIOD_S, ServerFrame, TerminalSize};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Stdin, Stdout},
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
 use crate::{
+    again::{Again, SILENCE_LIMIT},
     args::ShellArgs,
     client::Client,
     commands::sessions,
@@ -23,10 +24,6 @@ use crate::{
     terminal::{self, Act, Escape, Raw},
 };
 
-/// How long a broken connection is tried again.
-const PATIENCE: Duration = Duration::from_secs(120);
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-const LAST_RETRY: Duration = Duration::from_secs(5);
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// How a connection to the terminal ended.
@@ -93,13 +90,6 @@ async fn connect(client: &Client, session: &str, attach: Option<Uuid>) -> Result
     socket::connect(client, &["sessions", session, "terminal"], &query).await
 }
 
-/// On the raw terminal, where a line break alone does not return.
-fn say(text: &str) {
-    let mut stderr = std::io::stderr().lock();
-    // Nobody is there to be told that nobody is there.
-    drop(write!(stderr, "\r\nberth: {text}\r\n").and_then(|()| stderr.flush()));
-}
-
 fn text(frame: &ClientFrame) -> Option<Message> {
     serde_json::to_string(frame).ok().map(Message::text)
 }
@@ -116,7 +106,7 @@ impl Here {
             if self.terminal.is_none() {
                 return Ok(End::Broken(why));
             }
-            say(&format!("the connection broke ({why}); trying again, ~. gives up"));
+            terminal::say(&format!("the connection broke ({why}); trying again, ~. gives up"));
             socket = match self.reconnect(client, session).await? {
                 Ok(socket) => socket,
                 Err(end) => return Ok(end),
@@ -125,16 +115,15 @@ impl Here {
     }
 
     async fn reconnect(&mut self, client: &Client, session: &str) -> Result<Result<Socket, End>, Fault> {
-        let begun = Instant::now();
-        let mut pause = FIRST_RETRY;
+        let mut again = Again::new();
         let mut buffer = [0; 1024];
         loop {
-            let (terminal, this_pause) = (self.terminal, pause);
+            let terminal = self.terminal;
             let attempt = async {
-                sleep(this_pause).await;
+                again.wait().await;
                 connect(client, session, terminal).await
             };
-            tokio::pin!(attempt);
+            let mut attempt = Box::pin(attempt);
             let fault = loop {
                 tokio::select! {
                     result = &mut attempt => match result {
@@ -151,10 +140,10 @@ impl Here {
                     },
                 }
             };
-            if !fault.is_passing() || begun.elapsed() > PATIENCE {
+            drop(attempt);
+            if !fault.is_passing() || again.is_over() {
                 return Err(fault);
             }
-            pause = (pause * 2).min(LAST_RETRY);
         }
     }
 
@@ -165,7 +154,10 @@ impl Here {
         let mut buffer = vec![0; PIECE_BYTES];
         loop {
             let message = tokio::select! {
-                message = source.next() => {
+                message = timeout(SILENCE_LIMIT, source.next()) => {
+                    let Ok(message) = message else {
+                        return Ok(End::Broken("nothing was heard of the server".to_owned()));
+                    };
                     match message {
                         Some(Ok(Message::Binary(bytes))) => self.show(&bytes).await?,
                         Some(Ok(Message::Text(frame))) => match serde_json::from_str(&frame) {
@@ -174,7 +166,7 @@ impl Here {
                                 return Ok(End::Exit(u8::try_from(code & 0xff).unwrap_or(crate::fault::code::BERTH)));
                             }
                             Ok(ServerFrame::Error { message }) => return Err(Fault::Failed(printable(&message))),
-                            Ok(ServerFrame::Started | ServerFrame::Credit { .. }) | Err(_) => {
+                            Ok(ServerFrame::Started { .. } | ServerFrame::Credit { .. }) | Err(_) => {
                                 return Err(client.strange("an unexpected frame"));
                             }
                         },
@@ -197,7 +189,7 @@ impl Here {
                                 }
                                 return Ok(End::Detached);
                             }
-                            Some(Act::Help) => say("~. leaves the shell running, ~~ types a tilde, ~? shows this"),
+                            Some(Act::Help) => terminal::say("~. leaves the shell running, ~~ types a tilde, ~? shows this"),
                             None => {}
                         }
                         (!typed.pass.is_empty()).then(|| Message::Binary(Bytes::from(typed.pass)))

@@ -14,12 +14,17 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testkit::free_port;
 
+use crate::wire::Wire;
+
 /// How long anything that is waited for may take on a busy machine.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 pub struct Deployment {
     dir: TempDir,
     url: String,
+    port: u16,
+    /// Between the agent and the server.
+    agents_wire: Wire,
     token: String,
     server: Child,
     agent: Option<Child>,
@@ -77,7 +82,8 @@ impl Deployment {
             .stdin(Stdio::null())
             .spawn()
             .expect("berth-server");
-        let mut deployment = Self { dir, url, token, server, agent: None, programs, variables };
+        let mut deployment =
+            Self { dir, url, port, agents_wire: Wire::to(agents), token, server, agent: None, programs, variables };
         let address = format!("127.0.0.1:{port}");
         wait("the server answers", || TcpStream::connect(&address).ok());
         deployment.join();
@@ -88,6 +94,10 @@ impl Deployment {
         let zero = self.path("zero.toml");
         let made = self.berth(&["zero-certificates", "create", "--name", "test", "-o", &zero.display().to_string()]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let text = fs::read_to_string(&zero).expect("the zero certificate");
+        let address = text.lines().find(|line| line.starts_with("server = ")).expect("the server's address");
+        let wire = format!("server = \"https://127.0.0.1:{}\"", self.agents_wire.port());
+        fs::write(&zero, text.replace(address, &wire)).expect("the zero certificate");
         let config = self.path("agent.toml");
         let state = self.path("agent");
         let machine = |name: &str| {
@@ -159,6 +169,12 @@ impl Deployment {
     }
     pub fn url(&self) -> &str {
         &self.url
+    }
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+    pub fn agents_wire(&self) -> &Wire {
+        &self.agents_wire
     }
 
     /// Kills the server at once and starts it again on what it left.

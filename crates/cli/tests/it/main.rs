@@ -1,7 +1,10 @@
 //! The command line against a real server, agent and sandboxes. Needs root, as the agent does.
 
+mod broken;
 mod deployment;
 mod pty;
+mod tls;
+mod wire;
 
 use std::{
     fs,
@@ -40,12 +43,19 @@ fn the_command_line() {
     signing_in(&deployment);
     streams_and_exit_codes(&deployment);
     large_input(&deployment);
+    a_private_authority(&deployment);
+    a_terminal_here(&deployment);
     signals(&deployment);
     a_reader_that_goes_away(&deployment);
     reservations(&deployment);
-    copies(&deployment);
+    broken::a_killed_server(&mut deployment);
+    broken::a_cut_network(&deployment);
+    broken::a_host_that_is_cut_off(&deployment);
+    broken::much_data(&deployment);
+    broken::more_than_is_kept(&deployment);
     a_shell(&mut deployment);
     instructions(&deployment);
+    copies(&deployment);
     a_killed_client(&deployment);
 }
 
@@ -126,6 +136,68 @@ fn large_input(deployment: &Deployment) {
     assert!(child.wait().expect("its end").success(), "{stderr}");
     assert_eq!((length, hex::encode(hash.finalize())), (SIZE, expected.clone()), "{stderr}");
     assert!(stderr.contains(&expected), "{stderr}");
+}
+
+/// A server behind TLS whose certificate the system does not know.
+fn a_private_authority(deployment: &Deployment) {
+    let tls = tls::Tls::before(deployment.port());
+    let ca = deployment.path("ca.pem");
+    fs::write(&ca, tls.ca_pem()).expect("the authority");
+    let ca = ca.display().to_string();
+    let https = |arguments: &[&str]| {
+        let mut command = deployment.command(arguments);
+        command.env("BERTH_SERVER", tls.url());
+        command
+    };
+    let unknown = https(&["whoami"]).output().expect("berth");
+    assert_eq!(unknown.status.code(), Some(6), "{}", text(&unknown.stderr));
+    assert!(text(&unknown.stderr).contains("certificate"), "{}", text(&unknown.stderr));
+    let me = https(&["--ca", &ca, "whoami"]).output().expect("berth");
+    assert!(text(&me.stdout).contains("ada@example.org"), "{}", text(&me.stderr));
+    // The streams as well.
+    let echo = https(&[&["--ca", &ca], ANY, &["sh", "-c", "cat; exit 4"]].concat());
+    let echo = with_input(echo, b"over TLS");
+    assert_eq!((text(&echo.stdout).as_str(), echo.status.code()), ("over TLS", Some(4)), "{}", text(&echo.stderr));
+    // Another's authority does not vouch for it, nor does a file without one.
+    let other = deployment.path("other.pem");
+    fs::write(&other, tls::Tls::before(deployment.port()).ca_pem()).expect("the authority");
+    let other = https(&["whoami"]).env("BERTH_CA", &other).output().expect("berth");
+    assert_eq!(other.status.code(), Some(6), "{}", text(&other.stderr));
+    let none = deployment.path("none.pem");
+    fs::write(&none, "no certificate\n").expect("a file");
+    let none = https(&["whoami"]).env("BERTH_CA", &none).output().expect("berth");
+    assert_eq!(none.status.code(), Some(2), "{}", text(&none.stderr));
+}
+
+fn with_input(mut command: Command, input: &[u8]) -> Output {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("berth run");
+    child.stdin.take().expect("a pipe").write_all(input).expect("the input");
+    child.wait_with_output().expect("its end")
+}
+
+/// `berth run --tty`, typed into.
+fn a_terminal_here(deployment: &Deployment) {
+    let script = "trap 'echo interrupted' INT; trap 'stty size' WINCH; test -t 0 && test -t 1 && test -t 2 && stty size; \
+                  printf 'name? '; read name; echo \"hello $name\"; \
+                  while [ ! -e /tmp/end ]; do sleep 0.05; done; read last; exit 5";
+    let run = ["run", "-q", "--tty", "-e", "GREETING=hi", "--labels", "ring=test", "--", "sh", "-c", script];
+    let refused = deployment.berth(&run);
+    assert_eq!(refused.status.code(), Some(125), "there is no terminal: {}", text(&refused.stderr));
+    let mut terminal = pty::Typed::start(deployment.command(&run));
+    assert!(terminal.screen().contains("30 100"), "{}", terminal.screen());
+    terminal.enter("Ada");
+    terminal.expect("hello Ada");
+    // The keyboard's signals are made there, by that terminal.
+    terminal.keys("\x03");
+    terminal.expect("interrupted");
+    terminal.resize(40, 120);
+    terminal.expect("40 120");
+    let session = deployment.json(&["sessions", "--json"])[0]["id"].as_str().expect("a session").to_owned();
+    cli_exec(deployment, &session, "touch /tmp/end");
+    terminal.enter("");
+    assert_eq!(terminal.end(), Some(5));
+    assert!(terminal.is_cooked(), "the terminal is not as it was");
 }
 
 fn signals(deployment: &Deployment) {
@@ -278,8 +350,13 @@ fn cli_exec(deployment: &Deployment, session: &str, script: &str) -> Vec<u8> {
         let mut stdout = Vec::new();
         let (sender, controls) = tokio::sync::mpsc::channel(1);
         drop(sender);
-        let ends =
-            cli::exec::Ends { stdin: tokio::io::empty(), stdout: &mut stdout, stderr: tokio::io::sink(), controls };
+        let ends = cli::exec::Ends {
+            stdin: tokio::io::empty(),
+            stdout: &mut stdout,
+            stderr: tokio::io::sink(),
+            controls,
+            tell: |_| (),
+        };
         exec.run(ends).await.expect("its end");
         stdout
     })

@@ -9,7 +9,12 @@ use std::{
     thread::JoinHandle,
 };
 
-use nix::pty::{Winsize, openpty};
+use nix::{
+    pty::{Winsize, openpty},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use rustix::termios::LocalModes;
 
 use crate::deployment::wait;
 
@@ -51,6 +56,25 @@ impl Typed {
     /// Types a line.
     pub fn enter(&mut self, line: &str) {
         self.keyboard.write_all(format!("{line}\r").as_bytes()).expect("a keyboard");
+    }
+
+    /// Types keys as they are.
+    pub fn keys(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).expect("a keyboard");
+    }
+
+    /// Makes the window another size, and says so as a terminal emulator does.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&self.keyboard, size).expect("a size");
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
+        kill(pid, Signal::SIGWINCH).expect("a signal");
+    }
+
+    /// Whether lines are edited and shown as they are typed.
+    pub fn is_cooked(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(&self.keyboard).expect("the terminal's modes").local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
     /// Whether it is on the screen since the last look; does not wait.

@@ -56,6 +56,8 @@ pub struct Facts<'a> {
     /// Of [`Session::transaction`]; `None` if there is none.
     pub work: Option<&'a Work>,
     pub rules: Rules,
+    /// From when on this server has heard keepalives: what nobody was there to hear is not held against the client.
+    pub listening_since: Timestamp,
     pub now: Timestamp,
 }
 
@@ -127,13 +129,13 @@ pub fn next(facts: Facts<'_>) -> Next {
 }
 
 /// When the client's last sign is too old; `None` if no client keeps the session.
-fn lapses_at(session: &Session) -> Option<Timestamp> {
+fn lapses_at(Facts { session, listening_since, .. }: Facts<'_>) -> Option<Timestamp> {
     match session.keep {
         Keep::Reservation => None,
         Keep::Keepalive => {
             let start = session.interval.start();
             let sign = session.last_keepalive_at.map_or(start, |at| at.max(start));
-            sign.checked_add(KEEPALIVE_GRACE).ok()
+            sign.max(listening_since).checked_add(KEEPALIVE_GRACE).ok()
         }
     }
 }
@@ -150,7 +152,7 @@ fn over(facts: Facts<'_>) -> Option<(EndCause, Option<String>)> {
     if session.interval.end() <= now {
         return Some((EndCause::TimeUp, None));
     }
-    if lapses_at(session).is_some_and(|at| at <= now) {
+    if lapses_at(facts).is_some_and(|at| at <= now) {
         let grace = KEEPALIVE_GRACE.as_secs();
         return Some((EndCause::Lapsed, Some(format!("no keepalive for {grace} s"))));
     }
@@ -207,7 +209,7 @@ fn scheduled(facts: Facts<'_>) -> Next {
         // Its time has not come: there is nothing to explain yet.
         Some(_) if is_early => Next::Wait { until: Some(start), why: None },
         Some(why) => {
-            let until = earliest([Some(session.interval.end()), lapses_at(session)]);
+            let until = earliest([Some(session.interval.end()), lapses_at(facts)]);
             Next::Wait { until, why: Some(why) }
         }
         None => Next::Prepare,
@@ -231,7 +233,7 @@ fn preparing(facts: Facts<'_>) -> Next {
         | TransactionState::Offered
         | TransactionState::Claimed
         | TransactionState::Running => {
-            Next::Wait { until: earliest([Some(session.interval.end()), lapses_at(session)]), why: None }
+            Next::Wait { until: earliest([Some(session.interval.end()), lapses_at(facts)]), why: None }
         }
         // Prepared ahead: it is active from its start.
         TransactionState::Done if facts.now < session.interval.start() => {
@@ -290,7 +292,7 @@ fn active(facts: Facts<'_>) -> Next {
         return Next::Warn { warning, detail };
     }
     let next_warning = Warning::ALL.iter().filter_map(|w| warn_at(*w)).filter(|at| *at > now).min();
-    Next::Wait { until: earliest([Some(end), lapses_at(session), no_show_at, lost_at, next_warning]), why: None }
+    Next::Wait { until: earliest([Some(end), lapses_at(facts), no_show_at, lost_at, next_warning]), why: None }
 }
 
 fn reverting(facts: Facts<'_>) -> Next {

@@ -49,7 +49,7 @@ proptest! {
     #[test]
     fn a_tunnel_frame_with_one_wrong_byte_is_a_frame_or_an_error(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         let terminal = Some(Uuid::nil());
-        let mut bytes = Frame::Control(Uuid::nil().into(), Control::Opened { terminal }).encode().unwrap().to_vec();
+        let mut bytes = Frame::Control(Uuid::nil().into(), Control::Opened { terminal, standing: None }).encode().unwrap().to_vec();
         let at = at.index(bytes.len());
         bytes[at] = byte;
         if let Ok(frame) = Frame::decode(bytes.into()) {

@@ -14,7 +14,7 @@ use domain::{
 };
 use protocol::{
     ActualMachine, MachineReport, OfferedMachine, Outcome, ProgressEvent, Secrets, ToAgent, ToServer, decode, encode,
-    tunnel::{Control, Frame, Open, Size, Target},
+    tunnel::{Control, Frame, Lasting, Open, Position, Size, Standing, Target},
 };
 use uuid::Uuid;
 
@@ -121,14 +121,25 @@ fn frames() -> Vec<(&'static str, Frame)> {
         env: vec![("A".to_owned(), "b".to_owned())],
         cwd: Some("/tmp".to_owned()),
         terminal: Some(size),
+        lasting: None,
     };
+    let position = Position { stdout: 70_000, stderr: 3 };
+    let lasting = Open::Exec {
+        session,
+        argv: vec!["ls".to_owned()],
+        env: Vec::new(),
+        cwd: None,
+        terminal: None,
+        lasting: Some(Lasting { id: ID, resume: Some(position) }),
+    };
+    let standing = Standing { received: 9, taken: 7, was_held: true };
     let control = |control| Frame::Control(stream, control);
     vec![
         ("open-exec", Frame::Open(stream, exec)),
         ("open-terminal", Frame::Open(stream, Open::Terminal { session, attach: Some(ID), size })),
         ("open-port", Frame::Open(stream, Open::Connect { session, to: Target::Port(8888) })),
         ("open-socket", Frame::Open(stream, Open::Connect { session, to: Target::UnixSocket("/run/s".to_owned()) })),
-        ("opened", control(Control::Opened { terminal: Some(ID) })),
+        ("opened", control(Control::Opened { terminal: Some(ID), standing: None })),
         ("refused", control(Control::Refused { why: "no".to_owned() })),
         ("resize", control(Control::Resize(size))),
         ("signal", control(Control::Signal(15))),
@@ -138,6 +149,11 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("data", Frame::Data(stream, b"in".as_slice().into())),
         ("error-data", Frame::ErrorData(stream, b"err".as_slice().into())),
         ("credit", Frame::Credit(stream, 65_536)),
+        ("open-lasting", Frame::Open(stream, lasting)),
+        ("opened-lasting", control(Control::Opened { terminal: None, standing: Some(standing) })),
+        ("taken", control(Control::Taken { bytes: 65_536 })),
+        ("received", control(Control::Received(position))),
+        ("hang-up", control(Control::HangUp)),
     ]
 }
 

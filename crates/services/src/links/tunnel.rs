@@ -23,6 +23,8 @@ const SEND_BUFFER_BYTES: usize = 64 * 1024;
 const GRANT_BYTES: u32 = INITIAL_CREDIT_BYTES / 4;
 /// Controls that wait to be sent on one stream.
 const MAX_CONTROLS: usize = 64;
+/// Controls of the host that wait to be read on one stream: `Opened`, and `Taken` for what was granted of its input.
+const MAX_TOLD: usize = 8;
 
 /// What came from the host on a stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +73,8 @@ struct Stream {
     taken: u32,
     inbox: VecDeque<Chunk>,
     is_ready: bool,
+    /// Whoever held it will not come back to what it led to.
+    is_hung_up: bool,
     /// The last chunk is in the inbox, or was taken: the host knows the stream no longer.
     is_over: bool,
     readable: Arc<Notify>,
@@ -239,14 +243,18 @@ impl Tunnel {
                 return Ok(());
             }
             Frame::Control(id, control) => match control {
-                Control::Opened { .. } => (id, Chunk::Control(control)),
+                Control::Opened { .. } | Control::Taken { .. } => (id, Chunk::Control(control)),
                 Control::Refused { .. } | Control::Exited { .. } | Control::Reset { .. } => {
                     if let Some(stream) = state.streams.get_mut(&id) {
                         stream.end(control);
                     }
                     return Ok(());
                 }
-                Control::Resize(_) | Control::Signal(_) | Control::EndOfInput => {
+                Control::Resize(_)
+                | Control::Signal(_)
+                | Control::EndOfInput
+                | Control::Received(_)
+                | Control::HangUp => {
                     return Err(Violation("a host sends no such control"));
                 }
             },
@@ -261,8 +269,10 @@ impl Tunnel {
         }
         let length = match &chunk {
             Chunk::Stdout(data) | Chunk::Stderr(data) => u32::try_from(data.len()).unwrap_or(u32::MAX),
-            // At most one, or it is a flood.
-            Chunk::Control(_) if stream.inbox.iter().any(|c| matches!(c, Chunk::Control(_))) => u32::MAX,
+            // More than these, and it is a flood.
+            Chunk::Control(_) if stream.inbox.iter().filter(|c| matches!(c, Chunk::Control(_))).count() > MAX_TOLD => {
+                u32::MAX
+            }
             Chunk::Control(_) => 0,
         };
         match stream.window.checked_sub(length) {
@@ -326,7 +336,12 @@ impl Drop for Handle {
         let mut state = self.tunnel.state.lock();
         let Some(stream) = state.streams.remove(&self.id) else { return };
         if !stream.is_over && stream.opening.is_none() {
-            state.resets.push_back((self.id, Control::Reset { why: "the other side went away".to_owned() }));
+            let last = if stream.is_hung_up {
+                Control::HangUp
+            } else {
+                Control::Reset { why: "the other side went away".to_owned() }
+            };
+            state.resets.push_back((self.id, last));
             drop(state);
             self.tunnel.sendable.notify_one();
         }
@@ -432,6 +447,11 @@ impl StreamWriter {
         }
     }
 
+    /// When the stream is given up, what it leads to ends, lasting or not.
+    pub fn hang_up(&self) {
+        self.0.with(|stream| stream.is_hung_up = true);
+    }
+
     /// Queues a control: the end of input behind what was written, others before it.
     pub fn control(&self, control: Control) -> Result<(), StreamClosed> {
         self.0
@@ -441,6 +461,10 @@ impl StreamWriter {
                 }
                 if control == Control::EndOfInput {
                     stream.out.push_back(Out::EndOfInput);
+                } else if let (Control::Received(_), Some(last @ Control::Received(_))) =
+                    (&control, stream.controls.back_mut())
+                {
+                    *last = control;
                 } else if stream.controls.len() >= MAX_CONTROLS {
                     return Err(StreamClosed::Full);
                 } else {

@@ -100,11 +100,11 @@ async fn a_reader_that_stalls_holds_back_its_own_stream_alone() {
 async fn what_came_before_the_end_is_read_and_then_nothing() {
     let tunnel = tunnel();
     let (mut stream, id) = open(&tunnel);
-    tunnel.received(Frame::Control(id, Control::Opened { terminal: None })).unwrap();
+    tunnel.received(Frame::Control(id, Control::Opened { terminal: None, standing: None })).unwrap();
     tunnel.received(Frame::Data(id, Bytes::from_static(b"out"))).unwrap();
     let exited = Control::Exited { code: Some(3), signal: None };
     tunnel.received(Frame::Control(id, exited.clone())).unwrap();
-    assert_eq!(stream.next().await, Some(Chunk::Control(Control::Opened { terminal: None })));
+    assert_eq!(stream.next().await, Some(Chunk::Control(Control::Opened { terminal: None, standing: None })));
     assert_eq!(stream.next().await, Some(Chunk::Stdout(Bytes::from_static(b"out"))));
     assert_eq!(stream.next().await, Some(Chunk::Control(exited)));
     assert_eq!(stream.next().await, None);

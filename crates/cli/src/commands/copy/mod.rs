@@ -24,7 +24,7 @@ use crate::{
     exec::{Ends, Exec, Head},
     fault::Fault,
     signals::Signals,
-    table,
+    table, terminal,
 };
 
 mod download;
@@ -111,7 +111,7 @@ impl<'a> Remote<'a> {
         let mut stderr = Head::default();
         let (controls_sender, controls) = mpsc::channel(1);
         drop(controls_sender);
-        let code = exec.run(Ends { stdin, stdout, stderr: &mut stderr, controls }).await?;
+        let code = exec.run(Ends { stdin, stdout, stderr: &mut stderr, controls, tell: terminal::say }).await?;
         match (code, stderr.text()) {
             (0, _) => Ok(()),
             (code, text) if text.is_empty() => {
