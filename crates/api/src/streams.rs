@@ -52,9 +52,26 @@ pub struct ExecAsk {
     /// A pseudo-terminal of this size instead of three pipes; all output is then on the channel of standard output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tty: Option<TerminalSize>,
+    /// Instead of a program: a copy, by the host's agent, as the session's user. Needs nothing of the environment; `argv` is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyAsk>,
     /// The process is to outlive a connection that breaks. One that is closed with a close frame hangs it up all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lasting: Option<Lasting>,
+}
+
+/// A file or directory out of the environment or into it. A relative path begins at the home directory. It ends with code 0, or
+/// with 1 and the reason on standard error; what did not come whole changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "direction", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum CopyAsk {
+    /// To standard output: a line `f MODE SIZE` and the file's bytes, or a line `d` and an archive of the directory.
+    Out { path: String },
+    /// From standard input, as many bytes as `size` says. Goes to `path`, or into it by `name` if that is a directory.
+    FileIn { path: String, name: String, mode: u32, size: u64 },
+    /// An archive from standard input. Goes to `path`, or into it by `name` if that is a directory.
+    TreeIn { path: String, name: String },
 }
 
 /// The name of a process that outlives a connection that breaks.

@@ -36,6 +36,8 @@ pub enum Open {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lasting: Option<Lasting>,
     },
+    /// A copy by the agent itself, as the environment's user; it ends as a process does.
+    Copy { session: SessionId, transfer: Transfer },
     /// A login shell in a terminal that outlives the stream; `attach` names one that is already there.
     Terminal { session: SessionId, attach: Option<Uuid>, size: Size },
     /// A socket that listens inside the session's environment.
@@ -46,6 +48,17 @@ pub enum Open {
 pub enum Target {
     Port(u16),
     UnixSocket(String),
+}
+
+/// What is copied. Relative paths begin at the environment's home directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Transfer {
+    /// To standard output: a line `f MODE SIZE` and a file's bytes, or a line `d` and an archive.
+    Out { path: String },
+    /// A file of so many bytes from standard input, to `path`, or to `name` in it if that is a directory.
+    FileIn { path: String, name: String, mode: u32, size: u64 },
+    /// An archive from standard input, to the same.
+    TreeIn { path: String, name: String },
 }
 
 /// A process that goes on for [`AWAY_LIMIT_S`] without a stream and keeps what it writes meanwhile.

@@ -11,8 +11,8 @@ use std::{
 };
 
 use api::streams::{
-    ClientFrame, ExecAsk, INPUT_CREDIT_BYTES, Lasting, MAX_MESSAGE_BYTES, PING_PERIOD_S, Position, STDERR, STDIN,
-    STDOUT, ServerFrame, Standing, TerminalSize,
+    ClientFrame, CopyAsk, ExecAsk, INPUT_CREDIT_BYTES, Lasting, MAX_MESSAGE_BYTES, PING_PERIOD_S, Position, STDERR,
+    STDIN, STDOUT, ServerFrame, Standing, TerminalSize,
 };
 use axum::{
     Extension,
@@ -30,7 +30,7 @@ use domain::{
 };
 use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use parking_lot::Mutex;
-use protocol::tunnel::{self, Control, Open, Size};
+use protocol::tunnel::{self, Control, Open, Size, Transfer};
 use seats::{Seat, Seats};
 use serde::Deserialize;
 use services::{
@@ -238,14 +238,20 @@ fn text(frame: &ServerFrame) -> Message {
 async fn start(connection: Connection, mut socket: WebSocket) {
     let begun = timeout(START_LIMIT, async {
         let ask = first_frame(&mut socket).await?;
+        if ask.copy.is_some() && (ask.lasting.is_some() || ask.tty.is_some() || !ask.argv.is_empty()) {
+            return Err(End::error("a copy is no program: it has no argv, no terminal, and does not last"));
+        }
         let kind = Kind::Exec { is_lasting: ask.lasting.is_some() };
-        let open = Open::Exec {
-            session: connection.session,
-            argv: ask.argv,
-            env: ask.env.into_iter().collect(),
-            cwd: ask.cwd,
-            terminal: ask.tty.map(size),
-            lasting: ask.lasting.map(lasting),
+        let open = match ask.copy {
+            Some(copy) => Open::Copy { session: connection.session, transfer: transfer(copy) },
+            None => Open::Exec {
+                session: connection.session,
+                argv: ask.argv,
+                env: ask.env.into_iter().collect(),
+                cwd: ask.cwd,
+                terminal: ask.tty.map(size),
+                lasting: ask.lasting.map(lasting),
+            },
         };
         match connection.open(open).await {
             Ok(stream) => Ok((stream, kind)),
@@ -264,6 +270,14 @@ async fn start(connection: Connection, mut socket: WebSocket) {
             let (sink, source) = socket.split();
             goodbye(sink, source, End::error("the program was not started in time; try again")).await;
         }
+    }
+}
+
+fn transfer(asked: CopyAsk) -> Transfer {
+    match asked {
+        CopyAsk::Out { path } => Transfer::Out { path },
+        CopyAsk::FileIn { path, name, mode, size } => Transfer::FileIn { path, name, mode, size },
+        CopyAsk::TreeIn { path, name } => Transfer::TreeIn { path, name },
     }
 }
 

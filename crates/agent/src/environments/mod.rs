@@ -29,7 +29,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{environments::EnvironmentSpec, ids::SessionId, machines::MachineKind};
 use jiff::Timestamp;
-pub use protocol::tunnel::{Size, Target};
+pub use protocol::tunnel::{Size, Target, Transfer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -219,6 +219,27 @@ impl ExecSpec {
     }
 }
 
+/// The longest path and name of a copy, bytes.
+const MAX_PATH_BYTES: usize = 4_096;
+const MAX_NAME_BYTES: usize = 255;
+
+/// A copy names one thing, and in a directory one that lies right in it.
+pub(crate) fn check_transfer(transfer: &Transfer) -> Result<(), ExecError> {
+    let (path, name) = match transfer {
+        Transfer::Out { path } => (path, None),
+        Transfer::FileIn { path, name, .. } | Transfer::TreeIn { path, name } => (path, Some(name)),
+    };
+    let is_path = !path.is_empty() && path.len() <= MAX_PATH_BYTES && !path.contains('\0');
+    let is_name = |name: &String| {
+        !matches!(name.as_str(), "" | "." | "..") && name.len() <= MAX_NAME_BYTES && !name.contains(['/', '\0'])
+    };
+    if is_path && name.is_none_or(is_name) {
+        Ok(())
+    } else {
+        Err(ExecError::Bad("a copy needs a path of at most 4096 bytes and a plain name".to_owned()))
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     /// The request itself is wrong.
@@ -357,6 +378,8 @@ pub trait Environment: Send + Sync {
     /// Finds a running environment again after a restart of the agent.
     async fn adopt(&self, session: SessionId) -> Result<Running, AdoptError>;
     async fn exec(&self, running: &Running, spec: ExecSpec) -> Result<ExecHandle, ExecError>;
+    /// Copies in or out as the environment's user; ends as a program does. What did not come whole changes nothing.
+    async fn copy(&self, running: &Running, transfer: Transfer) -> Result<ExecHandle, ExecError>;
     /// Connects to a loopback port or Unix socket inside.
     async fn connect(&self, running: &Running, to: &Target) -> Result<Box<dyn Connection>, ConnectError>;
     async fn usage(&self, running: &Running) -> io::Result<Usage>;
@@ -392,8 +415,8 @@ impl Environments {
     /// whose own program is none.
     pub fn with_helper(config: &AgentConfig, helper: PathBuf) -> io::Result<Self> {
         Ok(Self {
-            sandbox: Arc::new(sandbox::Sandbox::new(config, helper)?),
-            container: Arc::new(container::Container::new(config)?),
+            sandbox: Arc::new(sandbox::Sandbox::new(config, helper.clone())?),
+            container: Arc::new(container::Container::new(config, helper)?),
         })
     }
 

@@ -25,7 +25,10 @@ pub struct Held {
 
 pub async fn serve(stream: Stream, open: Open, sessions: Arc<Sessions>, held: Arc<Held>) {
     let session = match &open {
-        Open::Exec { session, .. } | Open::Terminal { session, .. } | Open::Connect { session, .. } => *session,
+        Open::Exec { session, .. }
+        | Open::Copy { session, .. }
+        | Open::Terminal { session, .. }
+        | Open::Connect { session, .. } => *session,
     };
     let refuse = |why: String| stream.finish(Control::Refused { why });
     let (environment, running) = match sessions.running(session) {
@@ -38,6 +41,12 @@ pub async fn serve(stream: Stream, open: Open, sessions: Arc<Sessions>, held: Ar
             match held.programs.start(session, lasting, start).await {
                 Ok(program) => Box::pin(program.attend(stream, lasting, terminal, &held.programs)).await,
                 Err(ProgramError::Exec(error @ ExecError::Program { .. })) => not_run(&stream, &error).await,
+                Err(error) => refuse(error.to_string()),
+            }
+        }
+        Open::Copy { session, transfer } => {
+            match held.programs.start(session, None, environment.copy(&running, transfer)).await {
+                Ok(program) => Box::pin(program.attend(stream, None, None, &held.programs)).await,
                 Err(error) => refuse(error.to_string()),
             }
         }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use agent::environments::{ExecError, ExecSpec, Exit, Size, Target};
+use agent::environments::{ExecError, ExecSpec, Exit, Size, Target, Transfer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Bench, assert_clean, assert_failed, collect, until};
@@ -243,6 +243,11 @@ async fn containers() {
     assert_eq!(&answer, b"hello");
     drop((stream, listening));
 
+    // Copies need nothing of the image, which has no tar.
+    crate::copies::there_and_back(&bench, &running).await;
+    let waiting = Transfer::TreeIn { path: "/tmp/waiting".to_owned(), name: "n".to_owned() };
+    let waiting = bench.environment.copy(&running, waiting).await.expect("begins");
+
     // Limits.
     let ran = bench.sh(&running, "head -c 300000000 /dev/zero | tail -c 299999999 | wc -c; echo survived").await;
     assert!(ran.stdout.ends_with("survived\n") && !ran.stdout.contains("299999999"), "{ran:?}");
@@ -266,6 +271,7 @@ async fn containers() {
     assert_eq!(podman.run(&["volume", "ls", "-q"]).lines().count(), 1);
     let report = bench.revert(&adopted).await;
     assert_clean(&report);
+    assert_ne!(waiting.control.wait().await.expect("ends with its container"), Exit::Code(0));
     assert_eq!(podman.run(&["ps", "-aq"]), "");
     assert_eq!(podman.run(&["volume", "ls", "-q"]), "");
     assert_eq!(bench.environment.list().await.expect("is listed"), []);

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod container;
+mod copies;
 mod disk;
 mod enrolment;
 mod exchange;

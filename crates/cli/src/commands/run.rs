@@ -54,6 +54,7 @@ pub async fn run(client: &Client, ask: &Run) -> Result<u8, Fault> {
         env: variables(&ask.env, |name| env::var(name).ok())?,
         cwd: ask.cwd.clone(),
         tty: ask.tty.then(terminal::size),
+        copy: None,
         lasting: Some(Lasting { id: Uuid::new_v4(), resume: None }),
     };
     // From here on a signal ends the session before it ends this program.

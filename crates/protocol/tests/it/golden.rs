@@ -14,7 +14,7 @@ use domain::{
 };
 use protocol::{
     ActualMachine, MachineReport, OfferedMachine, Outcome, ProgressEvent, Secrets, ToAgent, ToServer, decode, encode,
-    tunnel::{Control, Frame, Lasting, Open, Position, Size, Standing, Target},
+    tunnel::{Control, Frame, Lasting, Open, Position, Size, Standing, Target, Transfer},
 };
 use uuid::Uuid;
 
@@ -132,6 +132,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         terminal: None,
         lasting: Some(Lasting { id: ID, resume: Some(position) }),
     };
+    let transfer = Transfer::FileIn { path: "/tmp".to_owned(), name: "a".to_owned(), mode: 0o640, size: 70_000 };
     let standing = Standing { received: 9, taken: 7, was_held: true };
     let control = |control| Frame::Control(stream, control);
     vec![
@@ -149,6 +150,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("data", Frame::Data(stream, b"in".as_slice().into())),
         ("error-data", Frame::ErrorData(stream, b"err".as_slice().into())),
         ("credit", Frame::Credit(stream, 65_536)),
+        ("open-copy", Frame::Open(stream, Open::Copy { session, transfer })),
         ("open-lasting", Frame::Open(stream, lasting)),
         ("opened-lasting", control(Control::Opened { terminal: None, standing: Some(standing) })),
         ("taken", control(Control::Taken { bytes: 65_536 })),

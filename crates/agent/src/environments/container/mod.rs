@@ -1,5 +1,6 @@
 //! Environments in containers, of any engine with a Docker-compatible socket on this host (Docker, Podman).
 
+mod copy;
 mod destroy;
 mod error;
 mod exec;
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use self::error::{EngineError, Operation};
 use super::{
     AdoptError, ConnectError, Connection, Environment, ExecError, ExecHandle, ExecSpec, Found, Inner, PrepareError,
-    PrepareSpec, RevertReport, Running, StepSink, Target, Told, Usage, Variables,
+    PrepareSpec, RevertReport, Running, StepSink, Target, Told, Transfer, Usage, Variables,
     baseline::Identity,
     process::{self, FIRST_GONE},
     record::{Ready, Scratch},
@@ -59,16 +60,18 @@ pub struct Container {
     records: PathBuf,
     /// Tells the containers of this agent from those of others on the host.
     tag: String,
+    /// The program that copies.
+    helper: PathBuf,
 }
 
 const NO_CONTAINER: &str = "it is no container";
 
 impl Container {
-    pub fn new(config: &AgentConfig) -> io::Result<Self> {
+    pub fn new(config: &AgentConfig, helper: PathBuf) -> io::Result<Self> {
         let records = config.state_dir.join("containers");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&records)?;
         let records = fs::canonicalize(&records)?;
-        Ok(Self { socket: config.container_socket.clone(), tag: super::tag(&records), records })
+        Ok(Self { socket: config.container_socket.clone(), tag: super::tag(&records), records, helper })
     }
 
     fn scratch(&self, session: SessionId) -> Scratch {
@@ -144,6 +147,14 @@ impl Environment for Container {
         let engine = self.engine().map_err(enter)?;
         let socket = self.socket().map_err(enter)?;
         exec::exec(engine, socket, instance.clone(), spec).await
+    }
+
+    async fn copy(&self, running: &Running, transfer: Transfer) -> Result<ExecHandle, ExecError> {
+        let instance = instance(running).ok_or_else(|| ExecError::NotRunning(NO_CONTAINER.to_owned()))?;
+        if !process::is_there(instance.pid, instance.started_ticks) {
+            return Err(ExecError::NotRunning(FIRST_GONE.to_owned()));
+        }
+        copy::copy(&self.helper, instance.pid, transfer).await
     }
 
     async fn connect(&self, running: &Running, to: &Target) -> Result<Box<dyn Connection>, ConnectError> {

@@ -25,10 +25,11 @@ use tokio::{
 
 use super::{
     super::{
-        ExecControl, ExecError, ExecHandle, ExecSpec, Exit, Reader, Size, Writer,
+        ExecControl, ExecError, ExecHandle, ExecSpec, Exit, Reader, Size, Writer, check_transfer,
         streams::{Terminal, resize},
     },
     Instance,
+    copy::Copying,
     helper::{self, Enter, Reply, Request},
     root,
 };
@@ -144,7 +145,20 @@ pub async fn exec(program: &PathBuf, instance: &Instance, spec: ExecSpec) -> Res
         terminal: spec.terminal.is_some(),
         largest_file_bytes: instance.largest_file_bytes,
     });
-    let mut helper = Helper::start(program, &request, ends.theirs).await.map_err(entering)?;
+    launch(program, &request, ends, named).await
+}
+
+/// Copies into an environment or out of it.
+pub async fn copy(program: &PathBuf, order: Copying) -> Result<ExecHandle, ExecError> {
+    check_transfer(&order.transfer)?;
+    let ends = pipes().map_err(|error| ExecError::Enter(error.into()))?;
+    launch(program, &Request::Copy(order), ends, "a copy".to_owned()).await
+}
+
+/// Starts the helper, and returns when what it was asked for runs.
+async fn launch(program: &PathBuf, request: &Request, ends: Ends, named: String) -> Result<ExecHandle, ExecError> {
+    let entering = |error: io::Error| ExecError::Enter(error.into());
+    let mut helper = Helper::start(program, request, ends.theirs).await.map_err(entering)?;
     match timeout(HELPER_LIMIT, helper.reply()).await {
         Ok(Ok(Reply::Started)) => {}
         Ok(Ok(Reply::NoProgram { errno })) => {

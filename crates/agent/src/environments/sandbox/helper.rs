@@ -40,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cannot::{Cannot, cannot},
+    copy::{self, Copying},
     forward, syscalls, volume,
 };
 
@@ -57,6 +58,8 @@ pub enum Request {
     Start(Box<Start>),
     /// Run a program in the sandbox. Descriptors: its standard input, output and error.
     Enter(Enter),
+    /// Copy in or out. Descriptors: standard input, output and error.
+    Copy(Copying),
     /// Carry connections from the sandbox's loopback to the host's.
     Forward(Forward),
 }
@@ -158,6 +161,7 @@ fn serve(mut socket: UnixStream) -> i32 {
     let done = receive(&mut socket).and_then(|(request, descriptors)| match request {
         Request::Start(start) => become_bwrap(&start, descriptors),
         Request::Enter(enter) => run(&mut socket, &enter, descriptors),
+        Request::Copy(order) => copy::serve(&mut socket, &order, descriptors),
         Request::Forward(order) => forward::serve(&mut socket, &order),
     });
     match done {
@@ -235,7 +239,7 @@ pub(super) fn join_cgroups(procs_files: &[PathBuf]) -> Result<(), Cannot> {
 }
 
 /// No core files, and no file larger than the machine's disk: a runaway log ends its writer, not the host.
-fn limit_files(largest_bytes: u64) -> Result<(), Cannot> {
+pub(super) fn limit_files(largest_bytes: u64) -> Result<(), Cannot> {
     let limit = |most: u64| Rlimit { current: Some(most), maximum: Some(most) };
     setrlimit(Resource::Core, limit(0))
         .and_then(|()| setrlimit(Resource::Fsize, limit(largest_bytes)))
@@ -367,7 +371,7 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
     if enter.terminal {
         rustix::process::ioctl_tiocsctty(&stdin).map_err(cannot("take the terminal"))?;
     }
-    enter_namespaces(enter.pid)?;
+    enter_namespaces(enter.pid, NAMESPACES)?;
     limit_files(enter.largest_file_bytes)?;
     for capability in CapabilitySet::all().iter() {
         // A kernel that does not know it has nothing to drop.
@@ -409,7 +413,16 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
     send_reply(socket, &reply)
 }
 
-fn enter_namespaces(pid: i32) -> Result<(), Cannot> {
+/// All that a sandbox has of its own.
+pub(super) const NAMESPACES: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
+    .union(ThreadNameSpaceType::PROCESS_ID)
+    .union(ThreadNameSpaceType::NETWORK)
+    .union(ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION)
+    .union(ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME)
+    .union(ThreadNameSpaceType::CONTROL_GROUP)
+    .union(ThreadNameSpaceType::USER);
+
+pub(super) fn enter_namespaces(pid: i32, mut wanted: ThreadNameSpaceType) -> Result<(), Cannot> {
     const FIND: &str = "find the sandbox's first process";
     let first = Pid::from_raw(pid).ok_or("it has no number").map_err(cannot(FIND))?;
     let target = pidfd_open(first, PidfdFlags::empty()).map_err(cannot(FIND))?;
@@ -417,14 +430,12 @@ fn enter_namespaces(pid: i32) -> Result<(), Cannot> {
         // Here, because in the user namespace of the sandbox it is forbidden.
         setgroups(&[]).map_err(cannot("drop groups"))?;
     }
-    let all = ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::PROCESS_ID
-        | ThreadNameSpaceType::NETWORK
-        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::CONTROL_GROUP
-        | ThreadNameSpaceType::USER;
-    move_into_thread_name_spaces(target.as_fd(), all).map_err(cannot("enter the sandbox"))
+    // One's own cannot be joined, and a container seldom has another.
+    let users = |of: &str| fs::read_link(format!("/proc/{of}/ns/user")).map_err(cannot(FIND));
+    if users("self")? == users(&pid.to_string())? {
+        wanted.remove(ThreadNameSpaceType::USER);
+    }
+    move_into_thread_name_spaces(target.as_fd(), wanted).map_err(cannot("enter the sandbox"))
 }
 
 /// Passes signals on until the child has ended. When the agent hangs up, so does the child's terminal or pipe.

@@ -5,8 +5,9 @@
 //! mount namespace of its own, so killing its processes unmounts it, and nothing of it shows on the host.
 
 mod cannot;
+pub mod copy;
 mod destroy;
-mod exec;
+pub(super) mod exec;
 mod forward;
 pub mod helper;
 mod root;
@@ -28,10 +29,10 @@ use async_trait::async_trait;
 use domain::{ids::SessionId, machines::MachineKind};
 use tokio_util::sync::CancellationToken;
 
-use self::volume::Unsupported;
+use self::{copy::Copying, volume::Unsupported};
 use super::{
     AdoptError, ConnectError, Connection, Environment, ExecError, ExecHandle, ExecSpec, Found, Inner, PrepareError,
-    PrepareSpec, RevertReport, Running, StepSink, Target, Told, Usage, Variables,
+    PrepareSpec, RevertReport, Running, StepSink, Target, Told, Transfer, Usage, Variables,
     baseline::Identity,
     cgroup::{Cgroup, Layout},
     process::{self, FIRST_GONE},
@@ -148,6 +149,23 @@ impl Environment for Sandbox {
             return Err(ExecError::NotRunning(FIRST_GONE.to_owned()));
         }
         exec::exec(&self.helper, instance, spec).await
+    }
+
+    async fn copy(&self, running: &Running, transfer: Transfer) -> Result<ExecHandle, ExecError> {
+        let instance = instance(running).ok_or_else(|| ExecError::NotRunning(NO_SANDBOX.to_owned()))?;
+        if !instance.is_there() {
+            return Err(ExecError::NotRunning(FIRST_GONE.to_owned()));
+        }
+        let order = Copying {
+            procs_files: instance.cgroup.as_ref().map(|group| group.procs_files()).unwrap_or_default(),
+            pid: instance.pid,
+            uid: root::UID,
+            gid: root::UID,
+            cwd: root::HOME.to_owned(),
+            largest_file_bytes: Some(instance.largest_file_bytes),
+            transfer,
+        };
+        exec::copy(&self.helper, order).await
     }
 
     async fn connect(&self, running: &Running, to: &Target) -> Result<Box<dyn Connection>, ConnectError> {

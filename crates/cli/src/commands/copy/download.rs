@@ -7,25 +7,13 @@ use std::{
     sync::atomic::Ordering,
 };
 
+use api::streams::CopyAsk;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_util::io::SyncIoBridge;
 
-use super::{Counted, Meter, PIPE_BYTES, Remote, Temporary, tree};
+use super::{Counted, Meter, PIPE_BYTES, Remote, Temporary};
 use crate::{fault::Fault, table};
 
-/// One line says what follows: `f MODE SIZE` and the bytes, or `d` and an archive.
-const SCRIPT: &str = r#"
-src=$1
-if [ -d "$src" ]; then
-  command -v tar >/dev/null || { echo "copying a directory needs tar, which is not in this environment" >&2; exit 1; }
-  cd "$src" && echo d && exec tar -c -f - .
-elif [ -f "$src" ]; then
-  mode=$(stat -L -c %a -- "$src" 2>/dev/null) || if [ -x "$src" ]; then mode=755; else mode=644; fi
-  size=$(wc -c < "$src") || exit 1
-  echo "f $mode $((size))" && exec cat -- "$src"
-elif [ -e "$src" ]; then echo "'$src' is neither a file nor a directory" >&2; exit 1
-else echo "there is no '$src'" >&2; exit 1; fi
-"#;
 /// The longest first line, bytes.
 const MAX_HEAD_BYTES: usize = 64;
 
@@ -55,12 +43,12 @@ async fn head(stream: &mut DuplexStream) -> io::Result<Option<What>> {
             return Ok(None);
         }
         if byte == *b"\n" {
-            let bad = || io::Error::other("the environment's shell answers what was not asked");
+            let bad = || io::Error::other("the host's agent answers what was not asked");
             return parse(std::str::from_utf8(&line).map_err(|_| bad())?).ok_or_else(bad).map(Some);
         }
         line.extend(byte);
     }
-    Err(io::Error::other("the environment's shell answers what was not asked"))
+    Err(io::Error::other("the host's agent answers what was not asked"))
 }
 
 /// Where it goes: into `destination` if that is a directory.
@@ -85,14 +73,14 @@ pub(super) async fn download(remote: &Remote<'_>, source: &str, destination: &Pa
     let (mut near, far) = tokio::io::duplex(PIPE_BYTES);
     let receive = async {
         match head(&mut near).await.map_err(Fault::io("cannot copy"))? {
-            // The script says why on its standard error.
+            // The reason is on standard error.
             None => Ok(None),
             Some(What::File { mode, size }) => {
                 if target.is_dir() {
                     return Err(Fault::Usage(format!("{} is a directory", target.display())));
                 }
                 file(remote, &mut near, &temporary.path, mode, size).await?;
-                Ok(Some(Vec::new()))
+                Ok(Some((temporary.path.clone(), Vec::new())))
             }
             Some(What::Directory) => {
                 if target.symlink_metadata().is_ok() {
@@ -102,11 +90,10 @@ pub(super) async fn download(remote: &Remote<'_>, source: &str, destination: &Pa
             }
         }
     };
-    let arguments = [source];
-    let send = remote.script(SCRIPT, &arguments, tokio::io::empty(), far);
+    let send = remote.copy(CopyAsk::Out { path: source.to_owned() }, tokio::io::empty(), far);
     tokio::pin!(receive, send);
     // Both have to have gone well; whichever fails first is the reason.
-    let skipped = tokio::select! {
+    let received = tokio::select! {
         received = &mut receive => {
             let received = received?;
             send.await?;
@@ -117,10 +104,10 @@ pub(super) async fn download(remote: &Remote<'_>, source: &str, destination: &Pa
             receive.await?
         }
     };
-    let Some(skipped) = skipped else {
+    let Some((whole, skipped)) = received else {
         return Err(Fault::Failed("the environment sent nothing".to_owned()));
     };
-    temporary.rename(&target)?;
+    temporary.rename(&whole, &target)?;
     for path in skipped {
         eprintln!("berth: left out {}: neither file, directory nor link", table::printable(&path));
     }
@@ -151,16 +138,13 @@ async fn file(remote: &Remote<'_>, stream: &mut DuplexStream, path: &Path, mode:
     file.set_permissions(fs::Permissions::from_mode(mode)).await.map_err(Fault::io(what()))
 }
 
-async fn directory(remote: &Remote<'_>, stream: DuplexStream, path: &Path) -> Result<Vec<String>, Fault> {
+/// Where the directory lies in `path`, and what was left out.
+async fn directory(remote: &Remote<'_>, stream: DuplexStream, path: &Path) -> Result<(PathBuf, Vec<String>), Fault> {
     let meter = Meter::start(remote.quiet, None);
     let (counter, into) = (meter.counter(), path.to_owned());
     let unpack = tokio::task::spawn_blocking(move || {
         fs::create_dir(&into)?;
-        let mut archive = Counted { inner: SyncIoBridge::new(stream), bytes: counter };
-        let skipped = tree::unpack(&mut archive, &into)?;
-        // The archive's padding, so that the other side is not cut off while it writes it.
-        io::copy(&mut archive, &mut io::sink())?;
-        Ok::<_, io::Error>(skipped)
+        archive::receive(Counted { inner: SyncIoBridge::new(stream), bytes: counter }, &into)
     });
     let unpacked = unpack.await.map_err(|error| Fault::Failed(format!("the copy failed: {error}")))?;
     unpacked.map_err(Fault::io(format!("cannot write {}", path.display())))

@@ -1,5 +1,4 @@
-//! `berth cp`: files and directories, over the exec stream alone. In the environment it needs a shell with `cat`, `wc`,
-//! `mv`, `chmod`, `rm` (any busybox has them); for directories `tar` as well.
+//! `berth cp`: files and directories, by the host's agent, which needs nothing of the environment: no shell, no `tar`.
 //!
 //! Whatever breaks off on the way leaves nothing half-written: bytes go to a temporary name beside the target, are
 //! counted, and are renamed last, on either side.
@@ -14,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use api::streams::ExecAsk;
+use api::streams::{CopyAsk, ExecAsk};
 use tokio::{sync::mpsc, task::JoinHandle, time::Instant};
 
 use crate::{
@@ -28,7 +27,6 @@ use crate::{
 };
 
 mod download;
-mod tree;
 mod upload;
 
 /// Bytes on their way between this program's two halves.
@@ -98,22 +96,25 @@ impl<'a> Remote<'a> {
         Ok(Self { client, session, quiet })
     }
 
-    /// Runs a script with arguments and these ends; what it says on standard error is the reason if it fails.
-    async fn script<I, O>(&self, script: &str, arguments: &[&str], stdin: I, stdout: O) -> Result<(), Fault>
+    /// Copies with these ends; what is said on standard error is the reason if it fails.
+    async fn copy<I, O>(&self, copy: CopyAsk, stdin: I, stdout: O) -> Result<(), Fault>
     where
         I: tokio::io::AsyncRead + Unpin,
         O: tokio::io::AsyncWrite + Unpin,
     {
-        let mut argv = vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned(), "berth-cp".to_owned()];
-        argv.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        let ask = ExecAsk { argv, ..ExecAsk::default() };
+        let ask = ExecAsk { copy: Some(copy), ..ExecAsk::default() };
         let exec = Exec::start(self.client, &self.session, &ask).await?;
         let mut stderr = Head::default();
         let (controls_sender, controls) = mpsc::channel(1);
         drop(controls_sender);
         let code = exec.run(Ends { stdin, stdout, stderr: &mut stderr, controls, tell: terminal::say }).await?;
         match (code, stderr.text()) {
-            (0, _) => Ok(()),
+            (0, said) => {
+                for line in said.lines() {
+                    eprintln!("berth: {line}");
+                }
+                Ok(())
+            }
             (code, text) if text.is_empty() => {
                 Err(Fault::Failed(format!("the copy failed in the environment with exit code {code}")))
             }
@@ -187,14 +188,15 @@ impl Temporary {
         let name = format!(".berth-cp.{}", uuid::Uuid::new_v4().simple());
         Self { path: target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).join(name) }
     }
-    fn rename(&self, target: &Path) -> Result<(), Fault> {
-        std::fs::rename(&self.path, target).map_err(Fault::io(format!("cannot write {}", target.display())))
+    /// `whole` is the temporary thing or lies in it.
+    fn rename(&self, whole: &Path, target: &Path) -> Result<(), Fault> {
+        std::fs::rename(whole, target).map_err(Fault::io(format!("cannot write {}", target.display())))
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // After a rename there is nothing of this name; whatever else fails here, the first error is the one to tell.
+        // After a rename there may be nothing of this name; whatever else fails here, the first error is the one to tell.
         if self.path.is_dir() {
             drop(std::fs::remove_dir_all(&self.path));
         } else {

@@ -1,49 +1,13 @@
 //! From here into a session.
 
-use std::{
-    fs::File,
-    io::{self, Write},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::{io, os::unix::fs::PermissionsExt, path::Path};
 
+use api::streams::CopyAsk;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::SyncIoBridge;
 
-use super::{Counted, Meter, PIPE_BYTES, Remote, tree};
+use super::{Counted, Meter, PIPE_BYTES, Remote};
 use crate::{fault::Fault, table};
-
-/// `$1` destination, `$2` name if that is a directory: sets `dst`, `dir` and `tmp`, and removes the latter at the end.
-const TARGET: &str = r#"
-set -u
-umask 022
-dst=$1
-if [ -d "$dst" ]; then dst=${dst%/}/$2
-elif [ "${dst%/}" != "$dst" ]; then echo "there is no directory '$dst'" >&2; exit 1; fi
-case $dst in */*) dir=${dst%/*}; [ -n "$dir" ] || dir=/ ;; *) dir=. ;; esac
-[ -d "$dir" ] || { echo "there is no directory '$dir'" >&2; exit 1; }
-tmp=$dir/.berth-cp.$$
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM PIPE
-"#;
-
-/// `$3` mode, `$4` size. A stream that broke off looks like one that ended: the size tells.
-const FILE: &str = r#"
-[ ! -d "$dst" ] || { echo "'$dst' is a directory" >&2; exit 1; }
-cat > "$tmp" || exit 1
-size=$(wc -c < "$tmp") || exit 1
-[ "$((size))" = "$4" ] || { echo "only $((size)) of $4 bytes arrived" >&2; exit 1; }
-chmod "$3" "$tmp" && mv -f "$tmp" "$dst"
-"#;
-
-/// The archive's last entry tells that it is whole.
-const TREE: &str = r#"
-[ ! -e "$dst" ] || { echo "'$dst' is there already; remove it first" >&2; exit 1; }
-command -v tar >/dev/null || { echo "copying a directory needs tar, which is not in this environment" >&2; exit 1; }
-mkdir "$tmp" && tar -x -p -o -f - -C "$tmp" || exit 1
-[ -f "$tmp/complete" ] || { echo "the copy broke off" >&2; exit 1; }
-mv "$tmp/tree" "$dst"
-"#;
 
 pub(super) async fn upload(remote: &Remote<'_>, source: &Path, destination: &str) -> Result<(), Fault> {
     let shown = source.display().to_string();
@@ -78,9 +42,8 @@ async fn file(
     let stdin = Box::pin(tokio_util::io::InspectReader::new(file.take(size), move |bytes: &[u8]| {
         counter.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
     }));
-    let script = format!("{TARGET}{FILE}");
-    let arguments = [destination, name, &format!("{mode:o}"), &size.to_string()];
-    remote.script(&script, &arguments, stdin, tokio::io::sink()).await
+    let copy = CopyAsk::FileIn { path: destination.to_owned(), name: name.to_owned(), mode, size };
+    remote.copy(copy, stdin, tokio::io::sink()).await
 }
 
 async fn directory(remote: &Remote<'_>, source: &Path, name: &str, destination: &str) -> Result<(), Fault> {
@@ -89,12 +52,12 @@ async fn directory(remote: &Remote<'_>, source: &Path, name: &str, destination: 
     let (counter, root) = (meter.counter(), source.to_owned());
     let pack = tokio::task::spawn_blocking(move || {
         let mut out = SyncIoBridge::new(near);
-        let skipped = pack(&root, &mut out, |file| Counted { inner: file, bytes: counter.clone() })?;
+        let skipped = archive::send(&root, &mut out, &|file| Counted { inner: file, bytes: counter.clone() })?;
         out.shutdown()?;
         Ok::<_, io::Error>(skipped)
     });
-    let script = format!("{TARGET}{TREE}");
-    let sent = remote.script(&script, &[destination, name], far, tokio::io::sink()).await;
+    let copy = CopyAsk::TreeIn { path: destination.to_owned(), name: name.to_owned() };
+    let sent = remote.copy(copy, far, tokio::io::sink()).await;
     drop(meter);
     let packed = pack.await.map_err(|error| Fault::Failed(format!("the copy failed: {error}")))?;
     match (packed, sent) {
@@ -109,16 +72,4 @@ async fn directory(remote: &Remote<'_>, source: &Path, name: &str, destination: 
             Ok(())
         }
     }
-}
-
-/// Writes the tree as `tree/…` and then `complete`. Returns what was left out.
-fn pack<R: io::Read>(root: &Path, out: &mut impl Write, count: impl Fn(File) -> R) -> io::Result<Vec<String>> {
-    let mut archive = tar::Builder::new(out);
-    let skipped = tree::pack(&mut archive, root, Path::new("tree"), &count)?;
-    let mut header = tar::Header::new_gnu();
-    header.set_size(0);
-    header.set_mode(0o600);
-    archive.append_data(&mut header, "complete", io::empty())?;
-    archive.finish()?;
-    Ok(skipped)
 }
