@@ -108,24 +108,17 @@ pub fn append_all(tx: &Tx, told: &[Told], now: Timestamp) {
 
 /// Events of all tenants after `revision`, in order, at most `limit`: what the live hub fans out.
 pub async fn after(store: &Store, revision: i64, limit: u64) -> Result<Vec<Event>, StoreError> {
-    let rows = Entity::find()
-        .filter(Column::Revision.gt(revision))
-        .order_by_asc(Column::Revision)
-        .limit(limit)
-        .all(store.read())
-        .await?;
-    Ok(rows.into_iter().map(Event::try_from).collect::<Result<_, _>>()?)
+    read(store, Entity::find(), revision, limit).await
 }
 
 /// The tenant's events after `revision`, in order, at most `limit`: what a browser that comes back missed.
 pub async fn after_for(store: &Store, permit: &Permit, revision: i64, limit: u64) -> Result<Vec<Event>, StoreError> {
-    let rows = Entity::find()
-        .filter(Column::TenantId.eq(permit.tenant().uuid()))
-        .filter(Column::Revision.gt(revision))
-        .order_by_asc(Column::Revision)
-        .limit(limit)
-        .all(store.read())
-        .await?;
+    read(store, Entity::find().filter(Column::TenantId.eq(permit.tenant().uuid())), revision, limit).await
+}
+
+async fn read(store: &Store, of: Select<Entity>, revision: i64, limit: u64) -> Result<Vec<Event>, StoreError> {
+    let newer = of.filter(Column::Revision.gt(revision)).order_by_asc(Column::Revision).limit(limit);
+    let rows = newer.all(store.read()).await?;
     Ok(rows.into_iter().map(Event::try_from).collect::<Result<_, _>>()?)
 }
 
