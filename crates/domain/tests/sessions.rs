@@ -218,21 +218,27 @@ impl World {
         }
     }
 
-    fn decide(&self, at: usize) -> Next {
-        let booked = &self.booked[at];
-        let others = || self.booked.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, other)| other);
-        let occupant = if others().any(Booked::is_on_machine) { Occupant::AnotherSession } else { Occupant::Nobody };
-        let start = booked.session.interval.start();
+    fn others(&self, at: usize) -> impl Iterator<Item = &Booked> {
+        self.booked.iter().enumerate().filter(move |(other, _)| *other != at).map(|(_, other)| other)
+    }
+
+    fn before(&self, at: usize) -> Before {
+        let start = self.booked[at].session.interval.start();
         let claims = |other: &Booked| {
             other.holds && other.session.interval.end() > self.now && other.session.interval.start() < start
         };
-        let before = if others().any(claims) { Before::Claimed } else { Before::Free };
+        if self.others(at).any(claims) { Before::Claimed } else { Before::Free }
+    }
+
+    fn decide(&self, at: usize) -> Next {
+        let booked = &self.booked[at];
+        let is_occupied = self.others(at).any(Booked::is_on_machine);
         next(Facts {
             session: &booked.session,
             reservation: booked.reservation,
             machine: &self.machine,
-            occupant,
-            before,
+            occupant: if is_occupied { Occupant::AnotherSession } else { Occupant::Nobody },
+            before: self.before(at),
             work: booked.work.as_ref(),
             rules: Rules { no_show_after: SignedDuration::from_mins(10) },
             listening_since: Timestamp::UNIX_EPOCH,
@@ -245,11 +251,13 @@ impl World {
         let mut acts = 0;
         for at in 0..self.booked.len() {
             let now = self.now;
-            let decided = self.decide(at);
+            let (decided, before) = (self.decide(at), self.before(at));
             let booked = &mut self.booked[at];
             match decided {
                 Next::Wait { .. } => continue,
                 Next::Prepare => {
+                    let has_come = booked.session.interval.start() <= now;
+                    assert!(has_come || before == Before::Free, "prepared in the time of another's claim");
                     booked.turn(SessionState::Preparing, now);
                     booked.send();
                 }

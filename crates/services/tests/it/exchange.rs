@@ -7,7 +7,7 @@ use domain::{
     certificates::JoinPolicy,
     hosts::{HostLink, HostMetrics},
     ids::{InstructionId, SessionId, TransactionId},
-    instructions::{TransactionState, Work},
+    instructions::{DEFAULT_CLAIM_WINDOW, TransactionState, Work},
     labels::Labels,
     machines::{MachineKind, MachineLimits},
     people::Role,
@@ -241,6 +241,43 @@ async fn an_instruction_is_claimed_once_and_answered_for_until_acknowledged() {
         // What nobody knows any more is acknowledged, or the host would repeat it for ever.
         let answer = rack.result(forged, done()).await.expect("stays");
         assert_eq!(answer, Some(ToAgent::Acknowledge { transaction: forged }));
+    })
+    .await;
+}
+
+/// Revoked in the database alone, as by another server that nobody here has heard of yet: the claim itself looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_claims_nothing() {
+    testkit::both(|store| async move {
+        let site = Site::new(store).await;
+        let peer = site.enrol("rack").await;
+        let mut rack = site.link(&peer, vec![]).await;
+        let (_, transaction) = site.run("rack").await;
+        rack.offered(transaction).await;
+        let tx = site.world.store.begin().await.expect("begins");
+        let now = site.world.clock.now();
+        store::certificates::revoke_all(&tx, &site.world.permit(), peer.host, now).await.expect("writes");
+        tx.commit().await.expect("commits");
+        match rack.say(ToServer::Claim { transaction }).await {
+            Ok(answer) => assert_eq!(answer, not_yours(transaction)),
+            // The link was found and cut already.
+            Err(reason) => assert_eq!(reason, CloseReason::Revoked),
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_is_not_claimed() {
+    testkit::both(|store| async move {
+        let site = Site::new(store).await;
+        let peer = site.enrol("rack").await;
+        let mut rack = site.link(&peer, vec![]).await;
+        let (id, transaction) = site.run("rack").await;
+        rack.offered(transaction).await;
+        site.world.clock.advance(DEFAULT_CLAIM_WINDOW + SignedDuration::from_secs(1));
+        assert_eq!(rack.claim(transaction).await, not_yours(transaction));
+        assert_ne!(site.state(id).await, TransactionState::Claimed);
     })
     .await;
 }

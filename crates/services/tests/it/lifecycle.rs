@@ -3,7 +3,9 @@
 
 use api::reservations::NewReservation;
 use domain::{
+    events::EventKind,
     hosts::{HostIntent, HostLink},
+    ids::SessionId,
     instructions::{TransactionState, Work},
     machines::{MAX_VERIFICATIONS, MachineCondition, MachineState},
     people::Role,
@@ -94,6 +96,35 @@ async fn from_booking_to_clean() {
         assert_eq!(machine_state(&world, &ada).await, MachineState::Free);
         let reservation = reservations::get(&world.services, &ada, reservation.id).await.expect("is there");
         assert_eq!(reservation.state, ReservationState::Ended);
+    })
+    .await;
+}
+
+/// What was told of the session so far, each word once in a row.
+async fn told(world: &World, session: SessionId) -> Vec<String> {
+    let events = store::events::after(&world.store, 0, 1_000).await.expect("reads");
+    let of_it = events.into_iter().filter(|event| event.kind == EventKind::Session && event.subject == session.uuid());
+    let mut words: Vec<String> = of_it.map(|event| event.word).collect();
+    words.dedup();
+    words
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_change_of_state_is_told() {
+    testkit::both(|store: Store| async move {
+        let (world, ada, _) = world_of(store).await;
+        let reservation = activate(&world, &ada, Keep::Reservation, 3_600).await;
+        let id = reservation.sessions[0].id;
+        assert_eq!(told(&world, id).await, ["preparing", "active"]);
+        sessions::end(&world.services, &ada, id).await.expect("its owner may");
+        assert_eq!(told(&world, id).await, ["preparing", "active", "reverting"]);
+        pass(&world).await;
+        host_says(&world, TransactionState::Done, None).await;
+        assert_eq!(told(&world, id).await, ["preparing", "active", "reverting", "ended"]);
+        // One that never began.
+        let early = book(&world, &ada, Keep::Reservation, 3_600).await;
+        reservations::cancel(&world.services, &ada, early.id).await.expect("its owner may");
+        assert_eq!(told(&world, early.sessions[0].id).await, ["ended"]);
     })
     .await;
 }

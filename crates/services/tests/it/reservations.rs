@@ -10,7 +10,7 @@ use domain::{
 use jiff::SignedDuration;
 use services::{
     Call, Error, machines,
-    reservations::{self, Ask, ChangeAsk},
+    reservations::{self, Ask, ChangeAsk, ListAsk, Whose},
 };
 use store::Store;
 use testkit::World;
@@ -191,6 +191,31 @@ async fn what_cannot_be_handed_out_cannot_be_booked() {
     .await;
 }
 
+/// Everybody sees who has a machine and until when; what runs there is for those who may read the session.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_in_anothers_session_is_not_shown() {
+    testkit::both(|store: Store| async move {
+        let world = World::new(store).await;
+        let ada = world.person("Ada", Role::Engineer).await;
+        let ben = world.person("Ben", Role::Engineer).await;
+        let manager = world.person("Mia", Role::Manager).await;
+        world.machines("rack", 1, "").await;
+        let environment = api::reservations::Environment { setup: Some("token=abc".to_owned()), ..Default::default() };
+        let ask = NewReservation { environment: Some(environment), ..one("rack/0", 3_600) };
+        let booked = book(&world, &ada, ask).await.expect("booked");
+        for (call, shown) in [(&ada, true), (&manager, true), (&ben, false)] {
+            let got = reservations::get(&world.services, call, booked.id).await.expect("everybody sees it");
+            assert_eq!((got.person_name.as_str(), got.interval), ("Ada", booked.interval));
+            let all = ListAsk { whose: Whose::Everybodys, ..ListAsk::default() };
+            let listed = reservations::list(&world.services, call, &all).await.expect("everybody sees it").items;
+            for seen in [&got, &listed[0]] {
+                assert_eq!(seen.environment.setup.is_some(), shown, "{}", call.person_name);
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_obey_the_same_rules() {
     testkit::both(|store: Store| async move {
@@ -218,6 +243,7 @@ async fn changes_obey_the_same_rules() {
         let moved = ReservationChange { start: Some(at(&world, 300)), ..ReservationChange::default() };
         assert_eq!(change(&manager, moved, None).await.expect("a manager may").interval.duration(), longer.interval.duration());
         assert_eq!(field(change(&ada, ReservationChange { start: Some(at(&world, -5)), ..Default::default() }, None).await), "start");
+        assert_eq!(field(change(&ada, until(15 * 24 * 60), None).await), "end", "longer than any booking");
         let gone = reservations::cancel(&world.services, &ada, mine.id).await.expect("its owner may");
         assert_eq!((gone.state, gone.sessions[0].state), (ReservationState::Cancelled, SessionState::Ended));
         assert!(matches!(change(&ada, until(400), None).await, Err(Error::Conflict(_))));

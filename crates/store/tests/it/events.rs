@@ -31,6 +31,26 @@ async fn an_event_is_there_with_its_change_or_not_at_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_gets_what_their_own_tenant_missed() {
+    testkit::both(|store: Store| async move {
+        let (ours, theirs) = (World::new(store.clone()).await, World::new(store).await);
+        let before = store::events::newest(&ours.store).await.expect("reads");
+        for (world, word) in [(&ours, "one"), (&theirs, "secret"), (&ours, "two")] {
+            tell(world, word).await.commit().await.expect("commits");
+        }
+        let missed = async |world: &World, after| {
+            let events = store::events::after_for(&world.store, &world.permit(), after, 10).await.expect("reads");
+            events.into_iter().map(|event| (event.revision, event.word)).collect::<Vec<_>>()
+        };
+        let all = missed(&ours, before).await;
+        assert_eq!(all.iter().map(|(_, word)| word.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(missed(&ours, all[0].0).await, all[1..]);
+        assert_eq!(missed(&theirs, before).await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_of_what_many_write_at_once_misses_none() {
     const WRITERS: usize = 16;
     const EACH: usize = 25;
