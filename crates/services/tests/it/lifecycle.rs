@@ -171,6 +171,26 @@ async fn a_lapsed_client_loses_the_session_within_two_keepalives() {
     .await;
 }
 
+/// Nobody was there to hear the client while the server was down.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_grace_time_begins_anew_with_the_server() {
+    testkit::both(|store: Store| async move {
+        let (world, ada, _) = world_of(store).await;
+        let reservation = activate(&world, &ada, Keep::Keepalive, 3_600).await;
+        sessions::keepalive(&world.services, &ada, reservation.sessions[0].id).await.expect("alive");
+        world.clock.advance(minutes(5));
+        let again = world.restarted();
+        for _ in 0..2 {
+            pass(&again).await;
+            assert_eq!(session(&again, &ada, &reservation).await.state, SessionState::Active);
+            again.clock.advance(SignedDuration::from_secs(29));
+        }
+        pass(&again).await;
+        assert_eq!(session(&again, &ada, &reservation).await.cause, Some(EndCause::Lapsed));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_booking_that_nobody_takes_up_is_released() {
     testkit::both(|store: Store| async move {
