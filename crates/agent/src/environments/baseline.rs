@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::ids::SessionId;
 use serde::{Deserialize, Serialize};
 
 use super::{Check, process::started_ticks};
@@ -459,6 +460,7 @@ fn belongs(pid: i32, uids: &str, identity: &Identity) -> Option<&'static str> {
         .iter()
         .any(|kind| namespace(pid, kind).is_ok_and(|inode| identity.namespaces.contains(&inode)))
         && earlier()
+        && !is_anothers(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(), &identity.session)
     {
         return Some("is in the session's namespaces");
     }
@@ -481,9 +483,31 @@ fn belongs(pid: i32, uids: &str, identity: &Identity) -> Option<&'static str> {
     files.filter_map(Result::ok).any(|entry| inside(entry.path())).then_some("holds the session's files open")
 }
 
+/// Whether these control groups are a sandbox's of another session, which none but the agent puts a process into: it was
+/// started while this one's namespaces were let go, and has got their numbers.
+fn is_anothers(groups: &str, session: &str) -> bool {
+    groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| {
+        let mut parts = path.split('/').skip_while(|part| *part != "berth");
+        parts.nth(2).is_some_and(|id| id.parse::<SessionId>().is_ok() && id != session)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_sessions_control_group_is_known() {
+        let (own, other) = (SessionId::new().to_string(), SessionId::new().to_string());
+        let check = |group: String, expected: bool| assert_eq!(is_anothers(&group, &own), expected, "{group}");
+        check(format!("4:memory:/berth/0123456789ab/{other}\n0::/\n"), true);
+        check(format!("0::/machine.slice/berth/0123456789ab/{other}\n"), true);
+        check(format!("4:memory:/berth/0123456789ab/{own}\n"), false);
+        check(format!("4:memory:/{other}\n0::/\n"), false);
+        check("0::/libpod_parent/libpod-4711\n".to_owned(), false);
+        check("4:memory:/berth/0123456789ab\n".to_owned(), false);
+        check(String::new(), false);
+    }
 
     #[test]
     fn mountinfo_is_read_with_escapes() {
