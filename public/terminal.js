@@ -30,6 +30,11 @@ document.createElement = (name, options) => {
   return element;
 };
 
+// What programs get without a capital.
+function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 class BerthTerminal extends HTMLElement {
   connectedCallback() {
     // Kept: when the element has left the page, what was around it is gone.
@@ -100,9 +105,9 @@ class BerthTerminal extends HTMLElement {
       if (typeof data === "string") this.hear(JSON.parse(data));
       else this.terminal.write(new Uint8Array(data));
     };
-    socket.onclose = () => {
+    socket.onclose = ({ reason }) => {
       if (this.socket !== socket || this.ended) return;
-      this.state("Connection lost, trying again");
+      this.state(`${reason ? sentence(reason) : "Connection lost"}, trying again`);
       this.timer = setTimeout(() => this.connect(), this.retryMs);
       this.retryMs = Math.min(this.retryMs * 2, LAST_RETRY_MS);
     };
@@ -130,7 +135,7 @@ class BerthTerminal extends HTMLElement {
   end(message) {
     this.ended = true;
     sessionStorage.removeItem(this.key());
-    this.state(message);
+    this.state(sentence(message));
     this.terminal.write(`\r\n\x1b[2m${message}\x1b[0m\r\n`);
   }
 

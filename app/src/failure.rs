@@ -15,6 +15,26 @@ impl Failure {
     pub fn of_field(&self, name: &str) -> Option<String> {
         (self.0.field.as_deref() == Some(name)).then(|| self.0.detail.clone())
     }
+
+    /// No answer came.
+    pub(crate) fn unreachable() -> Self {
+        let detail = "Nothing was changed as far as this page knows. Check your connection, then try again.";
+        on_the_way("unreachable", "The server cannot be reached", 503, detail.to_owned())
+    }
+
+    /// An answer that means nothing here.
+    pub(crate) fn misunderstood(cause: &str) -> Self {
+        let detail = format!("The server may just have been updated: reload the page. ({cause})");
+        on_the_way("protocol", "The page and the server did not understand each other", 502, detail)
+    }
+
+    /// The refusal that an answer with this status holds; whoever stands between may answer something else.
+    pub(crate) fn of_answer(status: u16, text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_else(|_| match status {
+            502..=504 => Failure::unreachable(),
+            _ => Failure::misunderstood(&format!("HTTP {status}")),
+        })
+    }
 }
 
 impl std::fmt::Display for Failure {
@@ -30,25 +50,10 @@ impl FromServerFnError for Failure {
 
     /// What went wrong on the way between browser and server; the causes are no secrets, they are the browser's own.
     fn from_server_fn_error(error: ServerFnErrorErr) -> Self {
-        let problem = |kind: &str, title: &str, status, detail: String| Problem {
-            kind: format!("urn:berth:problem:{kind}"),
-            title: title.to_owned(),
-            status,
-            detail,
-            request_id: None,
-            field: None,
-            held_by: None,
-            next_free: None,
-        };
-        Failure(match error {
-            ServerFnErrorErr::Request(_) => problem(
-                "unreachable",
-                "The server cannot be reached",
-                503,
-                "Nothing was changed as far as this page knows. Check your connection, then try again.".to_owned(),
-            ),
+        match error {
+            ServerFnErrorErr::Request(_) => Failure::unreachable(),
             ServerFnErrorErr::Args(cause) | ServerFnErrorErr::MissingArg(cause) => {
-                problem("bad-input", "The form is not complete", 400, format!("Check what you entered: {cause}."))
+                on_the_way("bad-input", "The form is not complete", 400, format!("Check what you entered: {cause}."))
             }
             ServerFnErrorErr::Registration(cause)
             | ServerFnErrorErr::UnsupportedRequestMethod(cause)
@@ -56,12 +61,20 @@ impl FromServerFnError for Failure {
             | ServerFnErrorErr::MiddlewareError(cause)
             | ServerFnErrorErr::Deserialization(cause)
             | ServerFnErrorErr::Serialization(cause)
-            | ServerFnErrorErr::Response(cause) => problem(
-                "protocol",
-                "The page and the server did not understand each other",
-                502,
-                format!("The server may just have been updated: reload the page. ({cause})"),
-            ),
-        })
+            | ServerFnErrorErr::Response(cause) => Failure::misunderstood(&cause),
+        }
     }
+}
+
+fn on_the_way(kind: &str, title: &str, status: u16, detail: String) -> Failure {
+    Failure(Problem {
+        kind: format!("urn:berth:problem:{kind}"),
+        title: title.to_owned(),
+        status,
+        detail,
+        request_id: None,
+        field: None,
+        held_by: None,
+        next_free: None,
+    })
 }

@@ -1,7 +1,8 @@
 //! The portal's pages: rendered by the server, then alive in the browser.
 //!
 //! [`shell`] is the document, [`App`] what both halves render, [`hydrate`] where the browser starts. A page is a file in
-//! [`pages`], made of [`components`]; what it shows comes through server functions, which call one service function each.
+//! [`pages`], made of [`components`]; what it shows comes through server functions, which call one service function each
+//! and which it uses through [`functions`].
 //! What differs between server and browser (time, zone, theme, who is signed in) comes with the document: see
 //! [`preferences`] and [`viewer`].
 
@@ -11,6 +12,7 @@ pub mod clock;
 pub mod components;
 pub mod document;
 pub mod failure;
+pub mod functions;
 pub mod live;
 pub mod pages;
 pub mod preferences;

@@ -64,7 +64,7 @@ struct Feed {
 ///
 /// ```text
 /// let live = use_live(&[EventKind::Machine, EventKind::Session]);
-/// let machines = Resource::new(move || live.get(), |_| list_machines());
+/// let machines = Data::new(|| List {}, move || live.get());
 /// view! { <Transition fallback=|| view! { <Skeleton/> }>...</Transition> }
 /// ```
 ///

@@ -55,6 +55,31 @@ fn is_plain_form() -> bool {
     })
 }
 
+/// The longest text of a refused form that is kept, in bytes; a script that is longer has to be typed again.
+const MAX_TYPED_BYTES: usize = 128 * 1024;
+
+fn session() -> Option<tower_sessions::Session> {
+    use_context::<Parts>()?.extensions.get::<tower_sessions::Session>().cloned()
+}
+
+/// Keeps what was typed into a form that the browser sent by itself and that was refused, for [`typed`] on the page to which
+/// it is led back. It is kept with the sign-in: a script may hold secrets, which no address should.
+pub(crate) async fn keep_typed<T: serde::Serialize>(form: &str, typed: &T) {
+    let Some(session) = session().filter(|_| is_plain_form()) else { return };
+    let Ok(typed) = serde_json::to_value(typed) else { return };
+    if typed.to_string().len() > MAX_TYPED_BYTES {
+        return;
+    }
+    if let Err(error) = session.insert_value(&format!("typed-{form}"), typed).await {
+        leptos::logging::warn!("what was typed into a refused form is lost: {error}");
+    }
+}
+
+/// What [`keep_typed`] kept last.
+pub(crate) async fn typed<T: serde::de::DeserializeOwned>(form: &str) -> Option<T> {
+    session()?.get(&format!("typed-{form}")).await.ok().flatten()
+}
+
 /// An id out of an address or a form.
 pub(crate) fn id<T>(text: &str, kind: &'static str) -> Result<T, Failure>
 where

@@ -31,7 +31,7 @@ export async function startBerth({ agents = 1, demo = false } = {}) {
   };
   try {
     const ready = await Promise.race([
-      fileWithin(folder, readyFile),
+      fileWithin(folder, readyFile, async () => JSON.parse(await readFile(readyFile, "utf8"))),
       ended.then(() => { throw new Error(`xtask dev ended before it was ready:\n${said}`); }),
     ]);
     return { ...ready, folder, child, stop, said: () => said };
@@ -47,8 +47,8 @@ function launch(args) {
   return spawn(program, [...first, ...args], { stdio: ["ignore", "pipe", "pipe"] });
 }
 
-async function fileWithin(folder, file) {
-  const read = async () => JSON.parse(await readFile(file, "utf8"));
+/** What `read` gives, once `file` is in the folder and whole. */
+export async function fileWithin(folder, file, read) {
   const limit = AbortSignal.timeout(START_MS);
   const changes = watch(folder, { signal: limit });
   try { return await read(); } catch { /* not there yet */ }

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 
 const run = promisify(execFile);
+const ENROLL_MS = 30_000;
 
 /** Enrols `name` with the zero certificate's text; `start` runs its agent, `stop` ends it. */
 export async function enrolHost(berth, name, zero) {
@@ -19,13 +20,24 @@ export async function enrolHost(berth, name, zero) {
     `state_dir = ${JSON.stringify(join(folder, "state"))}`, 'labels = { place = "rack" }', "[[machines]]", 'name = "slot-1"',
     'kind = "sandbox"', "cpus = 1.0", 'memory = "512MiB"', 'labels = { kind = "sandbox" }', "",
   ].join("\n"));
-  await run(agent, ["enroll", file, "--config", config, "--name", name]);
+  // A new tenant's authority reaches the agents' port within seconds; asking again costs no second use.
+  const enroll = () => run(agent, ["enroll", file, "--config", config, "--name", name]);
+  for (const limit = Date.now() + ENROLL_MS; ;) {
+    try {
+      await enroll();
+      break;
+    } catch (error) {
+      if (Date.now() > limit) throw error;
+    }
+  }
   let child;
   return {
     start() {
       const log = openSync(join(folder, "agent.log"), "a");
       child = spawn(agent, ["run", "--config", config], { stdio: ["ignore", log, log] });
     },
+    /** Ends what an agent that is stopped left running. */
+    clear: () => run(agent, ["clear", "--config", config]),
     said: () => readFileSync(join(folder, "agent.log"), "utf8"),
     async stop() {
       if (!child || child.exitCode !== null) return;

@@ -7,13 +7,9 @@ export function terminal(page, number) {
   const screen = `.terminal[data-number="${number}"] .xterm-rows`;
   return {
     box,
-    /** A session that ends while its terminal is being opened leaves the browser's own word on its console. */
-    async connected() {
-      await box.getByText("Connected", { exact: true }).waitFor({ timeout: LONG_MS });
-    },
     /** Waits until it is connected, and puts the keyboard on it. */
     async focus() {
-      await this.connected();
+      await box.getByText("Connected", { exact: true }).waitFor({ timeout: LONG_MS });
       await box.locator(".xterm-screen").click();
     },
     async type(text) { await page.keyboard.type(text); },

@@ -195,7 +195,6 @@ test("only lengths that end before the next booking are offered", async () => {
   await menu.getByRole("button", { name: /^until/ }).click();
   await page.waitForURL(/\/sessions\//);
   await state(page, "active").waitFor({ timeout: LONG_MS });
-  await terminal(page, 1).connected();
   await end(page);
   const booked = (await answer.json()).id;
   const cancelled = await page.request.delete(`${berth.address}/api/v1/reservations/${booked}`, { headers: { origin: berth.address } });
@@ -214,20 +213,33 @@ test("without JavaScript one signs in, books ahead, is told of a clash, cancels,
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.waitForURL((url) => !url.pathname.startsWith("/sign-in"));
 
-  const ahead = async () => {
+  const fields = {
+    machine: page.getByLabel("Machine", { exact: false }).first(), from: page.getByLabel("From"), until: page.getByLabel("Until"),
+    purpose: page.getByLabel("What for"), setup: page.getByLabel("Set-up script"),
+  };
+  const ahead = async (from = utc(30), until = utc(32)) => {
     await page.goto(`${berth.address}/reserve`);
     const machine = await page.locator(".timeline-name a").first().textContent();
-    await page.getByLabel("Machine", { exact: false }).first().fill(machine.trim());
-    await page.getByLabel("From").fill(utc(30));
-    await page.getByLabel("Until").fill(utc(32));
+    await page.getByText("Environment", { exact: true }).click();
+    const typed = { machine: machine.trim(), from, until, purpose: "a <slow> build & more", setup: "echo 'one'\necho \"two\"" };
+    for (const [name, text] of Object.entries(typed)) await fields[name].fill(text);
     await page.getByRole("button", { name: "Reserve", exact: true }).click();
+    return typed;
+  };
+  const asTyped = async (typed) => {
+    for (const [name, text] of Object.entries(typed)) assert.equal(await fields[name].inputValue(), text, name);
   };
   await ahead();
   await state(page, "scheduled").waitFor();
   assert.match(await page.getByRole("heading", { level: 1 }).textContent(), /^Session on local-/);
   const session = page.url();
-  await ahead();
+  // A refusal leads back to the form with all that was typed, and stands beside its field.
+  const taken = await ahead();
   await page.getByText("Taken in that time").waitFor();
+  await asTyped(taken);
+  const reversed = await ahead(utc(32), utc(30));
+  await page.locator("#end-error").getByText(/./).waitFor();
+  await asTyped(reversed);
   await page.goto(session);
   await page.getByRole("button", { name: "Cancel booking" }).click();
   await state(page, "ended").waitFor();
@@ -284,7 +296,6 @@ test("the keyboard alone finds a machine, books it and gives it back", { timeout
   await page.waitForURL(/\/sessions\//);
   await state(page, "active").waitFor({ timeout: LONG_MS });
   await page.waitForFunction(() => document.activeElement?.tagName === "H1");
-  await terminal(page, 1).connected();
   await tabTo(page.getByRole("button", { name: "End session" }));
   await page.keyboard.press("Enter");
   await tabTo(page.getByRole("dialog", { name: "End this session?" }).getByRole("button", { name: "End session" }));

@@ -106,6 +106,12 @@ fn compile(mode: Mode) -> Result<PathBuf> {
                 .env("RUSTC", "/usr/bin/rustc")
                 .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker)
                 .args(["rustc", "-Zbuild-std=std,panic_abort"]);
+            if mode == Mode::Release {
+                // Without the words of panics, which nobody reads in a visitor's browser; a build for development has them.
+                command
+                    .args(["-Zbuild-std-features=optimize_for_size", "-Zpanic-immediate-abort"])
+                    .args(["--config", "profile.web-release.panic=\"immediate-abort\""]);
+            }
         }
     }
     command

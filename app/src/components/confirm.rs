@@ -10,11 +10,11 @@ use super::icon::Icon;
 ///
 /// ```text
 /// <Confirm id="delete" label="Delete" title="Delete host build-07?">
-///     <ActionForm action=deleting attr:class="form">
+///     <SubmitForm to=deleting class="form">
 ///         <input type="hidden" name="host" value=id/>
 ///         <p>"Its machines and their history are deleted. Running sessions end now."</p>
 ///         <ConfirmWord id="delete" label="Delete" word="build-07" error/>
-///     </ActionForm>
+///     </SubmitForm>
 /// </Confirm>
 /// ```
 #[component]

@@ -1,10 +1,14 @@
 //! What waits for the server: grey lines until it is there, the failure where it is not.
 
+use std::sync::Arc;
+
 use leptos::prelude::*;
+use serde::de::DeserializeOwned;
 
 use super::problem::{FailurePage, FailurePanel};
 use super::skeleton::Skeleton;
 use crate::Failure;
+use crate::functions::{Answered, Data, read};
 
 /// What a page has of its data.
 #[derive(Clone, PartialEq)]
@@ -14,20 +18,42 @@ enum Loaded {
     There,
 }
 
+/// Makes the view of what the answer's text stands for; it is told the first text, and follows the others.
+type Show = Arc<dyn Fn(&str, Memo<Arc<str>>) -> Result<AnyView, Failure> + Send + Sync>;
+
 /// Shows `data` once it is there. `show` runs once and gets a signal that follows every refetch, so that what a person
 /// has open or typed in the page stays when something else changed:
 ///
 /// ```ignore
-/// let host = Resource::new_blocking(move || (id(), live.get()), |(id, _)| host(id));
+/// let host = Data::new(move || Get { id: id.get() }, move || live.get());
 /// view! { <Page title="Host">{follow(host, |host| view! { ... }.into_any())}</Page> }
 /// ```
-pub fn follow<T>(
-    data: Resource<Result<T, Failure>>,
-    show: impl Fn(Signal<T>) -> AnyView + Clone + Send + Sync + 'static,
-) -> impl IntoView
+pub fn follow<T>(data: Data<T>, show: impl Fn(Signal<T>) -> AnyView + Send + Sync + 'static) -> AnyView
 where
-    T: Clone + PartialEq + Send + Sync + 'static,
+    T: DeserializeOwned + Clone + Send + Sync + 'static,
 {
+    follow_text(
+        data.answer(),
+        Arc::new(move |first, text| {
+            let first = read::<T>(first)?;
+            // Another text is another value: nothing has to be compared.
+            let value = Memo::new_with_compare(
+                move |before: Option<&T>| {
+                    let now = text.get();
+                    match before {
+                        None => first.clone(),
+                        Some(before) => read(&now).unwrap_or_else(|_| before.clone()),
+                    }
+                },
+                |_, _| true,
+            );
+            Ok(show(value.into()))
+        }),
+    )
+}
+
+/// The part of [`follow`] that is the same for all that is shown.
+fn follow_text(data: Answered, show: Show) -> AnyView {
     view! {
         <Transition fallback=|| view! { <Skeleton/> }>
             {
@@ -45,12 +71,13 @@ where
                     // all that is shown would be made anew, terminals and open menus too.
                     move || match (state.get(), untrack(|| data.get_untracked())) {
                         (Loaded::There, Some(Ok(first))) => {
-                            let value = Memo::new(move |before: Option<&T>| match (data.get(), before) {
+                            let kept = first.clone();
+                            let text = Memo::new(move |before: Option<&Arc<str>>| match (data.get(), before) {
                                 (Some(Ok(now)), _) => now,
                                 (Some(Err(_)) | None, Some(before)) => before.clone(),
-                                (Some(Err(_)) | None, None) => first.clone(),
+                                (Some(Err(_)) | None, None) => kept.clone(),
                             });
-                            show(value.into())
+                            show(&first, text).unwrap_or_else(|failure| view! { <FailurePage failure/> }.into_any())
                         }
                         (Loaded::Failed(failure), _) => view! { <FailurePage failure/> }.into_any(),
                         (Loaded::Not | Loaded::There, _) => ().into_any(),
@@ -59,11 +86,14 @@ where
             }
         </Transition>
     }
+    .into_any()
 }
 
-/// The failure of an action, beside what started it; nothing while there is none.
-pub fn failure_of<T: Clone + Send + Sync + 'static>(
-    value: impl Fn() -> Option<Result<T, Failure>> + Send + Sync + 'static,
-) -> impl IntoView {
-    move || value().and_then(Result::err).map(|failure| view! { <FailurePanel failure/> })
+/// The failure of a form, beside what sent it; nothing while there is none.
+pub fn failure_of(failure: impl Fn() -> Option<Failure> + Send + Sync + 'static) -> AnyView {
+    shown_failure(Signal::derive(failure))
+}
+
+fn shown_failure(failure: Signal<Option<Failure>>) -> AnyView {
+    view! { {move || failure.get().map(|failure| view! { <FailurePanel failure/> })} }.into_any()
 }

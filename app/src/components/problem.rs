@@ -14,7 +14,7 @@ use crate::Failure;
 /// What happened, whether one's thing is safe, what next, and the request's id to copy. Stands beside the thing:
 ///
 /// ```text
-/// {move || action.value().get().and_then(Result::err).map(|failure| view! { <FailurePanel failure/> })}
+/// {failure_of(move || acting.failure())}
 /// ```
 #[component]
 pub fn FailurePanel(failure: Failure) -> impl IntoView {

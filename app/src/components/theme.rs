@@ -3,12 +3,13 @@
 use leptos::prelude::*;
 
 use super::icon::Icon;
+use crate::functions::{Submission, SubmitForm};
 use crate::preferences::{ChooseTheme, Theme, apply_theme, use_preferences};
 
 /// Three buttons; without JavaScript each sends its form.
 #[component]
 pub fn ThemeSwitch() -> impl IntoView {
-    let action = ServerAction::<ChooseTheme>::new();
+    let action = Submission::<ChooseTheme>::new();
     let chosen = use_preferences().theme;
     let buttons =
         [(Theme::Auto, "contrast", "As the system"), (Theme::Light, "sun", "Light"), (Theme::Dark, "moon", "Dark")];
@@ -32,8 +33,8 @@ pub fn ThemeSwitch() -> impl IntoView {
         }
     });
     view! {
-        <ActionForm action>
+        <SubmitForm to=action>
             <div role="group" aria-label="Theme">{buttons.collect_view()}</div>
-        </ActionForm>
+        </SubmitForm>
     }
 }

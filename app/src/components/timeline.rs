@@ -1,12 +1,13 @@
 //! Machines as rows, time as columns, a line for now.
 
-use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use jiff::{SignedDuration, Timestamp};
 use leptos::html;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlElement;
 
 use super::time::absolute;
+use crate::components::time::{clock, month, short, weekday};
 use crate::clock::use_now;
 use crate::preferences::{Zone, use_preferences};
 
@@ -374,16 +375,17 @@ fn ticks(zone: &Zone, from: Timestamp, to: Timestamp) -> Vec<Tick> {
             break;
         };
         if at >= from && found.last().is_none_or(|last: &Tick| last.at < at) {
-            let strong = if hours { local.hour() == 0 } else { local.date().weekday() == jiff::civil::Weekday::Monday };
+            let date = local.date();
+            let strong = if hours { local.hour() == 0 } else { date.weekday() == jiff::civil::Weekday::Monday };
             // Hours stand close: a midnight among them has room for no more than its day.
             let text = match (hours, local.hour()) {
-                (true, 0) => local.strftime("%a %-d"),
-                (true, _) => local.strftime("%H:%M"),
-                (false, _) => local.strftime("%a %-d %b"),
+                (true, 0) => format!("{} {}", short(weekday(date)), date.day()),
+                (true, _) => clock(local),
+                (false, _) => format!("{} {} {}", short(weekday(date)), date.day(), short(month(date))),
             };
-            found.push(Tick { at, text: text.to_string(), strong });
+            found.push(Tick { at, text, strong });
         }
-        let Ok(next) = local.checked_add(step_hours.hours()) else {
+        let Ok(next) = local.checked_add(SignedDuration::from_hours(step_hours)) else {
             break;
         };
         local = next;

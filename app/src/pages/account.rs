@@ -11,9 +11,10 @@ use crate::components::icon::Icon;
 use crate::components::layout::Page;
 use crate::components::load::{failure_of, follow};
 use crate::components::theme::ThemeSwitch;
+use crate::functions::{Data, Submission, SubmitForm};
 use crate::preferences::{ChooseZone, use_preferences};
 
-#[server(prefix = "/fn", endpoint = "account-me")]
+#[server(prefix = "/fn", endpoint = "account-me", input = leptos::server_fn::codec::Json)]
 async fn me() -> Result<Person, Failure> {
     let (services, call) = crate::server::asked()?;
     services::people::me(&services, &call).await.map(Person::from).map_err(crate::server::failure)
@@ -22,8 +23,8 @@ async fn me() -> Result<Person, Failure> {
 #[component]
 pub fn Account() -> impl IntoView {
     let query = use_query_map();
-    let choosing = ServerAction::<ChooseZone>::new();
-    let me = Resource::new_blocking(|| (), |()| me());
+    let choosing = Submission::<ChooseZone>::new();
+    let me = Data::new(|| Me {}, || 0);
     let from_link = Signal::derive(move || query.with(|query| query.get("choose").is_some()));
     let done = Signal::derive(move || query.with(|query| query.get("done").is_some()));
     let zone = use_preferences().zone.name;
@@ -48,12 +49,12 @@ pub fn Account() -> impl IntoView {
             </section>
             <section class="card" aria-labelledby="zone-title">
                 <h2 id="zone-title">"Time zone"</h2>
-                <ActionForm action=choosing attr:class="form">
+                <SubmitForm to=choosing class="form">
                     <TextField name="zone" label="Zone" value=zone hint="A name such as Europe/Berlin. All times of the portal are shown in it."
-                        error=Signal::derive(move || choosing.value().get().and_then(Result::err).and_then(|failure| failure.of_field("zone")))/>
+                        error=choosing.error_of(&["zone"])/>
                     <div class="form-actions"><button type="submit" class="button">"Save"</button></div>
-                </ActionForm>
-                {failure_of(move || choosing.value().get().filter(|done| done.as_ref().is_err_and(|failure| failure.0.field.is_none())))}
+                </SubmitForm>
+                {failure_of(move || choosing.failure_beside(&["zone"]))}
             </section>
             <section class="card" aria-labelledby="everywhere">
                 <h2 id="everywhere">"Signed in elsewhere"</h2>

@@ -13,8 +13,9 @@ use crate::components::load::follow;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Prose, Time};
+use crate::functions::Data;
 
-#[server(prefix = "/fn", endpoint = "audit-list")]
+#[server(prefix = "/fn", endpoint = "audit-list", input = leptos::server_fn::codec::Json)]
 async fn list(cursor: Option<String>) -> Result<Items<AuditLine>, Failure> {
     let (services, call) = crate::server::asked()?;
     let ask = services::page::PageAsk { limit: None, cursor };
@@ -25,7 +26,7 @@ async fn list(cursor: Option<String>) -> Result<Items<AuditLine>, Failure> {
 #[component]
 pub fn Audit() -> impl IntoView {
     let query = use_query_map();
-    let lines = Resource::new_blocking(move || query.with(|query| query.get("cursor")), list);
+    let lines = Data::new(move || List { cursor: query.with(|query| query.get("cursor")) }, || 0);
     view! {
         <Page title="Audit" needs=Action::AuditRead lede="Who did what, newest first. Lines are never changed.">
             {follow(lines, |lines| view! { <Lines lines/> }.into_any())}

@@ -10,7 +10,8 @@ use crate::Failure;
 use crate::clock::use_now;
 use crate::components::icon::Icon;
 use crate::components::load::failure_of;
-use crate::components::time::{at, length};
+use crate::components::time::{at, clock, length, month, short, weekday};
+use crate::functions::{Submission, SubmitForm};
 use crate::preferences::{Zone, use_preferences};
 
 /// How many hours one books for now with one click.
@@ -62,7 +63,7 @@ fn choices(zone: &Zone, now: Option<Timestamp>, next: Option<Timestamp>) -> Vec<
     let rest = next.zip(left).filter(|(_, left)| MIN_LENGTH < *left && *left < MOST).map(|(next, left)| Choice {
         name: "end",
         value: next.to_string(),
-        word: format!("until {} ({})", zone.local(next).strftime("%H:%M"), length(left)),
+        word: format!("until {} ({})", clock(zone.local(next)), length(left)),
     });
     lengths.chain(rest).collect()
 }
@@ -75,7 +76,7 @@ pub fn BookNow(
     #[prop(into)] id: String,
     #[prop(optional_no_strip)] next: Option<String>,
 ) -> impl IntoView {
-    let booking = ServerAction::<BookNow>::new();
+    let booking = Submission::<BookNow>::new();
     let menu = format!("book-{id}");
     let label = format!("Book {machine} now");
     let zone = use_preferences().zone;
@@ -83,7 +84,11 @@ pub fn BookNow(
     let next = next.as_deref().and_then(at);
     let free = next.map_or_else(
         || "nothing is booked after".to_owned(),
-        |next| format!("free until {}", zone.local(next).strftime("%a %-d %b, %H:%M")),
+        |next| {
+            let local = zone.local(next);
+            let date = local.date();
+            format!("free until {} {} {}, {}", short(weekday(date)), date.day(), short(month(date)), clock(local))
+        },
     );
     let fitting = Memo::new(move |_| choices(&zone, now.get(), next));
     let buttons = move || {
@@ -100,7 +105,7 @@ pub fn BookNow(
             "Book now"<Icon name="chevron-down"/>
         </button>
         <div class="popover-menu" id=menu popover="auto" role="dialog" aria-label=label.clone()>
-            <ActionForm action=booking>
+            <SubmitForm to=booking>
                 <input type="hidden" name="machine" value=machine.clone()/>
                 <div class="menu-items">
                     <div class="menu-note"><strong>{machine.clone()}</strong>" from now for"</div>
@@ -108,8 +113,8 @@ pub fn BookNow(
                     <p class="menu-note" hidden=move || !fitting.with(Vec::is_empty)>"The next booking is about to begin."</p>
                     <div class="menu-note">{free}</div>
                 </div>
-            </ActionForm>
-            {failure_of(move || booking.value().get())}
+            </SubmitForm>
+            {failure_of(move || booking.failure())}
         </div>
     }
 }

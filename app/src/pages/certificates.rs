@@ -27,11 +27,12 @@ use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Time, at};
+use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 
 type Shown = (Items<ZeroCertificate>, Vec<Host>);
 
-#[server(prefix = "/fn", endpoint = "zero-certificates-list")]
+#[server(prefix = "/fn", endpoint = "zero-certificates-list", input = leptos::server_fn::codec::Json)]
 async fn list(cursor: Option<String>) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
     let ask = services::page::PageAsk { limit: None, cursor };
@@ -65,27 +66,20 @@ async fn revoke(id: Uuid) -> Result<(), Failure> {
     services::zero_certificates::revoke(&services, &call, id.into()).await.map(|_| ()).map_err(crate::server::failure)
 }
 
+/// Fields of the form beside which a refusal is said.
+const FIELDS: &[&str] = &["name", "max_uses", "lifetime_hours"];
+
 #[component]
 pub fn Certificates() -> impl IntoView {
     let query = use_query_map();
     let live = use_live(&[EventKind::ZeroCertificate, EventKind::Host]);
-    let creating = ServerAction::<Create>::new();
-    let revoking = ServerAction::<Revoke>::new();
-    let acting = ServerAction::<Act>::new();
-    let shown = Resource::new_blocking(
-        move || {
-            let versions = (creating.version().get(), revoking.version().get(), acting.version().get());
-            (query.with(|query| query.get("cursor")), live.get(), versions)
-        },
-        |(cursor, ..)| list(cursor),
+    let creating = Submission::<Create>::new();
+    let revoking = Submission::<Revoke>::new();
+    let acting = Submission::<Act>::new();
+    let shown = Data::new(
+        move || List { cursor: query.with(|query| query.get("cursor")) },
+        move || live.get() + creating.answered() + revoking.answered() + acting.answered(),
     );
-    let error_of = move |field: &'static str| {
-        Signal::derive(move || creating.value().get().and_then(Result::err).and_then(|failure| failure.of_field(field)))
-    };
-    let general = move || {
-        let failure = creating.value().get().and_then(Result::err)?;
-        failure.0.field.is_none().then_some(Err::<(), _>(failure))
-    };
     let joins = vec![
         (JoinPolicy::Open.word().to_owned(), "at once".to_owned()),
         (JoinPolicy::Approval.word().to_owned(), "after an admin approves".to_owned()),
@@ -95,22 +89,22 @@ pub fn Certificates() -> impl IntoView {
             lede="A file with which hosts join: good for a number of hosts and a limited time. Each host makes its own key and gets its own certificate.">
             <section class="card" aria-labelledby="create">
                 <h2 id="create">"New zero certificate"</h2>
-                <ActionForm action=creating attr:class="form">
+                <SubmitForm to=creating class="form">
                     <div class="form-row">
-                        <TextField name="name" label="What for" placeholder="rack 7" max_length=80 autocomplete="off" error=error_of("name")/>
-                        <TextField name="max_uses" label="Hosts that may join" kind="number" value="1" min="1" max="100000" error=error_of("max_uses")/>
-                        <TextField name="lifetime_hours" label="Hours it is good for" kind="number" value="24" min="1" max="2160" error=error_of("lifetime_hours")/>
+                        <TextField name="name" label="What for" placeholder="rack 7" max_length=80 autocomplete="off" error=creating.error_of(&["name"])/>
+                        <TextField name="max_uses" label="Hosts that may join" kind="number" value="1" min="1" max="100000" error=creating.error_of(&["max_uses"])/>
+                        <TextField name="lifetime_hours" label="Hours it is good for" kind="number" value="24" min="1" max="2160" error=creating.error_of(&["lifetime_hours"])/>
                         <SelectField name="join" label="Hosts join" options=joins selected="open"/>
                     </div>
                     <div class="form-actions">
                         <button type="submit" class="button primary" disabled=move || creating.pending().get()>"Make zero certificate"</button>
                     </div>
-                </ActionForm>
-                {failure_of(general)}
-                {move || creating.value().get().and_then(Result::ok).map(|created| view! { <File created/> })}
+                </SubmitForm>
+                {failure_of(move || creating.failure_beside(FIELDS))}
+                {move || creating.done().map(|created| view! { <File created/> })}
             </section>
-            {failure_of(move || revoking.value().get())}
-            {failure_of(move || acting.value().get())}
+            {failure_of(move || revoking.failure())}
+            {failure_of(move || acting.failure())}
             {follow(shown, move |shown| view! { <Shown shown revoking acting/> }.into_any())}
         </Page>
     }
@@ -140,7 +134,7 @@ fn File(created: CreatedZeroCertificate) -> impl IntoView {
 }
 
 #[component]
-fn Shown(shown: Signal<Shown>, revoking: ServerAction<Revoke>, acting: ServerAction<Act>) -> impl IntoView {
+fn Shown(shown: Signal<Shown>, revoking: Submission<Revoke>, acting: Submission<Act>) -> impl IntoView {
     let zeros = Memo::new(move |_| shown.with(|(zeros, _)| zeros.clone()));
     let waiting = Memo::new(move |_| shown.with(|(_, waiting)| waiting.clone()));
     view! {
@@ -153,17 +147,17 @@ fn Shown(shown: Signal<Shown>, revoking: ServerAction<Revoke>, acting: ServerAct
 }
 
 #[component]
-fn Waiting(hosts: Vec<Host>, acting: ServerAction<Act>) -> impl IntoView {
+fn Waiting(hosts: Vec<Host>, acting: Submission<Act>) -> impl IntoView {
     let rows = hosts.into_iter().map(|host| {
         let (id, name) = (host.id.to_string(), host.name.clone());
         let button = move |act: HostAct, class: &'static str| {
             let (id, name) = (id.clone(), name.clone());
             view! {
-            <ActionForm action=acting>
+            <SubmitForm to=acting>
                 <input type="hidden" name="host" value=id.clone()/>
                 <input type="hidden" name="act" value=act.word()/>
                 <button type="submit" class=class aria-label=format!("{} {}", act_word(act), name)>{act_word(act)}</button>
-            </ActionForm>
+            </SubmitForm>
             }
         };
         let buttons = (button(HostAct::Approve, "button small primary"), button(HostAct::Revoke, "button small danger"));
@@ -186,7 +180,7 @@ fn Waiting(hosts: Vec<Host>, acting: ServerAction<Act>) -> impl IntoView {
 }
 
 #[component]
-fn Table(zeros: Items<ZeroCertificate>, revoking: ServerAction<Revoke>) -> impl IntoView {
+fn Table(zeros: Items<ZeroCertificate>, revoking: Submission<Revoke>) -> impl IntoView {
     let Items { items, next_cursor } = zeros;
     if items.is_empty() {
         return view! {
@@ -208,10 +202,10 @@ fn Table(zeros: Items<ZeroCertificate>, revoking: ServerAction<Revoke>) -> impl 
             <td data-label="Expires">{at(&zero.expires_at).map(|at| view! { <Time at/> })}</td>
             <td class="actions">
                 {(zero.state == ZeroCertificateState::Valid).then(|| view! {
-                    <ActionForm action=revoking>
+                    <SubmitForm to=revoking>
                         <input type="hidden" name="id" value=zero.id.to_string()/>
                         <button type="submit" class="button small danger" aria-label=format!("Revoke {}", zero.name)>"Revoke"</button>
-                    </ActionForm>
+                    </SubmitForm>
                 })}
             </td>
         </tr>

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::book::BookNow;
 use super::sessions::SessionTable;
-use super::team::{TeamNow, look};
+use super::team::{Look, TeamNow};
 use crate::Failure;
 use crate::clock::use_beat;
 use crate::components::empty::Empty;
@@ -19,6 +19,7 @@ use crate::components::icon::Icon;
 use crate::components::layout::Page;
 use crate::components::load::follow;
 use crate::components::tags::Tags;
+use crate::functions::Data;
 use crate::live::use_live;
 use crate::viewer::use_viewer;
 
@@ -32,7 +33,7 @@ struct Now {
     machines: Vec<Machine>,
 }
 
-#[server(prefix = "/fn", endpoint = "home-now")]
+#[server(prefix = "/fn", endpoint = "home-now", input = leptos::server_fn::codec::Json)]
 async fn now_and_next() -> Result<Now, Failure> {
     let refuse = crate::server::failure;
     let (services, call) = crate::server::asked()?;
@@ -49,11 +50,10 @@ async fn now_and_next() -> Result<Now, Failure> {
 #[component]
 pub fn Home() -> impl IntoView {
     let live = use_live(&[EventKind::Machine, EventKind::Session, EventKind::Reservation, EventKind::Host]);
-    let now = Resource::new_blocking(move || live.get(), |_| now_and_next());
+    let now = Data::new(|| NowAndNext {}, move || live.get());
     let beat = use_beat();
     let manages = use_viewer().is_some_and(|viewer| viewer.may_for_all(Action::SessionsRead));
-    let everybody =
-        manages.then(|| Resource::new_blocking(move || (live.get(), beat.get() / MINUTE_BEATS), |_| look()));
+    let everybody = manages.then(|| Data::new(|| Look {}, move || live.get() + beat.get() / MINUTE_BEATS));
     view! {
         <Page title="Now and next" lede="What is yours, and what is free."
             actions=|| view! { <a class="button primary" href="/reserve"><Icon name="plus"/>"Reserve"</a> }>

@@ -21,13 +21,14 @@ use crate::components::table::{DataTable, Heading};
 use crate::components::tags::{Tags, query_part};
 use crate::components::time::{Ago, Time, at};
 use crate::components::units::bytes;
+use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 use crate::viewer::use_viewer;
 
 /// A host, its readings of the last minutes, and its machines.
 type Shown = (Host, Vec<HostReading>, Vec<Machine>);
 
-#[server(prefix = "/fn", endpoint = "hosts-get")]
+#[server(prefix = "/fn", endpoint = "hosts-get", input = leptos::server_fn::codec::Json)]
 async fn fetch(host: String) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
     let id = crate::server::id(&host, "host")?;
@@ -103,23 +104,25 @@ pub fn HostPage() -> impl IntoView {
     let params = use_params_map();
     let live = use_live(&[EventKind::Host, EventKind::Machine]);
     let beat = use_beat();
-    let acting = ServerAction::<Act>::new();
+    let acting = Submission::<Act>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let host = Resource::new_blocking(
-        move || (id.get(), live.get(), beat.get(), acting.version().get()),
-        |(id, ..)| fetch(id),
-    );
+    // Whoever deletes the host is led away from a page of which nothing is left.
+    let changes = Memo::new(move |before: Option<&u64>| match (before, acting.pending().get() || acting.led_away()) {
+        (Some(before), true) => *before,
+        (Some(_), false) | (None, _) => live.get() + beat.get() + acting.answered(),
+    });
+    let host = Data::new(move || Fetch { host: id.get() }, move || changes.get());
     let about = Signal::derive(move || Some(host.get()?.ok()?.0.name));
     view! {
         <Page title="Host" about up=("/hosts", "Hosts")>
-            {failure_of(move || acting.value().get())}
+            {failure_of(move || acting.failure_beside(&["confirm"]))}
             {follow(host, move |shown| view! { <Shown shown acting/> }.into_any())}
         </Page>
     }
 }
 
 #[component]
-fn Shown(shown: Signal<Shown>, acting: ServerAction<Act>) -> impl IntoView {
+fn Shown(shown: Signal<Shown>, acting: Submission<Act>) -> impl IntoView {
     let host = Memo::new(move |_| shown.with(|(host, ..)| host.clone()));
     let readings = Memo::new(move |_| shown.with(|(_, readings, _)| readings.clone()));
     let machines = Memo::new(move |_| shown.with(|(.., machines)| machines.clone()));
@@ -157,17 +160,17 @@ fn Shown(shown: Signal<Shown>, acting: ServerAction<Act>) -> impl IntoView {
 }
 
 #[component]
-fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: ServerAction<Act>) -> impl IntoView {
+fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: Submission<Act>) -> impl IntoView {
     let run = format!("/instructions?hosts={}", query_part(&name));
     let button = move |act: HostAct| {
         let word = act_word(act);
         match act {
             HostAct::Approve | HostAct::PutInService | HostAct::Drain | HostAct::PutInMaintenance => view! {
-                <ActionForm action=acting>
+                <SubmitForm to=acting>
                     <input type="hidden" name="host" value=id.to_string()/>
                     <input type="hidden" name="act" value=act.word()/>
                     <button type="submit" class=if act == HostAct::Approve { "button primary" } else { "button" }>{word}</button>
-                </ActionForm>
+                </SubmitForm>
             }.into_any(),
             HostAct::Revoke => view! {
                 <Final host=id name=name.clone() act acting
@@ -189,20 +192,16 @@ fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: ServerAction<Act>) ->
 
 /// What cannot be undone, behind the host's name.
 #[component]
-fn Final(host: Uuid, name: String, act: HostAct, warning: &'static str, acting: ServerAction<Act>) -> impl IntoView {
+fn Final(host: Uuid, name: String, act: HostAct, warning: &'static str, acting: Submission<Act>) -> impl IntoView {
     let (id, word) = (act.word(), act_word(act));
-    let error = Signal::derive(move || {
-        let failure = acting.value().get().and_then(Result::err)?;
-        failure.of_field("confirm")
-    });
     view! {
         <Confirm id label=word title=format!("{word} {name}?")>
-            <ActionForm action=acting attr:class="form">
+            <SubmitForm to=acting class="form">
                 <input type="hidden" name="host" value=host.to_string()/>
                 <input type="hidden" name="act" value=id/>
                 <p>{warning}</p>
-                <ConfirmWord id label=word word=name error/>
-            </ActionForm>
+                <ConfirmWord id label=word word=name error=acting.error_of(&["confirm"])/>
+            </SubmitForm>
         </Confirm>
     }
 }

@@ -23,6 +23,7 @@ use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::{Tags, query_part};
 use crate::components::time::at;
 use crate::components::units::bytes;
+use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 use crate::viewer::use_viewer;
 
@@ -63,7 +64,7 @@ pub fn Hosts() -> impl IntoView {
     let query = use_query_map();
     let live = use_live(&[EventKind::Host]);
     let loads = Loads::of_page();
-    let acting = ServerAction::<Act>::new();
+    let acting = Submission::<Act>::new();
     let ask = Memo::new(move |_| {
         query.with(|query| ListHosts {
             name: query.get("q").filter(|q| !q.is_empty()),
@@ -72,7 +73,7 @@ pub fn Hosts() -> impl IntoView {
             ..ListHosts::default()
         })
     });
-    let hosts = Resource::new_blocking(move || (ask.get(), live.get(), acting.version().get()), |(ask, ..)| list(ask));
+    let hosts = Data::new(move || List { ask: ask.get() }, move || live.get() + acting.answered());
     let admin = use_viewer().is_some_and(|viewer| viewer.may(Action::HostsManage));
     let filtered = Signal::derive(move || ask.with(|ask| ask.name.is_some() || ask.labels.is_some()));
     view! {
@@ -87,7 +88,7 @@ pub fn Hosts() -> impl IntoView {
                 <button class="button" type="submit"><Icon name="filter"/>"Filter"</button>
                 {move || filtered.get().then(|| view! { <a class="button quiet" href="/hosts">"Clear"</a> })}
             </form>
-            {failure_of(move || acting.value().get())}
+            {failure_of(move || acting.failure())}
             {follow(hosts, move |hosts| view! { <Table hosts loads admin filtered acting/> }.into_any())}
         </Page>
     }
@@ -99,7 +100,7 @@ fn Table(
     loads: Loads,
     admin: bool,
     filtered: Signal<bool>,
-    acting: ServerAction<Act>,
+    acting: Submission<Act>,
 ) -> impl IntoView {
     let loads = loads.by_host();
     let headings = || {
@@ -146,7 +147,7 @@ fn Table(
 }
 
 #[component]
-fn Row(host: Host, loads: Signal<Arc<HashMap<Uuid, Load>>>, admin: bool, acting: ServerAction<Act>) -> impl IntoView {
+fn Row(host: Host, loads: Signal<Arc<HashMap<Uuid, Load>>>, admin: bool, acting: Submission<Act>) -> impl IntoView {
     let id = host.id.to_string();
     let load = Memo::new(move |_| loads.with(|loads| loads.get(&host.id).cloned()));
     let there = Memo::new(move |_| load.with(Option::is_some));
@@ -191,11 +192,11 @@ fn Row(host: Host, loads: Signal<Arc<HashMap<Uuid, Load>>>, admin: bool, acting:
             <td data-label="Agent" class="soft">{host.agent_version.unwrap_or_else(|| "–".to_owned())}</td>
             <td class="actions">
                 {pending.then(|| view! {
-                    <ActionForm action=acting>
+                    <SubmitForm to=acting>
                         <input type="hidden" name="host" value=id/>
                         <input type="hidden" name="act" value=HostAct::Approve.word()/>
                         <button type="submit" class="button small primary" aria-label=format!("Approve {}", host.name)>{act_word(HostAct::Approve)}</button>
-                    </ActionForm>
+                    </SubmitForm>
                 })}
             </td>
         </tr>

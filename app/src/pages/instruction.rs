@@ -14,6 +14,7 @@ use crate::components::layout::Page;
 use crate::components::load::{failure_of, follow};
 use crate::components::status::Status;
 use crate::components::time::{Elapsed, Time, at};
+use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 
 /// A host's share and what it wrote, as text.
@@ -24,7 +25,7 @@ type Shown = (InstructionDetail, Vec<Share>);
 #[cfg(feature = "ssr")]
 const OUTPUTS: usize = 50;
 
-#[server(prefix = "/fn", endpoint = "instructions-get")]
+#[server(prefix = "/fn", endpoint = "instructions-get", input = leptos::server_fn::codec::Json)]
 async fn fetch(instruction: String) -> Result<Shown, Failure> {
     let refuse = crate::server::failure;
     let (services, call) = crate::server::asked()?;
@@ -59,21 +60,20 @@ async fn cancel(instruction: Uuid) -> Result<(), Failure> {
 pub fn InstructionPage() -> impl IntoView {
     let params = use_params_map();
     let live = use_live(&[EventKind::Instruction]);
-    let cancelling = ServerAction::<Cancel>::new();
+    let cancelling = Submission::<Cancel>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let shown =
-        Resource::new_blocking(move || (id.get(), live.get(), cancelling.version().get()), |(id, ..)| fetch(id));
+    let shown = Data::new(move || Fetch { instruction: id.get() }, move || live.get() + cancelling.answered());
     let about = Signal::derive(move || Some(shown.get()?.ok()?.0.instruction.title));
     view! {
         <Page title="Instruction" about needs=Action::InstructionsRead up=("/instructions", "Instructions")>
-            {failure_of(move || cancelling.value().get())}
+            {failure_of(move || cancelling.failure())}
             {follow(shown, move |shown| view! { <Shown shown cancelling/> }.into_any())}
         </Page>
     }
 }
 
 #[component]
-fn Shown(shown: Signal<Shown>, cancelling: ServerAction<Cancel>) -> impl IntoView {
+fn Shown(shown: Signal<Shown>, cancelling: Submission<Cancel>) -> impl IntoView {
     let head = Memo::new(move |_| {
         shown.with(|(detail, shares)| {
             let open = shares.iter().any(|(share, _)| !share.state.is_final() && !share.cancelling);
@@ -89,10 +89,10 @@ fn Shown(shown: Signal<Shown>, cancelling: ServerAction<Cancel>) -> impl IntoVie
                     <div class="card-head">
                         <h2 id="command">"Command"</h2>
                         {open.then(|| view! {
-                            <ActionForm action=cancelling>
+                            <SubmitForm to=cancelling>
                                 <input type="hidden" name="instruction" value=id.to_string()/>
                                 <button type="submit" class="button danger" disabled=move || cancelling.pending().get()>"Cancel"</button>
-                            </ActionForm>
+                            </SubmitForm>
                         })}
                     </div>
                     <pre class="output" tabindex="0" aria-label="Command line">{title}</pre>

@@ -17,10 +17,11 @@ use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Time, at};
+use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 use crate::viewer::use_viewer;
 
-#[server(prefix = "/fn", endpoint = "instructions-list")]
+#[server(prefix = "/fn", endpoint = "instructions-list", input = leptos::server_fn::codec::Json)]
 async fn list(cursor: Option<String>) -> Result<Items<Instruction>, Failure> {
     let (services, call) = crate::server::asked()?;
     let ask = services::page::PageAsk { limit: None, cursor };
@@ -75,44 +76,38 @@ fn words(line: &str) -> Option<Vec<String>> {
     quote.is_none().then_some(words)
 }
 
+/// Fields of the form beside which a refusal is said.
+const FIELDS: &[&str] = &["hosts", "labels", "argv", "timeout_s"];
+
 #[component]
 pub fn Instructions() -> impl IntoView {
     let query = use_query_map();
     let live = use_live(&[EventKind::Instruction]);
-    let running = ServerAction::<Run>::new();
-    let instructions = Resource::new_blocking(
-        move || (query.with(|query| query.get("cursor")), live.get(), running.version().get()),
-        |(cursor, ..)| list(cursor),
+    let running = Submission::<Run>::new();
+    let instructions = Data::new(
+        move || List { cursor: query.with(|query| query.get("cursor")) },
+        move || live.get() + running.answered(),
     );
     let may_run = use_viewer().is_some_and(|viewer| viewer.may(Action::InstructionsRun));
-    let error_of = move |field: &'static str| {
-        Signal::derive(move || running.value().get().and_then(Result::err).and_then(|failure| failure.of_field(field)))
-    };
-    let general = move || {
-        let failure = running.value().get().and_then(Result::err)?;
-        let beside =
-            failure.0.field.as_deref().is_some_and(|field| ["hosts", "labels", "argv", "timeout_s"].contains(&field));
-        (!beside).then_some(Err::<(), _>(failure))
-    };
     let hosts = query.with_untracked(|query| query.get("hosts")).unwrap_or_default();
     view! {
         <Page title="Instructions" needs=Action::InstructionsRead lede="Commands that run on hosts themselves, once each, with what became of them.">
             {may_run.then(|| view! {
                 <section class="card" aria-labelledby="run">
                     <h2 id="run">"Run on hosts"</h2>
-                    <ActionForm action=running attr:class="form">
+                    <SubmitForm to=running class="form">
                         <div class="form-row">
-                            <TextField name="hosts" label="Hosts by name" optional=true mono=true value=hosts placeholder="build-1, build-2" error=error_of("hosts")/>
-                            <TextField name="labels" label="or by labels" optional=true mono=true placeholder="os=debian12" error=error_of("labels")/>
-                            <TextField name="timeout_s" label="Seconds it may run" kind="number" value="300" min="1" max="86400" error=error_of("timeout_s")/>
+                            <TextField name="hosts" label="Hosts by name" optional=true mono=true value=hosts placeholder="build-1, build-2" error=running.error_of(&["hosts"])/>
+                            <TextField name="labels" label="or by labels" optional=true mono=true placeholder="os=debian12" error=running.error_of(&["labels"])/>
+                            <TextField name="timeout_s" label="Seconds it may run" kind="number" value="300" min="1" max="86400" error=running.error_of(&["timeout_s"])/>
                         </div>
                         <TextField name="command" label="Command" mono=true placeholder="uname -a" max_length=4000
-                            hint="No shell looks at it; write sh -c '…' for one." error=error_of("argv")/>
+                            hint="No shell looks at it; write sh -c '…' for one." error=running.error_of(&["argv"])/>
                         <div class="form-actions">
                             <button type="submit" class="button primary" disabled=move || running.pending().get()><Icon name="play"/>"Run"</button>
                         </div>
-                    </ActionForm>
-                    {failure_of(general)}
+                    </SubmitForm>
+                    {failure_of(move || running.failure_beside(FIELDS))}
                 </section>
             })}
             {follow(instructions, move |instructions| view! { <Table instructions/> }.into_any())}

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::Failure;
 use crate::clock::use_beat;
+use crate::functions::Data;
 
 /// Points of a list's sparkline: ten minutes.
 #[cfg(feature = "ssr")]
@@ -24,7 +25,7 @@ pub struct Load {
     pub trace: Vec<u8>,
 }
 
-#[server(prefix = "/fn", endpoint = "hosts-load")]
+#[server(prefix = "/fn", endpoint = "hosts-load", input = leptos::server_fn::codec::Json)]
 async fn fetch() -> Result<Vec<Load>, Failure> {
     let (services, call) = crate::server::asked()?;
     let read = services::hosts::loads(&services, &call).await.map_err(crate::server::failure)?;
@@ -56,12 +57,12 @@ fn percent(share: f64) -> u8 {
 
 /// Every host's load. Made at the top of a page; read it under the page's own `Transition`.
 #[derive(Clone, Copy)]
-pub(super) struct Loads(Resource<Result<Vec<Load>, Failure>>);
+pub(super) struct Loads(Data<Vec<Load>>);
 
 impl Loads {
     pub(super) fn of_page() -> Self {
         let beat = use_beat();
-        Loads(Resource::new_blocking(move || beat.get(), |_| fetch()))
+        Loads(Data::new(|| Fetch {}, move || beat.get()))
     }
 
     /// By host; none of hosts that are offline, or linked to another replica.

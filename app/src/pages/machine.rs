@@ -21,13 +21,14 @@ use crate::components::tags::{Tags, query_part};
 use crate::components::time::{Time, at};
 use crate::components::timeline::Timeline;
 use crate::components::units::{bytes, cores};
+use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 use crate::viewer::use_viewer;
 
 /// The machine, and the window of time that its bookings are of.
 type Shown = (MachineDetail, (i64, i64));
 
-#[server(prefix = "/fn", endpoint = "machines-get")]
+#[server(prefix = "/fn", endpoint = "machines-get", input = leptos::server_fn::codec::Json)]
 async fn fetch(machine: String) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
     let now = services.clock().now();
@@ -74,21 +75,20 @@ fn next(state: MachineState) -> &'static str {
 pub fn MachinePage() -> impl IntoView {
     let params = use_params_map();
     let live = use_live(&[EventKind::Machine, EventKind::Session, EventKind::Reservation, EventKind::Host]);
-    let changing = ServerAction::<Change>::new();
+    let changing = Submission::<Change>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let machine =
-        Resource::new_blocking(move || (id.get(), live.get(), changing.version().get()), |(id, ..)| fetch(id));
+    let machine = Data::new(move || Fetch { machine: id.get() }, move || live.get() + changing.answered());
     let about = Signal::derive(move || Some(machine.get()?.ok()?.0.machine.name));
     view! {
         <Page title="Machine" about up=("/machines", "Machines")>
-            {failure_of(move || changing.value().get())}
+            {failure_of(move || changing.failure())}
             {follow(machine, move |shown| view! { <Shown shown changing/> }.into_any())}
         </Page>
     }
 }
 
 #[component]
-fn Shown(shown: Signal<Shown>, changing: ServerAction<Change>) -> impl IntoView {
+fn Shown(shown: Signal<Shown>, changing: Submission<Change>) -> impl IntoView {
     let machine = Memo::new(move |_| shown.with(|(detail, _)| detail.machine.clone()));
     let can = Memo::new(move |_| {
         machine.with(|machine| {
@@ -152,20 +152,20 @@ fn Acts(
     state: MachineState,
     /// When the next booking begins.
     next: Option<String>,
-    changing: ServerAction<Change>,
+    changing: Submission<Change>,
 ) -> impl IntoView {
     let asks_why = |action: MachineAction, word: &'static str, what: &'static str| {
         let (menu, id) = (format!("{}-menu", action.word()), id.clone());
         view! {
             <button type="button" class="button" popovertarget=menu.clone()>{word}</button>
             <div class="popover-menu" id=menu popover="auto" role="dialog" aria-label=word>
-                <ActionForm action=changing attr:class="form padded">
+                <SubmitForm to=changing class="form padded">
                     <input type="hidden" name="machine" value=id.clone()/>
                     <input type="hidden" name="action" value=action.word()/>
                     <p class="soft">{what}</p>
                     <TextField name="reason" id=format!("{}-reason", action.word()) label="Why" max_length=200/>
                     <div class="form-actions"><button type="submit" class="button primary">{word}</button></div>
-                </ActionForm>
+                </SubmitForm>
             </div>
         }
     };
@@ -184,11 +184,11 @@ fn Acts(
             MachineAction::Verify => {
                 let id = id.clone();
                 view! {
-                <ActionForm action=changing>
+                <SubmitForm to=changing>
                     <input type="hidden" name="machine" value=id.clone()/>
                     <input type="hidden" name="action" value=action.word()/>
                     <button type="submit" class="button primary">"Check again now"</button>
-                </ActionForm>
+                </SubmitForm>
                 }
                 .into_any()
             }

@@ -25,6 +25,7 @@ use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::{Tags, query_part};
 use crate::components::time::{Ago, at};
 use crate::components::units::{bytes, cores};
+use crate::functions::Data;
 use crate::live::use_live;
 use crate::viewer::use_viewer;
 
@@ -71,7 +72,7 @@ pub fn Machines() -> impl IntoView {
             Wanted { q: given("q"), labels: given("labels"), state: given("state"), cursor: given("cursor") }
         })
     });
-    let machines = Resource::new_blocking(move || (wanted.get(), live.get()), |(wanted, _)| list(wanted));
+    let machines = Data::new(move || List { wanted: wanted.get() }, move || live.get());
     let loads = Loads::of_page();
     let filtered = Signal::derive(move || {
         wanted.with(|wanted| wanted.q.is_some() || wanted.labels.is_some() || wanted.state.is_some())

@@ -19,9 +19,10 @@ use crate::components::status::{Badge, Status};
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::Time;
+use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 
-#[server(prefix = "/fn", endpoint = "people-list")]
+#[server(prefix = "/fn", endpoint = "people-list", input = leptos::server_fn::codec::Json)]
 async fn list(cursor: Option<String>) -> Result<(Items<Person>, Uuid), Failure> {
     let (services, call) = crate::server::asked()?;
     let ask = services::page::PageAsk { limit: None, cursor };
@@ -61,49 +62,43 @@ pub(super) fn roles() -> Vec<(String, String)> {
     Role::ALL.iter().map(|role| (role.word().to_owned(), role.word().to_owned())).collect()
 }
 
+/// Fields of the form beside which a refusal is said.
+const FIELDS: &[&str] = &["email", "name"];
+
 #[component]
 pub fn People() -> impl IntoView {
     let query = use_query_map();
     let live = use_live(&[EventKind::Person]);
-    let inviting = ServerAction::<Invite>::new();
-    let changing = ServerAction::<Change>::new();
-    let linking = ServerAction::<Link>::new();
-    let people = Resource::new_blocking(
-        move || {
-            (query.with(|query| query.get("cursor")), live.get(), inviting.version().get(), changing.version().get())
-        },
-        |(cursor, ..)| list(cursor),
+    let inviting = Submission::<Invite>::new();
+    let changing = Submission::<Change>::new();
+    let linking = Submission::<Link>::new();
+    let people = Data::new(
+        move || List { cursor: query.with(|query| query.get("cursor")) },
+        move || live.get() + inviting.answered() + changing.answered(),
     );
-    let error_of = move |field: &'static str| {
-        Signal::derive(move || inviting.value().get().and_then(Result::err).and_then(|failure| failure.of_field(field)))
-    };
-    let general = move || {
-        let failure = inviting.value().get().and_then(Result::err)?;
-        failure.0.field.is_none().then_some(Err::<(), _>(failure))
-    };
     view! {
         <Page title="People" needs=Action::PeopleManage lede="Who may use this portal, and what they may do in it.">
             <section class="card" aria-labelledby="invite">
                 <h2 id="invite">"Invite somebody"</h2>
-                <ActionForm action=inviting attr:class="form">
+                <SubmitForm to=inviting class="form">
                     <div class="form-row">
-                        <TextField name="email" label="E-mail" kind="email" autocomplete="off" max_length=254 error=error_of("email")/>
-                        <TextField name="name" label="Name" optional=true autocomplete="off" max_length=120 error=error_of("name")/>
+                        <TextField name="email" label="E-mail" kind="email" autocomplete="off" max_length=254 error=inviting.error_of(&["email"])/>
+                        <TextField name="name" label="Name" optional=true autocomplete="off" max_length=120 error=inviting.error_of(&["name"])/>
                         <SelectField name="role" label="Role" options=roles() selected="engineer"
                             hint="Engineers book for themselves, managers for all; admins run the hosts too."/>
                     </div>
                     <div class="form-actions">
                         <button type="submit" class="button primary" disabled=move || inviting.pending().get()>"Invite"</button>
                     </div>
-                </ActionForm>
-                {failure_of(general)}
-                {move || inviting.value().get().and_then(Result::ok).map(|invited| view! {
+                </SubmitForm>
+                {failure_of(move || inviting.failure_beside(FIELDS))}
+                {move || inviting.done().map(|invited| view! {
                     <HandOver name=invited.person.name link=invited.link/>
                 })}
             </section>
-            {failure_of(move || changing.value().get())}
-            {failure_of(move || linking.value().get())}
-            {move || linking.value().get().and_then(Result::ok).map(|link| view! { <HandOver name="them" link/> })}
+            {failure_of(move || changing.failure())}
+            {failure_of(move || linking.failure())}
+            {move || linking.done().map(|link| view! { <HandOver name="them" link/> })}
             {follow(people, move |people| {
                 view! { <Table people changing linking/> }.into_any()
             })}
@@ -125,8 +120,8 @@ fn HandOver(#[prop(into)] name: String, link: OneTimeLink) -> impl IntoView {
 #[component]
 fn Table(
     people: Signal<(Items<Person>, Uuid)>,
-    changing: ServerAction<Change>,
-    linking: ServerAction<Link>,
+    changing: Submission<Change>,
+    linking: Submission<Link>,
 ) -> impl IntoView {
     let headings = vec![
         Heading::text("Name"),
@@ -154,7 +149,7 @@ fn Table(
 }
 
 #[component]
-fn Row(person: Person, own: bool, changing: ServerAction<Change>, linking: ServerAction<Link>) -> impl IntoView {
+fn Row(person: Person, own: bool, changing: Submission<Change>, linking: Submission<Link>) -> impl IntoView {
     let (id, name) = (person.id, StoredValue::new(person.name));
     let badge = match (person.locked, person.has_password) {
         (true, _) => Badge::locked(),
@@ -168,11 +163,11 @@ fn Row(person: Person, own: bool, changing: ServerAction<Change>, linking: Serve
             view! { <option value=role.word() selected=*role == person.role>{role.word()}</option> }
         });
         view! {
-            <ActionForm action=changing attr:class="row">
+            <SubmitForm to=changing class="row">
                 <input type="hidden" name="person" value=id.to_string()/>
                 <select class="select compact" name="role" aria-label=format!("Role of {}", name.get_value())>{options.collect_view()}</select>
                 <button type="submit" class="button small quiet" aria-label=format!("Set the role of {}", name.get_value())>"Set"</button>
-            </ActionForm>
+            </SubmitForm>
         }.into_any()
     };
     let (word, icon) = if person.locked { ("Unlock", "undo") } else { ("Lock", "blocked") };
@@ -188,15 +183,15 @@ fn Row(person: Person, own: bool, changing: ServerAction<Change>, linking: Serve
             <td class="actions">
                 {(!own).then(|| view! {
                     <div class="row end">
-                        <ActionForm action=linking>
+                        <SubmitForm to=linking>
                             <input type="hidden" name="person" value=id.to_string()/>
                             <button type="submit" class="button small" disabled=person.locked aria-label=format!("New sign-in link for {}", name.get_value())>"Sign-in link"</button>
-                        </ActionForm>
-                        <ActionForm action=changing>
+                        </SubmitForm>
+                        <SubmitForm to=changing>
                             <input type="hidden" name="person" value=id.to_string()/>
                             <input type="hidden" name="locked" value=(!person.locked).to_string()/>
                             <button type="submit" class="button small" aria-label=format!("{word} {}", name.get_value())><Icon name=icon/>{word}</button>
-                        </ActionForm>
+                        </SubmitForm>
                     </div>
                 })}
             </td>

@@ -10,13 +10,15 @@ use domain::interval::Interval;
 use jiff::civil::Date;
 #[cfg(feature = "ssr")]
 use jiff::civil::DateTime;
-use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use jiff::{SignedDuration, Timestamp};
 use leptos::prelude::*;
+use leptos::server::ServerActionError;
+use leptos::server_fn::ServerFn as _;
 use leptos_router::NavigateOptions;
 use leptos_router::hooks::{use_navigate, use_query_map};
 use serde::{Deserialize, Serialize};
 
-use super::reserve_form::{Chosen, ReserveForm};
+use super::reserve_form::ReserveForm;
 use crate::Failure;
 use crate::components::empty::Empty;
 use crate::components::icon::Icon;
@@ -25,8 +27,9 @@ use crate::components::load::follow;
 use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading};
 use crate::components::tags::query_part;
-use crate::components::time::{Ago, Time, at};
+use crate::components::time::{Ago, Time, at, input_value, month, weekday};
 use crate::components::timeline::{Block, BlockKind, Picked, Row, Timeline};
+use crate::functions::Data;
 use crate::live::use_live;
 #[cfg(feature = "ssr")]
 use crate::preferences::Zone;
@@ -47,6 +50,7 @@ domain::words! {
 pub struct Wanted {
     view: View,
     /// The first day, local; today if not given.
+    #[serde(deserialize_with = "api::times::read_option")]
     on: Option<Date>,
     labels: Option<String>,
     q: Option<String>,
@@ -55,9 +59,13 @@ pub struct Wanted {
 /// The window's machines and what is booked on them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {
+    #[serde(deserialize_with = "api::times::read")]
     on: Date,
+    #[serde(deserialize_with = "api::times::read")]
     today: Date,
+    #[serde(deserialize_with = "api::times::read")]
     from: Timestamp,
+    #[serde(deserialize_with = "api::times::read")]
     to: Timestamp,
     machines: Vec<Machine>,
     bookings: Vec<Booking>,
@@ -77,7 +85,7 @@ async fn get_window(wanted: Wanted) -> Result<Window, Failure> {
         View::Day => 1,
         View::Week | View::List => 7,
     };
-    let last = on.checked_add(days.days()).ok();
+    let last = on.checked_add(SignedDuration::from_hours(24 * days)).ok();
     let edges = zone.timestamp(on.at(0, 0, 0, 0)).zip(last.and_then(|last| zone.timestamp(last.at(0, 0, 0, 0))));
     let between = edges.and_then(|(from, to)| Interval::new(from, to).ok());
     let between = between.ok_or_else(|| refuse(Error::invalid("on", "there is no such day")))?;
@@ -111,11 +119,12 @@ async fn get_window(wanted: Wanted) -> Result<Window, Failure> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NextFree {
     pub machine: String,
+    #[serde(deserialize_with = "api::times::read")]
     pub start: Timestamp,
 }
 
 /// The machines that are free first for `hours`.
-#[server(prefix = "/fn", endpoint = "reserve-next-free")]
+#[server(prefix = "/fn", endpoint = "reserve-next-free", input = leptos::server_fn::codec::Json)]
 pub async fn find_free(labels: Option<String>, hours: u32) -> Result<(Vec<NextFree>, Option<String>), Failure> {
     use services::Error;
     let (services, call) = crate::server::asked()?;
@@ -153,6 +162,23 @@ pub struct EnvironmentFields {
     setup: Option<String>,
 }
 
+/// What the form of a booking holds; times as the clock on the wall shows them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Typed {
+    pub machine: Option<String>,
+    pub labels: Option<String>,
+    pub count: Option<u32>,
+    pub start: Option<String>,
+    pub end: String,
+    pub purpose: Option<String>,
+    pub image: Option<String>,
+    pub setup: Option<String>,
+}
+
+/// The form's name where what was typed into it is kept.
+#[cfg(feature = "ssr")]
+const FORM: &str = "reserve";
+
 /// Books what the form says; its times are of the clock on the wall in `zone`.
 #[server(prefix = "/fn", endpoint = "reservations-create")]
 pub async fn reserve(
@@ -165,38 +191,58 @@ pub async fn reserve(
     #[server(default)] environment: EnvironmentFields,
     purpose: Option<String>,
 ) -> Result<(), Failure> {
-    use services::Error;
-    let refuse = |field, why: &str| crate::server::failure(Error::invalid(field, why));
-    let given = |text: Option<String>| text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-    let services = expect_context::<services::Services>();
-    let zone =
-        Zone::named(&zone, services.clock().now()).ok_or_else(|| refuse("zone", "nobody knows this time zone"))?;
-    let time = |field, text: String| {
-        let local = text.parse::<DateTime>().map_err(|_| refuse(field, "give a day and a time"))?;
-        let at = zone.timestamp(local).ok_or_else(|| refuse(field, "there is no such time"))?;
-        Ok::<_, Failure>(at.to_string())
+    let typed =
+        Typed { machine, labels, count, start, end, purpose, image: environment.image, setup: environment.setup };
+    let made = match book(&typed, &zone).await {
+        Ok(made) => made,
+        Err(refused) => {
+            crate::server::keep_typed(FORM, &typed).await;
+            return Err(refused);
+        }
     };
-    let (machine, labels) = (given(machine), given(labels));
-    let ask = NewReservation {
-        count: labels.as_ref().and(count).filter(|_| machine.is_none()),
-        labels: labels.filter(|_| machine.is_none()).map(api::reservations::LabelsAsk::Text),
-        machine,
-        start: given(start).map(|start| time("start", start)).transpose()?,
-        end: Some(time("end", end)?),
-        environment: Some(api::reservations::Environment {
-            image: given(environment.image),
-            setup: given(environment.setup),
-            setup_timeout_s: None,
-        }),
-        purpose: given(purpose),
-        ..NewReservation::default()
-    };
-    let made = super::book::create(ask).await?;
     match made.sessions.as_slice() {
         [only] => leptos_axum::redirect(&format!("/sessions/{}", only.id)),
         _ => leptos_axum::redirect("/sessions"),
     }
     Ok(())
+}
+
+#[cfg(feature = "ssr")]
+async fn book(typed: &Typed, zone: &str) -> Result<api::reservations::Reservation, Failure> {
+    use services::Error;
+    let refuse = |field, why: &str| crate::server::failure(Error::invalid(field, why));
+    let given =
+        |text: &Option<String>| text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    let services = expect_context::<services::Services>();
+    let zone =
+        Zone::named(zone, services.clock().now()).ok_or_else(|| refuse("zone", "nobody knows this time zone"))?;
+    let time = |field, text: &str| {
+        let local = text.parse::<DateTime>().map_err(|_| refuse(field, "give a day and a time"))?;
+        let at = zone.timestamp(local).ok_or_else(|| refuse(field, "there is no such time"))?;
+        Ok::<_, Failure>(at.to_string())
+    };
+    let (machine, labels) = (given(&typed.machine), given(&typed.labels));
+    super::book::create(NewReservation {
+        count: labels.as_ref().and(typed.count).filter(|_| machine.is_none()),
+        labels: labels.filter(|_| machine.is_none()).map(api::reservations::LabelsAsk::Text),
+        machine,
+        start: given(&typed.start).map(|start| time("start", &start)).transpose()?,
+        end: Some(time("end", &typed.end)?),
+        environment: Some(api::reservations::Environment {
+            image: given(&typed.image),
+            setup: given(&typed.setup),
+            setup_timeout_s: None,
+        }),
+        purpose: given(&typed.purpose),
+        ..NewReservation::default()
+    })
+    .await
+}
+
+/// What was typed into the form that was refused just now.
+#[server(prefix = "/fn", endpoint = "reserve-typed", input = leptos::server_fn::codec::Json)]
+async fn typed_before() -> Result<Option<Typed>, Failure> {
+    Ok(crate::server::typed(FORM).await)
 }
 
 /// Machines and their bookings as the timeline draws them.
@@ -229,21 +275,25 @@ pub fn Reserve() -> impl IntoView {
         labels: given("labels"),
         q: given("q"),
     });
-    let chosen = Memo::new(move |_| Chosen {
+    let chosen = Memo::new(move |_| Typed {
         machine: given("machine"),
         start: given("start"),
-        end: given("end"),
+        end: given("end").unwrap_or_default(),
         labels: given("labels"),
+        ..Typed::default()
     });
-    let shown = Resource::new_blocking(move || (wanted.get(), live.get()), |(wanted, _)| get_window(wanted));
-    let free = Resource::new_blocking(
-        move || (wanted.with(|wanted| wanted.labels.clone()), live.get()),
-        |(labels, _)| find_free(labels, 4),
+    // A form that the browser sent by itself and that was refused comes back as it was.
+    let refused = use_context::<ServerActionError>().is_some_and(|refused| refused.path() == Reserve::PATH);
+    let before = refused.then(|| Data::new(|| TypedBefore {}, || 0));
+    let shown = Data::new(move || GetWindow { wanted: wanted.get() }, move || live.get());
+    let free = Data::new(
+        move || FindFree { labels: wanted.with(|wanted| wanted.labels.clone()), hours: 4 },
+        move || live.get(),
     );
     let zone = StoredValue::new(use_preferences().zone);
     let navigate = StoredValue::new(use_navigate());
     let pick = Callback::new(move |picked: Picked| {
-        let local = |at| zone.with_value(|zone| zone.local(at).strftime("%Y-%m-%dT%H:%M").to_string());
+        let local = |at| zone.with_value(|zone| input_value(zone, at));
         let address = format!(
             "{}&machine={}&start={}&end={}",
             address(&wanted.get_untracked()),
@@ -270,7 +320,10 @@ pub fn Reserve() -> impl IntoView {
                 <aside class="column wide-gap">
                     <section class="card" aria-labelledby="book">
                         <h2 id="book">"Booking"</h2>
-                        {move || view! { <ReserveForm chosen=chosen.get()/> }}
+                        {match before {
+                            None => view! { {move || view! { <ReserveForm typed=chosen.get()/> }} }.into_any(),
+                            Some(before) => follow(before, move |before| view! { <FormBefore before chosen/> }.into_any()),
+                        }}
                     </section>
                     <section class="card" aria-labelledby="next-free">
                         <h2 id="next-free">"Next free 4 h"</h2>
@@ -279,6 +332,17 @@ pub fn Reserve() -> impl IntoView {
                 </aside>
             </div>
         </Page>
+    }
+}
+
+/// The form as it was typed, until another choice is made.
+#[component]
+fn FormBefore(before: Signal<Option<Typed>>, chosen: Memo<Typed>) -> impl IntoView {
+    let first = chosen.get_untracked();
+    move || {
+        let now = chosen.get();
+        let typed = if now == first { before.get_untracked().unwrap_or(now) } else { now };
+        view! { <ReserveForm typed/> }
     }
 }
 
@@ -300,7 +364,7 @@ fn Free(free: Signal<(Vec<NextFree>, Option<String>)>, wanted: Memo<Wanted>) -> 
     move || {
         let (free, why_none) = free.get();
         let links = free.into_iter().map(|free| {
-            let local = |at: Timestamp| zone.with_value(|zone| zone.local(at).strftime("%Y-%m-%dT%H:%M").to_string());
+            let local = |at: Timestamp| zone.with_value(|zone| input_value(zone, at));
             let end = free.start.saturating_add(SignedDuration::from_hours(4)).unwrap_or(free.start);
             let href = format!(
                 "{}&machine={}&start={}&end={}",
@@ -347,7 +411,7 @@ fn Shown(shown: Signal<Window>, wanted: Memo<Wanted>, pick: Callback<Picked>) ->
 fn Bar(wanted: Wanted, on: Date, today: Date) -> impl IntoView {
     let step: i64 = if wanted.view == View::Day { 1 } else { 7 };
     let to = |view: View, on: Option<Date>| address(&Wanted { view, on, ..wanted.clone() });
-    let moved = |days: i64| on.checked_add(days.days()).unwrap_or(on);
+    let moved = |days: i64| on.checked_add(SignedDuration::from_hours(24 * days)).unwrap_or(on);
     let views = View::ALL
         .iter()
         .map(|view| {
@@ -369,7 +433,7 @@ fn Bar(wanted: Wanted, on: Date, today: Date) -> impl IntoView {
                 <a class="button small" href=to(wanted.view, None) aria-current=(on == today).then_some("date")>"Today"</a>
                 <a class="button small square" href=to(wanted.view, Some(moved(step))) aria-label=format!("One {what} later")><Icon name="chevron-right"/></a>
             </nav>
-            <strong>{on.strftime("%A %-d %B %Y").to_string()}</strong>
+            <strong>{format!("{} {} {} {}", weekday(on), on.day(), month(on), on.year())}</strong>
             <span class="grow"></span>
             <form class="toolbar" method="get" action="/reserve">
                 <input type="hidden" name="view" value=wanted.view.word()/>

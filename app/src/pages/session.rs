@@ -20,11 +20,12 @@ use crate::components::status::Status;
 use crate::components::steps::Steps;
 use crate::components::terminal::Terminals;
 use crate::components::time::{Ago, Time, at, length};
+use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 
 type Shown = (Session, Vec<SessionLogLine>);
 
-#[server(prefix = "/fn", endpoint = "sessions-get")]
+#[server(prefix = "/fn", endpoint = "sessions-get", input = leptos::server_fn::codec::Json)]
 async fn fetch(session: String) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
     let id = crate::server::id(&session, "session")?;
@@ -96,20 +97,20 @@ fn next(state: SessionState, own: bool) -> &'static str {
 pub fn SessionPage() -> impl IntoView {
     let params = use_params_map();
     let live = use_live(&[EventKind::Session, EventKind::Reservation, EventKind::Instruction]);
-    let ending = ServerAction::<End>::new();
-    let extending = ServerAction::<Extend>::new();
-    let cancelling = ServerAction::<Cancel>::new();
+    let ending = Submission::<End>::new();
+    let extending = Submission::<Extend>::new();
+    let cancelling = Submission::<Cancel>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let session = Resource::new_blocking(
-        move || (id.get(), live.get(), ending.version().get(), extending.version().get(), cancelling.version().get()),
-        |(id, ..)| fetch(id),
+    let session = Data::new(
+        move || Fetch { session: id.get() },
+        move || live.get() + ending.answered() + extending.answered() + cancelling.answered(),
     );
     let about = Signal::derive(move || Some(format!("Session on {}", session.get()?.ok()?.0.machine)));
     view! {
         <Page title="Session" about up=("/sessions", "Sessions")>
-            {failure_of(move || ending.value().get())}
-            {failure_of(move || extending.value().get())}
-            {failure_of(move || cancelling.value().get())}
+            {failure_of(move || ending.failure())}
+            {failure_of(move || extending.failure())}
+            {failure_of(move || cancelling.failure())}
             {follow(session, move |shown| view! { <Shown shown ending extending cancelling/> }.into_any())}
         </Page>
     }
@@ -118,9 +119,9 @@ pub fn SessionPage() -> impl IntoView {
 #[component]
 fn Shown(
     shown: Signal<Shown>,
-    ending: ServerAction<End>,
-    extending: ServerAction<Extend>,
-    cancelling: ServerAction<Cancel>,
+    ending: Submission<End>,
+    extending: Submission<Extend>,
+    cancelling: Submission<Cancel>,
 ) -> impl IntoView {
     let session = Memo::new(move |_| shown.with(|(session, _)| session.clone()));
     let logs = Memo::new(move |_| shown.with(|(_, logs)| logs.clone()));
@@ -220,9 +221,9 @@ fn Acts(
     reservation: Uuid,
     end: String,
     state: SessionState,
-    ending: ServerAction<End>,
-    extending: ServerAction<Extend>,
-    cancelling: ServerAction<Cancel>,
+    ending: Submission<End>,
+    extending: Submission<Extend>,
+    cancelling: Submission<Cancel>,
 ) -> impl IntoView {
     let extend = move |minutes: u32, word: &'static str| {
         view! {
@@ -231,25 +232,25 @@ fn Acts(
     };
     match state {
         SessionState::Scheduled => view! {
-            <ActionForm action=cancelling>
+            <SubmitForm to=cancelling>
                 <input type="hidden" name="reservation" value=reservation.to_string()/>
                 <button type="submit" class="button danger" disabled=move || cancelling.pending().get()>"Cancel booking"</button>
-            </ActionForm>
+            </SubmitForm>
         }.into_any(),
         SessionState::Preparing | SessionState::Active => view! {
             <div class="row">
-                <ActionForm action=extending attr:class="row">
+                <SubmitForm to=extending class="row">
                     <input type="hidden" name="reservation" value=reservation.to_string()/>
                     <input type="hidden" name="end" value=end/>
                     {extend(30, "+30 min")}
                     {extend(120, "+2 h")}
-                </ActionForm>
+                </SubmitForm>
                 <Confirm id="end" label="End session" icon="stop" title="End this session?">
-                    <ActionForm action=ending attr:class="form">
+                    <SubmitForm to=ending class="form">
                         <input type="hidden" name="session" value=session.to_string()/>
                         <p>"Everything on the machine is destroyed, and others can book it."</p>
                         <ConfirmButtons id="end" label="End session"/>
-                    </ActionForm>
+                    </SubmitForm>
                 </Confirm>
             </div>
         }.into_any(),

@@ -18,6 +18,7 @@ use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Time, at};
+use crate::functions::Data;
 use crate::live::use_live;
 use crate::viewer::use_viewer;
 
@@ -54,7 +55,7 @@ pub fn Sessions() -> impl IntoView {
             cursor: query.get("cursor"),
         })
     });
-    let sessions = Resource::new_blocking(move || (wanted.get(), live.get()), |(wanted, _)| list(wanted));
+    let sessions = Data::new(move || List { wanted: wanted.get() }, move || live.get());
     let all = use_viewer().is_some_and(|viewer| viewer.may_for_all(Action::SessionsRead));
     view! {
         <Page title="Sessions" lede="What runs, what is booked, and what is over; logs are kept."

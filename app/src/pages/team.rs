@@ -14,6 +14,7 @@ use crate::components::table::{DataTable, Heading};
 use crate::components::tags::query_part;
 use crate::components::time::Ago;
 use crate::components::units::count;
+use crate::functions::Data;
 
 /// Lines of a list on the first page; the rest is a click away.
 const LINES: usize = 5;
@@ -34,6 +35,7 @@ pub struct Team {
 struct Share {
     name: String,
     machines: usize,
+    #[serde(deserialize_with = "api::times::read_option")]
     first_free: Option<Timestamp>,
     hours: f64,
 }
@@ -44,6 +46,7 @@ struct Host {
     name: String,
     intent: HostIntent,
     link: HostLink,
+    #[serde(deserialize_with = "api::times::read")]
     since: Timestamp,
 }
 
@@ -52,10 +55,11 @@ struct Dirty {
     id: Uuid,
     name: String,
     reason: Option<String>,
+    #[serde(deserialize_with = "api::times::read")]
     since: Timestamp,
 }
 
-#[server(prefix = "/fn", endpoint = "home-team")]
+#[server(prefix = "/fn", endpoint = "home-team", input = leptos::server_fn::codec::Json)]
 pub(super) async fn look() -> Result<Team, Failure> {
     let (services, call) = crate::server::asked()?;
     let refuse = crate::server::failure;
@@ -111,7 +115,7 @@ pub(super) async fn look() -> Result<Team, Failure> {
 
 /// `team` is made at the top of the page.
 #[component]
-pub(super) fn TeamNow(team: Resource<Result<Team, Failure>>) -> impl IntoView {
+pub(super) fn TeamNow(team: Data<Team>) -> impl IntoView {
     view! {
         <section class="column" aria-labelledby="team">
             <h2 id="team">"The team"</h2>

@@ -18,9 +18,10 @@ use crate::components::load::{failure_of, follow};
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Ago, Time};
+use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 
-#[server(prefix = "/fn", endpoint = "tokens-list")]
+#[server(prefix = "/fn", endpoint = "tokens-list", input = leptos::server_fn::codec::Json)]
 async fn list(cursor: Option<String>) -> Result<Items<Token>, Failure> {
     let (services, call) = crate::server::asked()?;
     let ask = services::page::PageAsk { limit: None, cursor };
@@ -51,55 +52,49 @@ fn scopes() -> Vec<(String, String)> {
     Scope::ALL.iter().map(|scope| (scope.word().to_owned(), meaning(*scope).to_owned())).collect()
 }
 
+/// Fields of the form beside which a refusal is said.
+const FIELDS: &[&str] = &["name", "scope", "expires_in_days"];
+
 #[component]
 pub fn Tokens() -> impl IntoView {
     let query = use_query_map();
     let live = use_live(&[EventKind::Token]);
-    let creating = ServerAction::<Create>::new();
-    let revoking = ServerAction::<Revoke>::new();
-    let tokens = Resource::new_blocking(
-        move || {
-            (query.with(|query| query.get("cursor")), live.get(), creating.version().get(), revoking.version().get())
-        },
-        |(cursor, ..)| list(cursor),
+    let creating = Submission::<Create>::new();
+    let revoking = Submission::<Revoke>::new();
+    let tokens = Data::new(
+        move || List { cursor: query.with(|query| query.get("cursor")) },
+        move || live.get() + creating.answered() + revoking.answered(),
     );
-    let error_of = move |field: &'static str| {
-        Signal::derive(move || creating.value().get().and_then(Result::err).and_then(|failure| failure.of_field(field)))
-    };
-    let general = move || {
-        let failure = creating.value().get().and_then(Result::err)?;
-        failure.0.field.is_none().then_some(Err::<(), _>(failure))
-    };
     view! {
         <Page title="Tokens" lede="For the command line and scripts: each acts as you, within its scope.">
             <section class="card" aria-labelledby="create">
                 <h2 id="create">"New token"</h2>
-                <ActionForm action=creating attr:class="form">
+                <SubmitForm to=creating class="form">
                     <div class="form-row">
-                        <TextField name="name" label="What for" max_length=80 autocomplete="off" placeholder="nightly build" error=error_of("name")/>
-                        <SelectField name="scope" label="Scope" options=scopes() selected="use" error=error_of("scope")/>
-                        <TextField name="days" label="Days until it expires" kind="number" value="90" min="1" max="365" error=error_of("expires_in_days")/>
+                        <TextField name="name" label="What for" max_length=80 autocomplete="off" placeholder="nightly build" error=creating.error_of(&["name"])/>
+                        <SelectField name="scope" label="Scope" options=scopes() selected="use" error=creating.error_of(&["scope"])/>
+                        <TextField name="days" label="Days until it expires" kind="number" value="90" min="1" max="365" error=creating.error_of(&["expires_in_days"])/>
                     </div>
                     <div class="form-actions">
                         <button type="submit" class="button primary" disabled=move || creating.pending().get()>"Make token"</button>
                     </div>
-                </ActionForm>
-                {failure_of(general)}
-                {move || creating.value().get().and_then(Result::ok).map(|created| view! {
+                </SubmitForm>
+                {failure_of(move || creating.failure_beside(FIELDS))}
+                {move || creating.done().map(|created| view! {
                     <div class="column" role="status">
                         <p>"Copy "<strong>{created.token.name}</strong>" now: it is not shown again."</p>
                         <Secret text=created.secret what="the token"/>
                     </div>
                 })}
             </section>
-            {failure_of(move || revoking.value().get())}
+            {failure_of(move || revoking.failure())}
             {follow(tokens, move |tokens| view! { <Table tokens revoking/> }.into_any())}
         </Page>
     }
 }
 
 #[component]
-fn Table(tokens: Signal<Items<Token>>, revoking: ServerAction<Revoke>) -> impl IntoView {
+fn Table(tokens: Signal<Items<Token>>, revoking: Submission<Revoke>) -> impl IntoView {
     let headings = || {
         vec![
             Heading::text("Name"),
@@ -122,10 +117,10 @@ fn Table(tokens: Signal<Items<Token>>, revoking: ServerAction<Revoke>) -> impl I
                 }}</td>
                 <td data-label="Expires"><Time at=token.expires_at/></td>
                 <td class="actions">
-                    <ActionForm action=revoking>
+                    <SubmitForm to=revoking>
                         <input type="hidden" name="token" value=token.id.to_string()/>
                         <button type="submit" class="button small danger" aria-label=format!("Revoke {}", token.name)><Icon name="trash"/>"Revoke"</button>
-                    </ActionForm>
+                    </SubmitForm>
                 </td>
             </tr>
         }

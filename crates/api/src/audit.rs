@@ -10,6 +10,7 @@ use uuid::Uuid;
 pub struct AuditLine {
     pub id: i64,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    #[serde(deserialize_with = "crate::times::read")]
     pub at: Timestamp,
     /// Null where the server itself acted.
     pub person_id: Option<Uuid>,

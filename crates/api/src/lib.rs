@@ -12,6 +12,7 @@ mod problem;
 pub mod reservations;
 pub mod sessions;
 pub mod streams;
+pub mod times;
 pub mod tokens;
 pub mod zero_certificates;
 

@@ -20,6 +20,7 @@ pub struct Person {
     /// False until an invited person has chosen a password.
     pub has_password: bool,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    #[serde(deserialize_with = "crate::times::read")]
     pub created_at: Timestamp,
 }
 
@@ -62,6 +63,7 @@ pub struct OneTimeLink {
     /// that page does, once.
     pub url: String,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    #[serde(deserialize_with = "crate::times::read")]
     pub expires_at: Timestamp,
 }
 

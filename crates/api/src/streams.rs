@@ -36,6 +36,10 @@ pub const AWAY_LIMIT_S: u64 = 120;
 /// A client sends a WebSocket ping this often, in seconds; one that was not heard of for three of them is gone.
 pub const PING_PERIOD_S: u64 = 10;
 
+/// The close code of a terminal that the session's state does not allow: HTTP's 409, among the codes that RFC 6455 leaves to
+/// applications.
+pub const CLOSE_CONFLICT: u16 = 4409;
+
 /// A program to run in the session's environment: the first text frame on `exec`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -14,11 +14,14 @@ pub struct Token {
     /// `read`, `use` or `all`.
     pub scope: Scope,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    #[serde(deserialize_with = "crate::times::read")]
     pub created_at: Timestamp,
     #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    #[serde(deserialize_with = "crate::times::read")]
     pub expires_at: Timestamp,
     /// To the minute; null if never used.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    #[serde(deserialize_with = "crate::times::read_option")]
     pub last_used_at: Option<Timestamp>,
     /// The token with which it was made, if it was: it is revoked with that one and lives no longer.
     pub parent: Option<Uuid>,

@@ -11,8 +11,8 @@ use std::{
 };
 
 use api::streams::{
-    ClientFrame, CopyAsk, ExecAsk, INPUT_CREDIT_BYTES, Lasting, MAX_MESSAGE_BYTES, PING_PERIOD_S, Position, STDERR,
-    STDIN, STDOUT, ServerFrame, Standing, TerminalSize,
+    CLOSE_CONFLICT, ClientFrame, CopyAsk, ExecAsk, INPUT_CREDIT_BYTES, Lasting, MAX_MESSAGE_BYTES, PING_PERIOD_S, Position,
+    STDERR, STDIN, STDOUT, ServerFrame, Standing, TerminalSize,
 };
 use axum::{
     Extension,
@@ -104,13 +104,15 @@ struct TerminalQuery {
 /// `{"type":"resize","cols":80,"rows":24}` and `{"type":"signal","number":1}`; from the server
 /// `{"type":"attached","terminal":ID}` first, and last `{"type":"exit","code":0}` or `{"type":"error","message":"…"}`.
 /// A connection that closes without either can be made again with `attach=ID`.
+///
+/// A browser tells its page nothing of an upgrade that was refused. So what passes is said on the WebSocket: a session that
+/// is not active, or has too many streams, by an `error` frame and close code 4409, a host that is not reachable now by
+/// close code 1013 and its reason.
 #[utoipa::path(
     get, path = "/sessions/{id}/terminal", tag = "sessions", operation_id = "open_terminal",
     params(("id" = Uuid, Path, description = "The session"), TerminalQuery),
     responses(
-        (status = 101, description = "The terminal"),
-        (status = 409, description = "The session is not active, or has too many streams", body = api::Problem),
-        (status = 503, description = "The host is not reachable now", body = api::Problem)
+        (status = 101, description = "The terminal, or why there is none now")
     )
 )]
 async fn terminal(
@@ -121,12 +123,26 @@ async fn terminal(
     Ask(query): Ask<TerminalQuery>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Failure> {
-    let connection = Connection::enter(state, seats, call, id).await?;
     let size = size(TerminalSize { cols: query.cols.unwrap_or(80), rows: query.rows.unwrap_or(24) });
-    let open = Open::Terminal { session: connection.session, attach: query.attach, size };
-    // Before the upgrade, so that a host that is away is a 503 that a client tries again.
-    let stream = connection.open(open).await?;
-    Ok(limited(upgrade).on_upgrade(move |socket| serve(connection, socket, stream, Kind::Terminal)))
+    let opened = async {
+        let connection = Connection::enter(state, seats, call, id).await?;
+        let open = Open::Terminal { session: connection.session, attach: query.attach, size };
+        let stream = connection.open(open).await?;
+        Ok((connection, stream))
+    };
+    let upgrade = limited(upgrade);
+    let end = match opened.await {
+        Ok((connection, stream)) => {
+            return Ok(upgrade.on_upgrade(move |socket| serve(connection, socket, stream, Kind::Terminal)));
+        }
+        Err(Error::Conflict(why)) => End::Refused(why),
+        Err(Error::Unavailable(why)) => End::Closed(TRY_LATER, why),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(upgrade.on_upgrade(move |socket| {
+        let (sink, source) = socket.split();
+        goodbye(sink, source, end)
+    }))
 }
 
 /// A program in the session, its standard streams over WebSocket.
@@ -203,6 +219,8 @@ enum End {
     Said(ServerFrame),
     /// The client is out: said in a last frame, and by the close code.
     Ousted(live::Ousted),
+    /// The session allows no terminal now: said in a last frame, and by the close code.
+    Refused(String),
     /// A close without one: the client may come back.
     Closed(u16, String),
     /// The client has closed the connection: it will not come back.
@@ -576,6 +594,7 @@ async fn goodbye(mut sink: Sink, mut source: Source, end: End) {
     let (frame, code, reason) = match end {
         End::Said(frame) => (Some(frame), NORMAL, String::new()),
         End::Ousted(why) => (Some(ServerFrame::Error { message: why.to_string() }), POLICY, why.to_string()),
+        End::Refused(why) => (Some(ServerFrame::Error { message: why.clone() }), CLOSE_CONFLICT, why),
         End::Closed(code, reason) => (None, code, reason),
         End::Left => (None, NORMAL, String::new()),
         End::Gone => return,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api::streams::ServerFrame;
+use api::streams::{CLOSE_CONFLICT, ServerFrame};
 use reqwest::StatusCode;
 use serde_json::json;
 
@@ -87,6 +87,23 @@ async fn a_lock_and_a_revoked_token_cut_what_is_open_within_a_second() {
         assert!(event.contains("event: end") && event.contains("locked"), "{event}");
         site.json(&root, "PATCH", &format!("/people/{eve_id}"), Some(json!({"locked": false}))).await;
         give_back(&site.url, &first).await;
+
+        // What passes is said on the WebSocket, where a page can read it; whose session it is, before.
+        let mut late = agent::connect(&site.url, &first, &terminal).await;
+        let (words, code) = cut(&mut late).await;
+        assert_eq!(code, CLOSE_CONFLICT, "{words}");
+        assert!(words.contains("session"), "{words}");
+        let (_, other) = site.person(&root, "ann@x", domain::people::Role::Engineer).await;
+        for (path, status) in
+            [(terminal, StatusCode::NOT_FOUND), ("/sessions/none/terminal".to_owned(), StatusCode::NOT_FOUND)]
+        {
+            let refused = other.request("GET", &format!("/api/v1{path}"));
+            let refused =
+                refused.header("origin", &site.url).header("connection", "upgrade").header("upgrade", "websocket");
+            let refused =
+                refused.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+            assert_eq!(refused.send().await.unwrap().status(), status, "{path}");
+        }
         site
     })
     .await;

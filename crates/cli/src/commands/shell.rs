@@ -43,6 +43,8 @@ struct Here {
     /// Standard input has ended: nothing more is typed.
     closed: bool,
     terminal: Option<Uuid>,
+    /// While there is no terminal: how long it is tried again.
+    broken: Option<Again>,
 }
 
 /// The exit code of the remote shell; 0 if it was left with `~.`.
@@ -59,6 +61,7 @@ pub async fn shell(client: &Client, ask: &ShellArgs) -> Result<u8, Fault> {
         escape: Escape::default(),
         closed: false,
         terminal: ask.attach,
+        broken: None,
     };
     let id = session.id.to_string();
     // The first connection fails as any command does; later ones are tried again.
@@ -103,10 +106,14 @@ impl Here {
                 End::Broken(why) => why,
                 end @ (End::Exit(_) | End::Detached | End::Signal(_)) => return Ok(end),
             };
-            if self.terminal.is_none() {
+            // The server may let in and say that the host is away: that is no end of the patience, and said once.
+            let over = self.broken.as_ref().is_some_and(Again::is_over);
+            if self.terminal.is_none() || over {
                 return Ok(End::Broken(why));
             }
-            terminal::say(&format!("the connection broke ({why}); trying again, ~. gives up"));
+            if self.broken.is_none() {
+                terminal::say(&format!("the connection broke ({why}); trying again, ~. gives up"));
+            }
             socket = match self.reconnect(client, session).await? {
                 Ok(socket) => socket,
                 Err(end) => return Ok(end),
@@ -115,7 +122,7 @@ impl Here {
     }
 
     async fn reconnect(&mut self, client: &Client, session: &str) -> Result<Result<Socket, End>, Fault> {
-        let mut again = Again::new();
+        let mut again = self.broken.take().unwrap_or_default();
         let mut buffer = [0; 1024];
         loop {
             let terminal = self.terminal;
@@ -124,12 +131,9 @@ impl Here {
                 connect(client, session, terminal).await
             };
             let mut attempt = Box::pin(attempt);
-            let fault = loop {
+            let connected = loop {
                 tokio::select! {
-                    result = &mut attempt => match result {
-                        Ok(socket) => return Ok(Ok(socket)),
-                        Err(fault) => break fault,
-                    },
+                    connected = &mut attempt => break connected,
                     number = self.signals.stop() => return Ok(Err(End::Signal(number))),
                     read = self.stdin.read(&mut buffer), if !self.closed => match read {
                         Ok(0) | Err(_) => self.closed = true,
@@ -141,8 +145,13 @@ impl Here {
                 }
             };
             drop(attempt);
-            if !fault.is_passing() || again.is_over() {
-                return Err(fault);
+            match connected {
+                Ok(socket) => {
+                    self.broken = Some(again);
+                    return Ok(Ok(socket));
+                }
+                Err(fault) if !fault.is_passing() || again.is_over() => return Err(fault),
+                Err(_) => {}
             }
         }
     }
@@ -161,7 +170,10 @@ impl Here {
                     match message {
                         Some(Ok(Message::Binary(bytes))) => self.show(&bytes).await?,
                         Some(Ok(Message::Text(frame))) => match serde_json::from_str(&frame) {
-                            Ok(ServerFrame::Attached { terminal }) => self.terminal = Some(terminal),
+                            Ok(ServerFrame::Attached { terminal }) => {
+                                self.terminal = Some(terminal);
+                                self.broken = None;
+                            }
                             Ok(ServerFrame::Exit { code, .. }) => {
                                 return Ok(End::Exit(u8::try_from(code & 0xff).unwrap_or(crate::fault::code::BERTH)));
                             }
