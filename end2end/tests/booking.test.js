@@ -7,6 +7,7 @@ import { startBerth } from "../harness/berth.js";
 import { alive, assertGoodPage, assertQuiet, launchBrowser, newPage, open, WIDTHS } from "../harness/browser.js";
 import { startNetwork } from "../harness/network.js";
 import { enter, PASSWORD } from "../harness/people.js";
+import { giveBack } from "../harness/sessions.js";
 import { terminal } from "../harness/terminal.js";
 
 const LONG_MS = 60_000;
@@ -46,11 +47,6 @@ async function bookNow(page, address = berth.address, row = page.getByRole("row"
 }
 
 /** Presses *End session* and says yes. */
-async function giveBack(page) {
-  await page.getByRole("button", { name: "End session" }).click();
-  await page.getByRole("dialog", { name: "End this session?" }).getByRole("button", { name: "End session" }).click();
-}
-
 async function end(page) {
   await giveBack(page);
   await state(page, "ended").waitFor({ timeout: LONG_MS });

@@ -7,6 +7,7 @@ import { startBerth } from "../harness/berth.js";
 import { assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
 import { enter } from "../harness/people.js";
 import { startServer } from "../harness/server.js";
+import { giveBack } from "../harness/sessions.js";
 import { terminal } from "../harness/terminal.js";
 
 const LONG_MS = 60_000;

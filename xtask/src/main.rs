@@ -6,6 +6,7 @@ mod dev;
 mod paths;
 mod processes;
 mod setup;
+mod shrink;
 mod style;
 mod test;
 mod tidy;

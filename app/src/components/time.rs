@@ -93,7 +93,17 @@ pub fn weekday(date: Date) -> &'static str {
 /// `November`; its first three letters are its short form.
 pub fn month(date: Date) -> &'static str {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     let index = usize::try_from(date.month() - 1).unwrap_or_default();

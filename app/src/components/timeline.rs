@@ -6,13 +6,12 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlElement;
 
-use super::time::absolute;
-use crate::components::time::{clock, month, short, weekday};
+use super::time::{absolute, clock, month, short, weekday};
 use crate::clock::use_now;
 use crate::preferences::{Zone, use_preferences};
 
 /// Beyond this share of the window a tick has no word.
-const LAST_WORD: f64 = 0.94;
+const LAST_WORD: f64 = 0.9;
 
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

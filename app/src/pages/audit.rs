@@ -52,7 +52,7 @@ fn Lines(lines: Signal<Items<AuditLine>>) -> impl IntoView {
                 <td data-label="When"><Time at=line.at seconds=true/></td>
                 <td data-label="Who" class="nowrap">{if line.person_id.is_some() { line.person } else { "the server".to_owned() }}</td>
                 <th scope="row" data-label="Did"><code>{line.action}</code></th>
-                <td data-label="To">{line.subject_kind}" "<code class="faint" title=line.subject_id.clone()>{short(&line.subject_id)}</code></td>
+                <td data-label="To"><span class="nowrap">{line.subject_kind}" "<code class="faint" title=line.subject_id.clone()>{short(&line.subject_id)}</code></span></td>
                 <td data-label="Detail" class="wrap"><Prose text=line.detail/></td>
                 <td data-label="Request">{line.request_id.map(|id| view! { <code class="faint" title=id.clone()>{short(&id)}</code> })}</td>
             </tr>

@@ -264,7 +264,10 @@ fn Machines(machines: Vec<Machine>) -> impl IntoView {
             <th scope="row"><a class="main-link" href=format!("/machines/{}", machine.id)>{machine.name}</a></th>
             <td data-label="Kind"><span class="tag">{machine.kind.word()}</span></td>
             <td data-label="State"><Status badge=machine.state since=at(&machine.since)/></td>
-            <td data-label="Who has it">{machine.holder.map(|holder| holder.person)}</td>
+            <td data-label="Who has it">{match machine.holder {
+                Some(holder) => view! { <span>{holder.person}</span> }.into_any(),
+                None => view! { <span class="faint">"nobody"</span> }.into_any(),
+            }}</td>
         </tr>
     }).collect_view();
     let headings =

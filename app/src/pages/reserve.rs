@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::reserve_form::ReserveForm;
 use crate::Failure;
+use crate::clock::use_now;
 use crate::components::empty::Empty;
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
@@ -361,16 +362,19 @@ fn address(wanted: &Wanted) -> String {
 #[component]
 fn Free(free: Signal<(Vec<NextFree>, Option<String>)>, wanted: Memo<Wanted>) -> impl IntoView {
     let zone = StoredValue::new(use_preferences().zone);
+    let now = use_now();
     move || {
         let (free, why_none) = free.get();
         let links = free.into_iter().map(|free| {
             let local = |at: Timestamp| zone.with_value(|zone| input_value(zone, at));
             let end = free.start.saturating_add(SignedDuration::from_hours(4)).unwrap_or(free.start);
+            // What is free since a while is free now.
+            let passed = Memo::new(move |_| now.get().is_some_and(|now| free.start <= now));
             let href = format!(
                 "{}&machine={}&start={}&end={}",
                 address(&wanted.get()), query_part(&free.machine), query_part(&local(free.start)), query_part(&local(end)),
             );
-            view! { <li><a class="button block between" href=href><span>{free.machine}</span><Ago at=free.start/></a></li> }
+            view! { <li><a class="button block between" href=href><span>{free.machine}</span>{move || if passed.get() { "now".into_any() } else { view! { <Ago at=free.start/> }.into_any() }}</a></li> }
         });
         view! {
             <ul class="column" role="list">{links.collect_view()}</ul>

@@ -95,7 +95,7 @@ async fn a_lock_and_a_revoked_token_cut_what_is_open_within_a_second() {
         assert!(words.contains("session"), "{words}");
         let (_, other) = site.person(&root, "ann@x", domain::people::Role::Engineer).await;
         for (path, status) in
-            [(terminal, StatusCode::NOT_FOUND), ("/sessions/none/terminal".to_owned(), StatusCode::NOT_FOUND)]
+            [(terminal, StatusCode::FORBIDDEN), ("/sessions/none/terminal".to_owned(), StatusCode::NOT_FOUND)]
         {
             let refused = other.request("GET", &format!("/api/v1{path}"));
             let refused =
