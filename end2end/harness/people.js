@@ -16,7 +16,7 @@ export async function enter(browser, link) {
   const email = await page.locator("input[name=username]").getAttribute("value");
   await page.getByLabel("New password").fill(PASSWORD);
   await page.getByRole("button", { name: "Save password" }).click();
-  await page.getByText("Your password is changed").waitFor();
+  await page.getByRole("heading", { level: 1, name: "Now and next" }).waitFor();
   const storageState = await page.context().storageState();
   assertQuiet(page);
   await page.context().close();
