@@ -45,14 +45,14 @@ test("open pages come back by themselves after the server was killed and started
   await shell.focus();
   await shell.type("kept=before-$((40 + 2)); echo ready-$((1 + 1))\n");
   await shell.shows(/ready-2/);
-  await row.getByText("in-use", { exact: true }).waitFor({ timeout: LONG_MS });
+  await row.getByText("in use", { exact: true }).waitFor({ timeout: LONG_MS });
   for (const open of [list, own]) await open.evaluate(() => { window.sameDocument = true; });
 
   await server.kill();
   const away = (page) => page.getByText("No connection to the server.");
   for (const open of [list, own]) await away(open).waitFor({ timeout: LONG_MS });
   await shell.box.getByText("Connection lost, trying again").waitFor({ timeout: LONG_MS });
-  await row.getByText("in-use", { exact: true }).waitFor();
+  await row.getByText("in use", { exact: true }).waitFor();
 
   await server.start();
   for (const open of [list, own]) await away(open).waitFor({ state: "detached", timeout: LONG_MS });

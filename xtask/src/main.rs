@@ -6,7 +6,6 @@ mod dev;
 mod paths;
 mod processes;
 mod setup;
-mod shrink;
 mod style;
 mod test;
 mod tidy;

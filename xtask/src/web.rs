@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::paths::Mode;
-use crate::{cargo, paths, setup, shrink, style};
+use crate::{cargo, paths, setup, style};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 /// What the compiler and wasm-bindgen use. Not `--all-features`: binaryen 108 then writes types that browsers refuse.
@@ -136,7 +136,6 @@ fn bind(wasm: &Path, package: &Path, mode: Mode) -> Result<()> {
     let module = fresh.join("app_bg.wasm");
     if mode == Mode::Release {
         setup::ensure(&[setup::WASM_OPT])?;
-        shrink::leave_out(&module)?;
         let small = fresh.join("small.wasm");
         cargo::run(Command::new("wasm-opt").arg("-Oz").args(WASM_FEATURES).arg("-o").arg(&small).arg(&module))?;
         mend_table_export(&small, &module)?;

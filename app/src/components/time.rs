@@ -61,7 +61,7 @@ pub fn absolute(zone: &Zone, at: Timestamp, seconds: bool) -> String {
     if seconds { format!("{minutes}:{:02}", local.second()) } else { minutes }
 }
 
-/// `2026-11-21`. Written here and not with jiff's own formats, whose printer alone is a fiftieth of what browsers fetch.
+/// `2026-11-21`. Written here and not with jiff's own formats, whose printer alone is a hundredth of what browsers fetch.
 pub fn day(date: Date) -> String {
     format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day())
 }

@@ -1,7 +1,7 @@
 //! Server functions, as pages use them: [`Data`] reads and follows, [`Submission`] and [`SubmitForm`] send a form.
 //!
 //! What is asked and answered is text here, and gets its type where it is shown. So the browser has one resource, one form
-//! and one way to ask for all functions; leptos' own make a copy of each for every function, which was more than a quarter
+//! and one way to ask for all functions; leptos' own make a copy of each for every function, which was a quarter
 //! of what a browser had to fetch (docs/decisions/0003-functions-as-text.md).
 
 mod data;

@@ -115,7 +115,7 @@ pub fn HostPage() -> impl IntoView {
     let about = Signal::derive(move || Some(host.get()?.ok()?.0.name));
     view! {
         <Page title="Host" about up=("/hosts", "Hosts")>
-            {failure_of(move || acting.failure_beside(&["confirm"]))}
+            {failure_of(move || acting.failure())}
             {follow(host, move |shown| view! { <Shown shown acting/> }.into_any())}
         </Page>
     }
