@@ -237,7 +237,7 @@ impl End {
     /// Whether the client may come back to a program that lasts.
     fn is_for_good(&self) -> bool {
         match self {
-            End::Said(_) | End::Ousted(_) | End::Left => true,
+            End::Said(_) | End::Refused(_) | End::Ousted(_) | End::Left => true,
             End::Closed(code, _) => !matches!(*code, GOING_AWAY | TRY_LATER),
             End::Gone => false,
         }
