@@ -11,8 +11,8 @@ use std::{
 };
 
 use api::streams::{
-    CLOSE_CONFLICT, ClientFrame, CopyAsk, ExecAsk, INPUT_CREDIT_BYTES, Lasting, MAX_MESSAGE_BYTES, PING_PERIOD_S, Position,
-    STDERR, STDIN, STDOUT, ServerFrame, Standing, TerminalSize,
+    CLOSE_CONFLICT, ClientFrame, CopyAsk, ExecAsk, INPUT_CREDIT_BYTES, Lasting, MAX_MESSAGE_BYTES, PING_PERIOD_S,
+    Position, STDERR, STDIN, STDOUT, ServerFrame, Standing, TerminalSize,
 };
 use axum::{
     Extension,
