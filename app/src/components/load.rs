@@ -24,7 +24,7 @@ type Show = Arc<dyn Fn(&str, Memo<Arc<str>>) -> Result<AnyView, Failure> + Send 
 /// Shows `data` once it is there. `show` runs once and gets a signal that follows every refetch, so that what a person
 /// has open or typed in the page stays when something else changed:
 ///
-/// ```ignore
+/// ```text
 /// let host = Data::new(move || Get { id: id.get() }, move || live.get());
 /// view! { <Page title="Host">{follow(host, |host| view! { ... }.into_any())}</Page> }
 /// ```

@@ -21,7 +21,7 @@ const CONNECTIONS: u32 = 8;
 
 /// Runs the test on SQLite and then on PostgreSQL, each time with a database of its own.
 ///
-/// ```ignore
+/// ```text
 /// #[tokio::test(flavor = "multi_thread")]
 /// async fn books() { testkit::both(|store| async move { … }).await }
 /// ```

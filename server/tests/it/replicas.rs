@@ -12,7 +12,7 @@ use protocol::{
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 use crate::{
     agent::{self, Heard},
@@ -205,21 +205,10 @@ async fn a_tunnel_that_came_in_elsewhere_is_found() {
     answering.abort();
     obeying.abort();
     let refused = || async {
-        let exec = format!("/sessions/{active}/terminal");
-        let request = two.second.api(&two.token, "GET", &exec);
-        let answer = request
-            .header("connection", "upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .send()
-            .await
-            .unwrap();
-        if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
-            return None;
-        }
-        let problem: Value = answer.json().await.unwrap();
-        problem["detail"].as_str().unwrap().contains("offline").then_some(())
+        let path = format!("/sessions/{active}/terminal");
+        let mut terminal = agent::connect(&two.second.url, &two.token, &path).await;
+        let Some(Ok(Message::Close(Some(close)))) = terminal.next().await else { return None };
+        (close.code == CloseCode::Again && close.reason.contains("offline")).then_some(())
     };
     until("the host is offline at both", refused).await;
     two.stop().await;
