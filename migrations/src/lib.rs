@@ -26,13 +26,13 @@ pub struct Migrator;
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         vec![
-            Box::new(m0001_people::Migration),
-            Box::new(m0002_hosts::Migration),
-            Box::new(m0003_reservations::Migration),
-            Box::new(m0004_instructions::Migration),
-            Box::new(m0005_claims::Migration),
-            Box::new(m0006_replicas::Migration),
-            Box::new(m0007_sort_names::Migration),
+            Box::new(m0001_people::MIGRATION),
+            Box::new(m0002_hosts::MIGRATION),
+            Box::new(m0003_reservations::MIGRATION),
+            Box::new(m0004_instructions::MIGRATION),
+            Box::new(m0005_claims::MIGRATION),
+            Box::new(m0006_replicas::MIGRATION),
+            Box::new(m0007_sort_names::MIGRATION),
         ]
     }
 }

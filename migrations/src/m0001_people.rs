@@ -1,21 +1,8 @@
 //! Tenants, people and how they sign in, tokens, audit log, events, idempotency keys.
 
-use sea_orm_migration::prelude::*;
+use crate::dialect::{Migration, Script::Both};
 
-use crate::dialect::run;
-
-#[derive(DeriveMigrationName)]
-pub struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, UP).await
-    }
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, DOWN).await
-    }
-}
+pub(crate) const MIGRATION: Migration = Migration { name: "m0001_people", up: &[Both(UP)], down: &[Both(DOWN)] };
 
 const UP: &str = "
 create table tenants (

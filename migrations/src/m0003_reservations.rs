@@ -1,23 +1,15 @@
 //! Reservations and sessions, with the rule that no machine is held twice.
 
-use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+use crate::dialect::{
+    Migration,
+    Script::{Both, Postgres, Sqlite},
+};
 
-use crate::dialect::{run, run_on};
-
-#[derive(DeriveMigrationName)]
-pub struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, UP).await?;
-        run_on(manager, DbBackend::Postgres, NO_OVERLAP_POSTGRES).await?;
-        run_on(manager, DbBackend::Sqlite, NO_OVERLAP_SQLITE).await
-    }
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, DOWN).await
-    }
-}
+pub(crate) const MIGRATION: Migration = Migration {
+    name: "m0003_reservations",
+    up: &[Both(UP), Postgres(NO_OVERLAP_POSTGRES), Sqlite(NO_OVERLAP_SQLITE)],
+    down: &[Both(DOWN)],
+};
 
 const UP: &str = "
 create table reservations (

@@ -1,24 +1,13 @@
 //! Questions about one machine's claims are answered from an index alone, and cost the same however many it has: as claims
 //! never overlap, the order of their ends is that of their starts, so that the first one that ends after a time decides.
 
-use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+use crate::dialect::{
+    Migration,
+    Script::{Both, Sqlite},
+};
 
-use crate::dialect::{run, run_on};
-
-#[derive(DeriveMigrationName)]
-pub struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, UP).await?;
-        run_on(manager, DbBackend::Sqlite, UP_SQLITE).await
-    }
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, DOWN).await?;
-        run_on(manager, DbBackend::Sqlite, DOWN_SQLITE).await
-    }
-}
+pub(crate) const MIGRATION: Migration =
+    Migration { name: "m0005_claims", up: &[Both(UP), Sqlite(UP_SQLITE)], down: &[Both(DOWN), Sqlite(DOWN_SQLITE)] };
 
 const UP: &str = "
 drop index sessions_holds

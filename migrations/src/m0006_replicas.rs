@@ -1,22 +1,9 @@
 //! Several servers on one database: who they are, which of them holds a host's tunnel, and whose request a key is.
 //! Tokens that were made with another token end with it.
 
-use sea_orm_migration::prelude::*;
+use crate::dialect::{Migration, Script::Both};
 
-use crate::dialect::run;
-
-#[derive(DeriveMigrationName)]
-pub struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, UP).await
-    }
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, DOWN).await
-    }
-}
+pub(crate) const MIGRATION: Migration = Migration { name: "m0006_replicas", up: &[Both(UP)], down: &[Both(DOWN)] };
 
 const UP: &str = "
 create table replicas (

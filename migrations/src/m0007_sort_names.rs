@@ -1,21 +1,8 @@
 //! Lists of machines and hosts in the order in which people count: `slot-2` before `slot-10`.
 
-use sea_orm_migration::prelude::*;
+use crate::dialect::{Migration, Script::Both};
 
-use crate::dialect::run;
-
-#[derive(DeriveMigrationName)]
-pub struct Migration;
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, UP).await
-    }
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, DOWN).await
-    }
-}
+pub(crate) const MIGRATION: Migration = Migration { name: "m0007_sort_names", up: &[Both(UP)], down: &[Both(DOWN)] };
 
 // What is there already sorts by its plain name until its host links the next time.
 const UP: &str = "
