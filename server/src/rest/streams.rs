@@ -1,4 +1,5 @@
-//! Terminals and programs in a session over WebSocket (api::streams says what goes over it). Copies are programs too.
+//! Terminals and programs in a session over WebSocket (api::streams says what goes over it). A copy goes the way of a
+//! program.
 //!
 //! Each connection is one task with four concerns, which [`serve`] joins and whose first end is the connection's:
 //! [`listen`] to the client, [`forward`] its input to the host, [`tell`] it what comes, [`watch`] whether it may go on.
@@ -11,14 +12,14 @@ use std::{
 };
 
 use api::streams::{
-    CLOSE_CONFLICT, ClientFrame, CopyAsk, ExecAsk, INPUT_CREDIT_BYTES, Lasting, MAX_MESSAGE_BYTES, PING_PERIOD_S,
-    Position, STDERR, STDIN, STDOUT, ServerFrame, Standing, TerminalSize,
+    ClientFrame, CopyAsk, ExecAsk, INPUT_CREDIT_BYTES, Lasting, MAX_MESSAGE_BYTES, PING_PERIOD_S, Position, STDERR,
+    STDIN, STDOUT, ServerFrame, Standing, TerminalSize,
 };
 use axum::{
     Extension,
     extract::{
         State,
-        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade},
+        ws::{Message, WebSocket, WebSocketUpgrade},
     },
     response::Response,
 };
@@ -28,7 +29,8 @@ use domain::{
     ids::{HostId, SessionId},
     sessions::{KEEPALIVE_GRACE, KEEPALIVE_PERIOD, SessionState},
 };
-use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
+use end::{End, GOING_AWAY, POLICY, Sink, Source, TRY_LATER, goodbye, text};
+use futures_util::{SinkExt, StreamExt};
 use parking_lot::Mutex;
 use protocol::tunnel::{self, Control, Open, Size, Transfer};
 use seats::{Seat, Seats};
@@ -53,6 +55,7 @@ use crate::{
     state::AppState,
 };
 
+mod end;
 mod seats;
 
 /// How often a stream asks whether its client may still use the session; besides with each event that may mean that they
@@ -62,8 +65,6 @@ const RECHECK: Duration = Duration::from_millis(900);
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// A client that was not heard of for this long is gone.
 const SILENCE_LIMIT: Duration = Duration::from_secs(3 * PING_PERIOD_S);
-/// How long the last words may take to arrive.
-const GOODBYE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a terminal may take what was typed before its client left.
 const LAST_INPUT: Duration = Duration::from_secs(2);
 /// Pieces of input that wait to be sent to the host.
@@ -72,15 +73,6 @@ const INPUT_PIECES: usize = 16;
 const MAX_ASK_BYTES: usize = 48 * 1024;
 /// The largest terminal, columns or rows.
 const MAX_SIDE: u16 = 1_000;
-
-/// The longest reason that a close frame has room for (RFC 6455: 125 bytes with the code).
-const MAX_REASON_BYTES: usize = 123;
-
-// Close codes of RFC 6455.
-const NORMAL: u16 = 1000;
-const GOING_AWAY: u16 = 1001;
-const POLICY: u16 = 1008;
-const TRY_LATER: u16 = 1013;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(terminal)).routes(routes!(exec)).layer(Extension(Seats::default()))
@@ -210,46 +202,6 @@ impl Connection {
 enum Kind {
     Terminal,
     Exec { is_lasting: bool },
-}
-
-/// Why a connection ends, and what its client is told.
-#[derive(Debug)]
-enum End {
-    /// A last frame, after which nothing can be done with this stream.
-    Said(ServerFrame),
-    /// The client is out: said in a last frame, and by the close code.
-    Ousted(live::Ousted),
-    /// The session allows no terminal now: said in a last frame, and by the close code.
-    Refused(String),
-    /// A close without one: the client may come back.
-    Closed(u16, String),
-    /// The client has closed the connection: it will not come back.
-    Left,
-    /// The connection broke: there is nobody to tell.
-    Gone,
-}
-
-impl End {
-    fn error(message: impl Into<String>) -> Self {
-        End::Said(ServerFrame::Error { message: message.into() })
-    }
-
-    /// Whether the client may come back to a program that lasts.
-    fn is_for_good(&self) -> bool {
-        match self {
-            End::Said(_) | End::Refused(_) | End::Ousted(_) | End::Left => true,
-            End::Closed(code, _) => !matches!(*code, GOING_AWAY | TRY_LATER),
-            End::Gone => false,
-        }
-    }
-}
-
-type Sink = SplitSink<WebSocket, Message>;
-type Source = SplitStream<WebSocket>;
-
-fn text(frame: &ServerFrame) -> Message {
-    // The frames are plain structs of text and numbers, which always have a JSON.
-    Message::text(serde_json::to_string(frame).unwrap_or_default())
 }
 
 /// Reads what the client wants to run, and runs it.
@@ -585,37 +537,6 @@ async fn watch(connection: &Connection, heard: &Heard) -> End {
                 Err(error) => tracing::debug!(%error, "a keepalive by an open stream"),
             }
         }
-    }
-}
-
-/// The last frame, the close, and the client's own: without waiting for it the last bytes could be lost with the
-/// connection.
-async fn goodbye(mut sink: Sink, mut source: Source, end: End) {
-    let (frame, code, reason) = match end {
-        End::Said(frame) => (Some(frame), NORMAL, String::new()),
-        End::Ousted(why) => (Some(ServerFrame::Error { message: why.to_string() }), POLICY, why.to_string()),
-        End::Refused(why) => (Some(ServerFrame::Error { message: why.clone() }), CLOSE_CONFLICT, why),
-        End::Closed(code, reason) => (None, code, reason),
-        End::Left => (None, NORMAL, String::new()),
-        End::Gone => return,
-    };
-    let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
-    let parting = async {
-        if let Some(frame) = frame {
-            sink.send(text(&frame)).await?;
-        }
-        sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await?;
-        while let Some(Ok(message)) = source.next().await {
-            if matches!(message, Message::Close(_)) {
-                break;
-            }
-        }
-        Ok::<(), axum::Error>(())
-    };
-    match timeout(GOODBYE_LIMIT, parting).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "a stream's client went away before its end"),
-        Err(_) => tracing::debug!("a stream's client did not read its end"),
     }
 }
 
