@@ -154,16 +154,16 @@ pub fn SubmitForm(
         event.prevent_default();
         match form_body(&event) {
             Ok(body) => to.send(body),
-            Err(cause) => to.answer.set(Some(Err(Failure::misunderstood(&cause)))),
+            Err(failure) => to.answer.set(Some(Err(failure))),
         }
     };
     view! { <form method="post" action=to.path class=class on:submit=submit>{children()}</form> }
 }
 
 /// What the browser itself would send.
-fn form_body(event: &SubmitEvent) -> Result<String, String> {
-    let data = form_data_from_event(event).map_err(|cause| cause.to_string())?;
+fn form_body(event: &SubmitEvent) -> Result<String, Failure> {
+    let data = form_data_from_event(event).map_err(|cause| Failure::misunderstood(&cause.to_string()))?;
     let fields = UrlSearchParams::new_with_str_sequence_sequence(&data);
-    let fields = fields.map_err(|cause: JsValue| format!("{cause:?}"))?;
+    let fields = fields.map_err(|cause: JsValue| Failure::misunderstood(&format!("{cause:?}")))?;
     Ok(fields.to_string().as_string().unwrap_or_default())
 }
