@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -38,6 +38,8 @@ const OVERLAP: &str = "urn:berth:problem:overlap";
 #[derive(Default)]
 struct Tally {
     decided: AtomicU64,
+    /// No client asks any more.
+    over: AtomicBool,
     repeated: AtomicU64,
     wrong: AtomicU64,
     /// Ids of the bookings that clients were told of.
@@ -78,6 +80,9 @@ fn kill(mut servers: Vec<Server>, tally: &Tally, attempts: u64) -> Result<Vec<Se
     let count = servers.len();
     for (number, at) in (1..=KILLS).zip((0..count).cycle()) {
         while tally.decided.load(Ordering::Relaxed) < number * attempts / (KILLS + 1) {
+            if tally.over.load(Ordering::Relaxed) {
+                bail!("the attempts ended before the kill {number} of {KILLS}");
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         if let Some(server) = servers.get_mut(at) {
@@ -108,7 +113,9 @@ pub async fn run(report: &mut Report, kind: &str, url: &str, servers: usize, ful
         let (doors, tally) = (door.clone(), seen.clone());
         async move { attempt(&doors, &tally, base, number).await }
     });
-    let (mut waits, _) = asking.await?;
+    let asked = asking.await;
+    tally.over.store(true, Ordering::Relaxed);
+    let (mut waits, _) = asked?;
     let _running = killer.await??;
 
     let overlaps = store::reservations::overlaps(world.store.read()).await?;
