@@ -40,5 +40,6 @@ pub async fn clear(config: &AgentConfig) -> Result<Vec<Cleared>, ClearError> {
         let report = environments.of(found.kind).revert(found.session).await;
         cleared.push(Cleared { session: found.session, machine: found.machine, reason: report.reason() });
     }
+    environments.tidy();
     Ok(cleared)
 }

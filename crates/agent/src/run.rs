@@ -82,7 +82,7 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
     let sampler = Mutex::new(Sampler::new(&config.state_dir).map_err(RunError::Metrics)?);
     let journal = Journal::open(&state.journal_path(), clock::now())?;
     let environments = Arc::new(Environments::new(config).map_err(RunError::Environments)?);
-    let sessions = Sessions::new(config, environments, journal.clone());
+    let sessions = Sessions::new(config, environments.clone(), journal.clone());
     let resumed: Vec<_> = journal
         .open_entries()
         .await?
@@ -113,6 +113,7 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
     if let Err(error) = streams.await {
         tracing::error!(%error, "the tunnel's task");
     }
+    environments.tidy();
     kept
 }
 

@@ -37,6 +37,8 @@ pub struct Layout {
 pub enum CgroupError {
     #[error("cannot set {what} at {path}: {source}")]
     Write { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot remove {path}: {source}")]
+    Remove { path: PathBuf, source: io::Error },
     #[error("this host has no cgroup controller for {0}")]
     Missing(&'static str),
 }
@@ -246,6 +248,21 @@ impl Cgroup {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Removes the group where nothing is in it, neither process nor group.
+    pub fn remove_if_empty(&self) -> Result<(), CgroupError> {
+        self.directories().into_iter().try_for_each(|path| match fs::remove_dir(&path) {
+            Err(source)
+                if !matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Err(CgroupError::Remove { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        })
     }
 
     /// What the group uses now.

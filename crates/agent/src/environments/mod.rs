@@ -433,6 +433,14 @@ impl Environments {
         found.extend(self.container.list().await?);
         Ok(found)
     }
+
+    /// Removes what the agent has on the host beside its state directory and its environments: the control group above
+    /// theirs, if there are none. The next environment makes it again.
+    pub fn tidy(&self) {
+        if let Err(error) = self.sandbox.remove_group() {
+            tracing::warn!(%error, "an empty control group is left");
+        }
+    }
 }
 
 /// Short name for a directory of state, in control groups and labels: the same after each restart, another for another agent on the host.

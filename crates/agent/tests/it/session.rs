@@ -1,6 +1,8 @@
 //! A session from end to end on a real sandbox: prepared over the link, used over the tunnel, kept over a kill -9 of
 //! the agent, reverted.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use domain::{
     environments::EnvironmentSpec,
@@ -16,7 +18,7 @@ use uuid::Uuid;
 
 use crate::peer::{Host, Link, Peer, Tunnel};
 
-const MACHINE: &str = "[[machines]]\nname = \"m\"\nkind = \"sandbox\"\ncpus = 1.0\nmemory = \"256MiB\"\n";
+pub const MACHINE: &str = "[[machines]]\nname = \"m\"\nkind = \"sandbox\"\ncpus = 1.0\nmemory = \"256MiB\"\n";
 const SIZE: Size = Size { columns: 80, rows: 24 };
 
 pub struct Used {
@@ -42,7 +44,7 @@ pub async fn prepared() -> Used {
     prepared_on(peer, host).await
 }
 
-async fn prepared_on(mut peer: Peer, host: Host) -> Used {
+pub async fn prepared_on(mut peer: Peer, host: Host) -> Used {
     let (mut link, _) = peer.link().await;
     let tunnel = peer.tunnel().await;
     let (id, session) = (TransactionId::new(), SessionId::new());
@@ -75,7 +77,7 @@ impl Used {
             .0
     }
 
-    async fn terminal(&mut self, attach: Option<Uuid>) -> (StreamId, Uuid) {
+    pub async fn terminal(&mut self, attach: Option<Uuid>) -> (StreamId, Uuid) {
         let (stream, terminal) = self.open(Open::Terminal { session: self.session, attach, size: SIZE }).await;
         (stream, terminal.expect("a terminal's id"))
     }
@@ -165,7 +167,9 @@ async fn a_host_is_cleared_of_its_sessions_once_its_agent_is_stopped() {
     assert!(!status.success() && output.contains("another berth-agent uses"), "while the agent runs: {output}");
     used.host.terminate();
     assert!(used.host.exited().await.success());
+    assert!(!used.host.control_groups().is_empty(), "the session goes on without the agent");
     let (status, output) = used.host.clear().await;
+    assert_eq!(used.host.control_groups(), Vec::<PathBuf>::new());
     assert!(status.success() && output.contains(&format!("session {} on m: clean", used.session)), "{output}");
     let (status, output) = used.host.clear().await;
     assert!(status.success() && output.contains("0 sessions ended"), "{output}");
@@ -173,6 +177,16 @@ async fn a_host_is_cleared_of_its_sessions_once_its_agent_is_stopped() {
     let mut link = used.peer.raw_link().await;
     let ToServer::Hello { reports, .. } = link.next().await else { panic!("no Hello") };
     assert_eq!((reports[0].session, &reports[0].actual), (None, &ActualMachine::Clean));
+}
+
+#[tokio::test]
+async fn an_agent_that_is_stopped_without_a_session_leaves_no_control_group() {
+    let mut used = prepared().await;
+    used.revert().await;
+    assert!(!used.host.control_groups().is_empty());
+    used.host.terminate();
+    assert!(used.host.exited().await.success());
+    assert_eq!(used.host.control_groups(), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]

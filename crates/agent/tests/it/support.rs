@@ -116,13 +116,10 @@ impl Drop for Bench {
                 eprintln!("what the test prepared is left in {}", self.directory.path().display());
             }
         }
-        // The groups of this bench's agent; what a failed test has left in them makes this fail, and stays to be seen.
-        let state = self.directory.path().join("state");
-        let Ok(state) = std::fs::canonicalize(state) else { return };
-        let tag = agent::environments::tag(&state);
-        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().filter_map(Result::ok);
-        for hierarchy in hierarchies.map(|entry| entry.path()).chain([PathBuf::from("/sys/fs/cgroup")]) {
-            drop(std::fs::remove_dir(hierarchy.join("berth").join(&tag)));
+        // What a failed test has left in its agent's control group makes this do nothing, and stays to be seen.
+        match Environments::with_helper(&self.config, helper()) {
+            Ok(environments) => environments.tidy(),
+            Err(error) => eprintln!("a control group is left: {error}"),
         }
     }
 }

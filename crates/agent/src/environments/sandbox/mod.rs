@@ -34,7 +34,7 @@ use super::{
     AdoptError, ConnectError, Connection, Environment, ExecError, ExecHandle, ExecSpec, Found, Inner, PrepareError,
     PrepareSpec, RevertReport, Running, StepSink, Target, Told, Transfer, Usage, Variables,
     baseline::Identity,
-    cgroup::{Cgroup, Layout},
+    cgroup::{Cgroup, CgroupError, Layout},
     process::{self, FIRST_GONE},
     record::{Ready, Scratch},
 };
@@ -101,6 +101,11 @@ impl Sandbox {
 
     fn cgroup(&self, session: SessionId) -> Cgroup {
         self.layout.group(&format!("{}/{session}", self.group))
+    }
+
+    /// Removes the group above this agent's groups where it has none.
+    pub(super) fn remove_group(&self) -> Result<(), CgroupError> {
+        self.layout.group(&self.group).remove_if_empty()
     }
 
     fn state_dir(&self) -> &Path {

@@ -115,9 +115,22 @@ impl Host {
         self.signal(Signal::SIGSTOP);
     }
 
+    /// The agent's own control groups, one a hierarchy.
+    pub fn control_groups(&self) -> Vec<PathBuf> {
+        let tag = agent::environments::tag(&std::fs::canonicalize(self.state()).expect("a state directory"));
+        let root = Path::new("/sys/fs/cgroup");
+        let below = std::fs::read_dir(root).expect("is mounted").map(|entry| entry.expect("is read").path());
+        let all = below.chain([root.to_owned()]).map(|hierarchy| hierarchy.join("berth").join(&tag));
+        all.filter(|group| group.exists()).collect()
+    }
+
+    /// The agent's process.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.as_ref().expect("runs").id()).expect("an id")
+    }
+
     fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().expect("runs").id();
-        nix::sys::signal::kill(Pid::from_raw(i32::try_from(id).expect("an id")), signal).expect("signals");
+        nix::sys::signal::kill(Pid::from_raw(self.pid()), signal).expect("signals");
     }
 
     pub async fn exited(&mut self) -> ExitStatus {
@@ -168,6 +181,7 @@ fn revert_all(config: &Path) {
             let report = environments.of(found.kind).revert(found.session).await;
             assert!(report.is_clean(), "{report:?}");
         }
+        environments.tidy();
     });
 }
 
