@@ -429,11 +429,20 @@ pub fn leftovers(identity: &Identity) -> io::Result<Vec<Leftover>> {
         if field("State:").is_some_and(|state| state.starts_with('Z') || state.starts_with('X')) {
             continue;
         }
-        if let Some(why) = belongs(pid, field("Uid:").unwrap_or_default(), identity) {
+        if let Some(why) = belongs(pid, field("Uid:").unwrap_or_default(), identity)
+            && !waits_for_others(pid, field("State:").unwrap_or_default())
+        {
             found.push(Leftover { pid, name: field("Name:").unwrap_or_default().to_owned(), why });
         }
     }
     Ok(found)
+}
+
+/// Whether the process was the first of a pid namespace, has ended, and waits only for others of it to be reaped. By then it
+/// has let go of its files and its other namespaces, which no process that can still run is without; one that hangs while it
+/// closes a file is not in this state.
+fn waits_for_others(pid: i32, state: &str) -> bool {
+    state.starts_with('S') && namespace(pid, "mnt").is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn belongs(pid: i32, uids: &str, identity: &Identity) -> Option<&'static str> {

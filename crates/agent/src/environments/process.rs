@@ -1,8 +1,12 @@
 //! Processes that were started by an earlier agent too: no children, so they are known by pid and start time.
 
-use std::{fs, io};
+use std::{
+    fs, io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::streams::register;
 
@@ -39,6 +43,28 @@ pub fn now_ticks() -> u64 {
 /// Whether the process that was started then still runs.
 pub fn is_there(pid: i32, ticks: u64) -> bool {
     started_ticks(pid).is_ok_and(|now| now == ticks)
+}
+
+/// Kills the process that was started then and waits until it has been reaped, at most `limit`. Blocks.
+///
+/// The first process of a pid namespace ends last: when all others in it have ended and been reaped.
+pub fn end(pid: i32, ticks: u64, limit: Duration) -> io::Result<()> {
+    let Some(named) = Pid::from_raw(pid) else { return Err(io::ErrorKind::InvalidInput.into()) };
+    let named = pidfd_open(named, PidfdFlags::empty())?;
+    // Looked at after it was opened: if it is the same process now, the descriptor is of that one.
+    if !is_there(pid, ticks) {
+        return Ok(());
+    }
+    pidfd_send_signal(&named, Signal::KILL)?;
+    let deadline = Instant::now() + limit;
+    let listed = PathBuf::from(format!("/proc/{pid}"));
+    while listed.exists() {
+        if Instant::now() >= deadline {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 /// Waits until the process that was started then has ended.

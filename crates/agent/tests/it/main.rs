@@ -12,6 +12,7 @@ mod faults;
 mod hardening;
 mod lasting;
 mod link;
+mod orphans;
 mod peer;
 mod quarantine;
 mod rootless;

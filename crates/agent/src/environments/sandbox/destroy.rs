@@ -27,6 +27,8 @@ use super::{
     Sandbox, root, volume,
 };
 
+/// How long the sandbox's own programs may take to end when its first process is killed, before force is used.
+const FIRST_LIMIT: Duration = Duration::from_secs(1);
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 const GROUP_LIMIT: Duration = Duration::from_secs(2);
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(15);
@@ -68,15 +70,15 @@ fn first_process(record: &Record) -> Option<(i32, u64)> {
 }
 
 async fn kill(scratch: &Path, cgroup: Option<Cgroup>, first: Option<(i32, u64)>, identity: Identity) -> Check {
-    let limit = KILL_LIMIT + GROUP_LIMIT + Duration::from_secs(1);
+    let limit = FIRST_LIMIT + KILL_LIMIT + GROUP_LIMIT + Duration::from_secs(1);
     within(scratch, "destroy", limit, move || {
-        // Everything else in its pid namespace goes with the first process.
+        // Everything else in its pid namespace goes with the first process. Whoever has children in there from outside is
+        // let live until they are reaped: otherwise that is left to the host's first process, which may take its time or
+        // never do it, and the sandbox's first process does not end before.
         if let Some((pid, ticks)) = first
-            && process::is_there(pid, ticks)
-            && let Some(pid) = Pid::from_raw(pid)
+            && let Err(error) = process::end(pid, ticks, FIRST_LIMIT)
         {
-            // It may end by itself at this moment.
-            let _ = kill_process(pid, Signal::KILL);
+            tracing::debug!(%error, pid, "the sandbox's first process is still to be reaped");
         }
         let Some(cgroup) = cgroup else { return kill_by_identity(&identity) };
         if !cgroup.kill(KILL_LIMIT) {
