@@ -95,6 +95,16 @@ fn Filters(wanted: Wanted, all: bool) -> impl IntoView {
 fn Table(sessions: Signal<Items<Session>>, wanted: Memo<Wanted>) -> impl IntoView {
     move || {
         let Items { items, next_cursor } = sessions.get();
+        if items.is_empty() && wanted.with(|wanted| wanted.state.is_some()) {
+            let everybody = wanted.with(|wanted| wanted.everybody);
+            return view! {
+                <Empty icon="search" title="No session is in this state">
+                    <p>"Sessions in other states are left out here."</p>
+                    <a class="button" href=if everybody { "/sessions?whose=everybody" } else { "/sessions" }>"Show any state"</a>
+                </Empty>
+            }
+            .into_any();
+        }
         if items.is_empty() {
             return view! {
                 <Empty icon="sessions" title="No sessions here">

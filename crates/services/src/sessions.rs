@@ -36,7 +36,7 @@ pub struct ListAsk {
     pub page: PageAsk,
 }
 
-/// Newest start first.
+/// What runs and what comes next, in the order of its start; then what is over, the newest start first.
 pub async fn list(services: &Services, call: &Call, ask: &ListAsk) -> Result<Page<Session>> {
     let permit = call.permit(Action::SessionsRead)?;
     let limit = ask.page.limit()?;
@@ -52,7 +52,11 @@ pub async fn list(services: &Services, call: &Call, ask: &ListAsk) -> Result<Pag
     let machine = crate::machines::named(services, &permit, ask.machine.as_deref()).await?;
     let filter = Filter { person, machine, state: ask.state, after: ask.page.after::<After>()? };
     let rows = store::sessions::list(services.store().read(), &permit, &filter, limit + 1).await?;
-    Ok(Page::cut(rows, limit, |s| After { start_ms: s.interval.start().as_millisecond(), id: s.id }))
+    Ok(Page::cut(rows, limit, |s| After {
+        over: s.state.is_final(),
+        start_ms: s.interval.start().as_millisecond(),
+        id: s.id,
+    }))
 }
 
 async fn read(services: &Services, permit: &Permit, id: SessionId) -> Result<Session> {

@@ -112,6 +112,8 @@ pub async fn of_reservations<C: ConnectionTrait>(
 /// Where a page of the list begins: after this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct After {
+    /// It is among what is over, which comes last.
+    pub over: bool,
     pub start_ms: i64,
     pub id: SessionId,
 }
@@ -125,13 +127,49 @@ pub struct Filter {
     pub after: Option<After>,
 }
 
-/// Newest start first.
+/// What is not over first, in the order of its start: what runs, then what comes next. Then what is over, the newest
+/// start first. A session that ends while somebody reads may come twice; none is left out.
 pub async fn list<C: ConnectionTrait>(
     conn: &C,
     permit: &Permit,
     filter: &Filter,
     limit: u64,
 ) -> Result<Vec<Session>, StoreError> {
+    let mut found = match filter.after {
+        Some(After { over: true, .. }) => vec![],
+        Some(After { over: false, .. }) | None => part(conn, permit, filter, Part::Open, limit).await?,
+    };
+    let room = limit.saturating_sub(found.len().try_into().unwrap_or(u64::MAX));
+    if room > 0 {
+        found.extend(part(conn, permit, filter, Part::Over, room).await?);
+    }
+    Ok(found)
+}
+
+/// Each part has an order of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Open,
+    Over,
+}
+
+async fn part<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    filter: &Filter,
+    part: Part,
+    limit: u64,
+) -> Result<Vec<Session>, StoreError> {
+    let (over, order) = match part {
+        Part::Open => (false, sql::ByStart::OldestFirst),
+        Part::Over => (true, sql::ByStart::NewestFirst),
+    };
+    let states = filter.state.map_or_else(|| SessionState::ALL.to_vec(), |state| vec![state]);
+    let states: Vec<&str> =
+        states.into_iter().filter(|state| state.is_final() == over).map(SessionState::word).collect();
+    if states.is_empty() {
+        return Ok(vec![]);
+    }
     let mut query = sql::Build::new(&format!("select {COLUMNS} from {TABLES} where s.tenant_id = "));
     query.value(permit.tenant().uuid());
     if let Some(person) = filter.person {
@@ -140,10 +178,9 @@ pub async fn list<C: ConnectionTrait>(
     if let Some(machine) = filter.machine {
         query.text(" and s.machine_id = ").value(machine.uuid());
     }
-    if let Some(state) = filter.state {
-        query.text(" and s.state = ").value(state.word());
-    }
-    query.page("s", sql::ByStart::NewestFirst, filter.after.map(|after| (after.start_ms, after.id.uuid())), limit);
+    query.text(&format!(" and s.state in ('{}')", states.join("', '")));
+    let after = filter.after.filter(|after| after.over == over);
+    query.page("s", order, after.map(|after| (after.start_ms, after.id.uuid())), limit);
     sessions(sql::all(conn, &query.sql, query.values).await?)
 }
 

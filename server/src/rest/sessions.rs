@@ -41,7 +41,7 @@ struct SessionsQuery {
     cursor: Option<String>,
 }
 
-/// Sessions, the newest start first.
+/// Sessions: what runs and what comes next, in the order of its start; then what is over, the newest start first.
 #[utoipa::path(
     get, path = "/sessions", tag = "sessions", operation_id = "list_sessions", params(SessionsQuery),
     responses((status = 200, body = api::Page<Session>))

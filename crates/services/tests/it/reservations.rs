@@ -10,7 +10,9 @@ use domain::{
 use jiff::SignedDuration;
 use services::{
     Call, Error, machines,
+    page::PageAsk,
     reservations::{self, Ask, ChangeAsk, ListAsk, Whose},
+    sessions,
 };
 use store::Store;
 use testkit::World;
@@ -285,6 +287,44 @@ async fn lists_are_paged_and_filtered() {
         assert_eq!(live.items[0].holder.as_ref().map(|h| h.person_name.as_str()), Some("Ada"));
         assert_eq!(live.items[0].next.as_ref().map(|b| b.person_name.as_str()), Some("Ben"));
         assert_eq!(live.items[1].state(), domain::machines::MachineState::Free);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_listed_as_they_come_and_what_is_over_last() {
+    testkit::both(|store: Store| async move {
+        let world = World::new(store).await;
+        let ada = world.person("Ada", Role::Manager).await;
+        world.machines("rack", 1, "").await;
+        let mut booked = Vec::new();
+        for start_h in 0..6 {
+            let start = Some(at(&world, start_h * 120));
+            let made = book(&world, &ada, NewReservation { start, ..one("rack/0", 3_600) }).await.expect("free");
+            booked.push(made);
+        }
+        for over in [1, 4] {
+            reservations::cancel(&world.services, &ada, booked[over].id).await.expect("has not begun");
+        }
+        let order = [0, 2, 3, 5, 4, 1].map(|at: usize| booked[at].sessions[0].id);
+        // Page by page, where a page ends among what is open, between the two, and among what is over.
+        for limit in 1..=7 {
+            let (mut seen, mut cursor) = (Vec::new(), None);
+            loop {
+                let page = PageAsk { limit: Some(limit), cursor };
+                let ask = sessions::ListAsk { whose: Whose::Everybodys, page, ..Default::default() };
+                let page = sessions::list(&world.services, &ada, &ask).await.expect("reads");
+                seen.extend(page.items.into_iter().map(|session| session.id));
+                cursor = page.next_cursor;
+                if cursor.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(seen, order, "{limit} a page");
+        }
+        let cancelled = sessions::ListAsk { state: Some(SessionState::Ended), ..Default::default() };
+        let cancelled = sessions::list(&world.services, &ada, &cancelled).await.expect("reads").items;
+        assert_eq!(cancelled.iter().map(|session| session.id).collect::<Vec<_>>(), order[4..]);
     })
     .await;
 }
