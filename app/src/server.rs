@@ -39,12 +39,25 @@ pub(crate) fn failure(error: Error) -> Failure {
         .and_then(|parts| parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned));
     let signed_in = !matches!(error, Error::NotSignedIn);
     let problem = expect_context::<Tell>().0(error, request_id);
+    let status = match problem.status {
+        404 if is_page_reading() => Ok(http::StatusCode::OK),
+        status => http::StatusCode::from_u16(status),
+    };
     if let (true, false, Some(response), Ok(status)) =
-        (signed_in, is_plain_form(), use_context::<ResponseOptions>(), http::StatusCode::from_u16(problem.status))
+        (signed_in, is_plain_form(), use_context::<ResponseOptions>(), status)
     {
         response.set_status(status);
     }
     Failure(problem)
+}
+
+/// The script of a page that reads what it shows, which is asked in JSON (`Data`). That it is gone is an answer, which the
+/// page tells; a failed request would be written on the browser's console as well.
+fn is_page_reading() -> bool {
+    use_context::<Parts>().is_some_and(|parts| {
+        let content_type = parts.headers.get(http::header::CONTENT_TYPE);
+        parts.uri.path().starts_with(FUNCTIONS) && content_type.is_some_and(|kind| kind == "application/json")
+    })
 }
 
 /// A form that the browser sent by itself, without a script: it is led back to its page, which says what was wrong.

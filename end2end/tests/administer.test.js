@@ -46,8 +46,8 @@ async function zeroCertificate(page, { name, join, uses = 1 }) {
 }
 
 test("a host joins with approval, appears by itself, serves, drains, is revoked and deleted", { timeout: 180_000 }, async () => {
-  // The refused word; and the page of a deleted host may still ask for it while it is being left.
-  const page = await signedIn({ expected: [/status of 4(22|04)/] });
+  // The refused word.
+  const page = await signedIn({ expected: [/status of 422/] });
   const zero = await zeroCertificate(page, { name: "rack 7", join: "approval" });
   const host = await enrolHost(berth, "rack-7", zero);
   hosts.push(host);
@@ -98,6 +98,13 @@ test("a host joins with approval, appears by itself, serves, drains, is revoked 
   await word(page, "offline").waitFor({ timeout: LONG_MS });
   assert.ok(Date.now() - asked < 5_000, "the link is cut at once");
 
+  // Whoever else looks at it or at its machine is told that it is gone, and no request fails.
+  const [viewer, ofMachine] = [await signedIn(), await signedIn()];
+  await open(viewer, page.url());
+  await open(ofMachine, page.url());
+  await ofMachine.getByRole("link", { name: "rack-7/slot-1" }).click();
+  await ofMachine.getByRole("heading", { level: 1, name: "rack-7/slot-1" }).waitFor();
+
   await page.getByRole("button", { name: "Delete", exact: true }).click();
   const last = page.getByRole("dialog", { name: "Delete rack-7?" });
   await last.getByLabel("Type rack-7 to confirm").fill("rack-7");
@@ -105,6 +112,11 @@ test("a host joins with approval, appears by itself, serves, drains, is revoked 
   await page.waitForURL(/\/hosts$/);
   await page.getByRole("heading", { level: 1, name: "Hosts" }).waitFor();
   await row.waitFor({ state: "detached" });
+  for (const left of [viewer, ofMachine]) {
+    await left.getByRole("heading", { name: "This is not here" }).waitFor();
+    assertQuiet(left);
+    await left.context().close();
+  }
   assertQuiet(page);
   await page.context().close();
 });

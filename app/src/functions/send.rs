@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use leptos::server_fn::error::SERVER_FN_ERROR_HEADER;
 use leptos::server_fn::redirect::{REDIRECT_HEADER, call_redirect_hook};
 use wasm_bindgen::JsCast as _;
 use wasm_bindgen::JsValue;
@@ -54,6 +55,8 @@ async fn request(path: &str, content_type: &str, body: &str) -> Result<Told, JsV
     if let Some(place) = &place {
         call_redirect_hook(place);
     }
-    let answer = if response.ok() { Ok(Arc::from(text)) } else { Err(Failure::of_answer(response.status(), &text)) };
+    // What a page reads and is gone is told with a status of success.
+    let refused = !response.ok() || response.headers().has(SERVER_FN_ERROR_HEADER)?;
+    let answer = if refused { Err(Failure::of_answer(response.status(), &text)) } else { Ok(Arc::from(text)) };
     Ok(Told { answer, led_away: place.is_some() })
 }

@@ -184,8 +184,8 @@ fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: Submission<Act>) -> i
     };
     view! {
         <div class="row">
-            {can.into_iter().map(button).collect_view()}
             <a class="button" href=run>"Run an instruction"</a>
+            {can.into_iter().map(button).collect_view()}
         </div>
     }
 }
