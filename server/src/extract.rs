@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use axum::{
     Json,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection, ws::WebSocketUpgrade},
     http::{StatusCode, request::Parts},
 };
 use serde::{
@@ -94,6 +94,23 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
             Err(_) => {
                 let what = parts.uri.path().rsplit('/').next().unwrap_or_default().to_owned();
                 Err(Failure::from(Error::not_found("thing with the id", what)).in_request(RequestId::of(parts).0))
+            }
+        }
+    }
+}
+
+/// A request to go on as a WebSocket.
+#[derive(Debug)]
+pub struct Upgrade(pub WebSocketUpgrade);
+
+impl<S: Send + Sync> FromRequestParts<S> for Upgrade {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match WebSocketUpgrade::from_request_parts(parts, state).await {
+            Ok(upgrade) => Ok(Upgrade(upgrade)),
+            Err(rejection) => {
+                let why = format!("connect with a WebSocket client ({})", rejection.body_text());
+                Err(Failure::from(Error::invalid("upgrade", why)).in_request(RequestId::of(parts).0))
             }
         }
     }

@@ -49,7 +49,7 @@ use uuid::Uuid;
 
 use crate::{
     caller::Caller,
-    extract::{Ask, Named},
+    extract::{Ask, Named, Upgrade},
     failure::Failure,
     replicas,
     state::AppState,
@@ -113,7 +113,7 @@ async fn terminal(
     Caller(call): Caller,
     Named(id): Named<SessionId>,
     Ask(query): Ask<TerminalQuery>,
-    upgrade: WebSocketUpgrade,
+    Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Failure> {
     let size = size(TerminalSize { cols: query.cols.unwrap_or(80), rows: query.rows.unwrap_or(24) });
     let opened = async {
@@ -162,7 +162,7 @@ async fn exec(
     Extension(seats): Extension<Seats>,
     Caller(call): Caller,
     Named(id): Named<SessionId>,
-    upgrade: WebSocketUpgrade,
+    Upgrade(upgrade): Upgrade,
 ) -> Result<Response, Failure> {
     let connection = Connection::enter(state, seats, call, id).await?;
     Ok(limited(upgrade).on_upgrade(move |socket| start(connection, socket)))

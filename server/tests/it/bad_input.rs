@@ -77,6 +77,15 @@ async fn what_cannot_be_booked_says_why_and_what_to_do() {
         };
 
         let taken = refused(json!({}), OVERLAP, &["rack/0 is held by", "from", "to"]).await;
+        // What is a WebSocket says so to a client that comes without.
+        for stream in ["terminal", "exec"] {
+            let path = format!("/sessions/{}/{stream}", taken["held_by"][0]["reservation"].as_str().unwrap());
+            let answer = site.api(&root, "GET", &path).send().await.unwrap();
+            assert_eq!(answer.status(), INVALID.0, "{stream}");
+            assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json", "{stream}");
+            let problem: Value = answer.json().await.unwrap();
+            assert_eq!((problem["type"].as_str(), problem["field"].as_str()), (Some(INVALID.1), Some("upgrade")));
+        }
         assert_eq!(taken["held_by"][0]["machine"], "rack/0", "{taken}");
         assert!(taken["next_free"][0]["start"].is_string(), "{taken}");
         // A minute of it is enough.
