@@ -134,7 +134,7 @@ fn OfHost(share: Transaction, output: String) -> impl IntoView {
                 {step("Claimed", share.claimed_at)}
                 {step("Started", share.started_at)}
                 {step("Ended", share.ended_at.clone())}
-                {started.map(|from| view! { <dt>"Took"</dt><dd><Elapsed from to=share.ended_at.as_deref().and_then(at)/></dd> })}
+                {started.map(|from| view! { <dt>{if share.ended_at.is_some() { "Took" } else { "Runs for" }}</dt><dd><Elapsed from to=share.ended_at.as_deref().and_then(at)/></dd> })}
             </dl>
             {(!output.is_empty()).then(|| view! { <pre class="output" tabindex="0" aria-label="Output">{output}</pre> })}
         </article>

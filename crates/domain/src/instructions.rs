@@ -1,5 +1,7 @@
 //! Instructions and their transactions: one instruction for many hosts is one transaction for each (D3).
 
+use std::borrow::Cow;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -96,12 +98,21 @@ impl Work {
     /// What a page calls it.
     pub fn title(&self) -> String {
         match self {
-            Work::Run { argv, .. } => argv.join(" "),
+            Work::Run { argv, .. } => argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
             Work::Prepare { machine_name, .. } => format!("prepare {machine_name}"),
             Work::Revert { machine_name, .. } => format!("revert {machine_name}"),
             Work::Verify { machine_name, .. } => format!("verify {machine_name}"),
         }
     }
+}
+
+/// A word as a shell reads it back: what a page shows is what ran, and can be copied.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_./=:,@%+".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,4 +144,21 @@ pub struct Transaction {
     pub exit_code: Option<i32>,
     /// Why it failed, expired, or is unknown.
     pub cause: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_a_shell_reads_it() {
+        let check = |argv: &[&str], title: &str| {
+            let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+            let run = Work::Run { argv, timeout_s: 1 };
+            assert_eq!(run.title(), title);
+        };
+        check(&["uname", "-a"], "uname -a");
+        check(&["sh", "-c", "echo 'a b' >&2; exit 3"], r"sh -c 'echo '\''a b'\'' >&2; exit 3'");
+        check(&["env", "", "PATH=/bin:/sbin", "ü"], "env '' PATH=/bin:/sbin ü");
+    }
 }
