@@ -186,7 +186,7 @@ test("only lengths that end before the next booking are offered", async () => {
   await open(page, `${berth.address}/machines?q=local-2/slot-2`);
   await page.getByRole("button", { name: "Book local-2/slot-2 now" }).click();
   const menu = page.getByRole("dialog", { name: "Book local-2/slot-2 now" });
-  await menu.getByText(/^free until/).waitFor();
+  await menu.getByText(/^free until \d{4}-\d\d-\d\d \d\d:\d\d$/).waitFor();
   assert.deepEqual((await menu.getByRole("button").allTextContents()).map((text) => text.replace(/\d\d:\d\d.*/, "T")), ["1 hour", "until T"]);
   await menu.getByRole("button", { name: /^until/ }).click();
   await page.waitForURL(/\/sessions\//);
@@ -337,6 +337,29 @@ test("dragging over free time, and clicking its start and its end, fill in the f
   await page.mouse.click(...at(0.8));
   await page.mouse.click(...at(0.85));
   await page.waitForURL((url) => !url.search.includes(encodeURIComponent(dragged)));
+  assertQuiet(page);
+  await page.context().close();
+});
+
+test("a narrow timeline begins at what is on now, and stays where one has scrolled to when a booking comes", async () => {
+  const page = await signedIn({ viewport: WIDTHS.narrow });
+  await open(page, `${berth.address}/reserve?view=week`);
+  const timeline = page.locator(".timeline");
+  await page.waitForFunction(() => {
+    const [line, frame] = [".timeline-now", ".timeline"].map((one) => document.querySelector(one)?.getBoundingClientRect());
+    return line && line.left > frame.left && line.left < frame.right;
+  });
+  await timeline.evaluate((grid) => { grid.scrollLeft = 30; });
+  const blocks = await timeline.locator("[data-block]").count();
+  const soon = (minutes) => new Date(Date.now() + minutes * 60_000).toISOString();
+  const made = await page.request.post(`${berth.address}/api/v1/reservations`, {
+    headers: { origin: berth.address }, data: { machine: "local-2/slot-2", start: soon(180), end: soon(240) },
+  });
+  assert.equal(made.status(), 201, await made.text());
+  await timeline.locator("[data-block]").nth(blocks).waitFor({ state: "attached" });
+  assert.equal(await timeline.evaluate((grid) => grid.scrollLeft), 30);
+  const { id } = await made.json();
+  await page.request.delete(`${berth.address}/api/v1/reservations/${id}`, { headers: { origin: berth.address } });
   assertQuiet(page);
   await page.context().close();
 });

@@ -150,7 +150,7 @@ pub fn Page(
         <div class=class>
             <header class="page-head">
                 <div>
-                    {up.map(|(href, name)| view! { <p class="crumbs"><a href=href>{name}</a>" /"</p> })}
+                    {up.map(|(href, name)| view! { <p class="crumbs"><a href=href><Icon name="chevron-left"/>{name}</a></p> })}
                     <h1 tabindex="-1">{heading}</h1>
                     {lede.map(|lede| view! { <p class="lede">{lede}</p> })}
                 </div>

@@ -77,42 +77,22 @@ pub fn input_value(zone: &Zone, at: Timestamp) -> String {
     format!("{}T{}", day(local.date()), clock(local))
 }
 
-/// `Saturday`; its first three letters are its short form.
+/// `Sat`.
 pub fn weekday(date: Date) -> &'static str {
     match date.weekday() {
-        Weekday::Monday => "Monday",
-        Weekday::Tuesday => "Tuesday",
-        Weekday::Wednesday => "Wednesday",
-        Weekday::Thursday => "Thursday",
-        Weekday::Friday => "Friday",
-        Weekday::Saturday => "Saturday",
-        Weekday::Sunday => "Sunday",
+        Weekday::Monday => "Mon",
+        Weekday::Tuesday => "Tue",
+        Weekday::Wednesday => "Wed",
+        Weekday::Thursday => "Thu",
+        Weekday::Friday => "Fri",
+        Weekday::Saturday => "Sat",
+        Weekday::Sunday => "Sun",
     }
 }
 
-/// `November`; its first three letters are its short form.
-pub fn month(date: Date) -> &'static str {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    let index = usize::try_from(date.month() - 1).unwrap_or_default();
-    MONTHS.get(index).copied().unwrap_or_default()
-}
-
-/// `Sat 21`, `Sat 21 Nov`: of a name that [`weekday`] or [`month`] gives.
-pub fn short(name: &'static str) -> &'static str {
-    name.get(..3).unwrap_or(name)
+/// `Sat 2026-11-21`.
+pub fn weekday_and_day(date: Date) -> String {
+    format!("{} {}", weekday(date), day(date))
 }
 
 fn local_times(zone: &Zone, text: &str) -> String {
@@ -137,7 +117,7 @@ fn local_times(zone: &Zone, text: &str) -> String {
 }
 
 fn full(zone: &Zone, at: Timestamp) -> String {
-    let weekday = short(weekday(zone.local(at).date()));
+    let weekday = weekday(zone.local(at).date());
     format!("{weekday} {} {} ({})", absolute(zone, at, true), zone.abbreviation(at), zone.name)
 }
 
@@ -184,8 +164,7 @@ mod tests {
             assert_eq!(absolute(&zone, at, false), as_jiff("%Y-%m-%d %H:%M"));
             assert_eq!(input_value(&zone, at), as_jiff("%Y-%m-%dT%H:%M"));
             assert_eq!(full(&zone, at), as_jiff("%a %Y-%m-%d %H:%M:%S UTC (UTC)"));
-            assert_eq!((weekday(date), month(date)), (&*as_jiff("%A"), &*as_jiff("%B")));
-            assert_eq!((short(weekday(date)), short(month(date))), (&*as_jiff("%a"), &*as_jiff("%b")));
+            assert_eq!(weekday_and_day(date), as_jiff("%a %Y-%m-%d"));
         };
         for day in 1..=28 {
             check(&format!("2026-{:02}-{day:02}T0{}:05:09Z", day % 12 + 1, day % 10));

@@ -6,12 +6,15 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlElement;
 
-use super::time::{absolute, clock, month, short, weekday};
+use super::time::{absolute, clock, weekday};
 use crate::clock::use_now;
 use crate::preferences::{Zone, use_preferences};
 
 /// Beyond this share of the window a tick has no word.
 const LAST_WORD: f64 = 0.9;
+
+/// The begin of the window for which the timeline has scrolled to now.
+const BEGUN: &str = "data-begun";
 
 /// A machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,10 +82,14 @@ pub fn Timeline(
         let text = (share < LAST_WORD).then(|| tick.text.clone());
         view! { <span class=if tick.strong { "tick strong" } else { "tick" } style=style>{text}</span> }
     });
-    // Where the window is too small for all of it, it begins at what is on now.
+    // Where the window is too small for all of it, it begins at what is on now: once, as the same element is drawn anew
+    // with every change while somebody has scrolled on.
     Effect::new(move || {
         if let (Some(grid), Some(now)) = (grid.get(), now.get_untracked().and_then(|now| scale.inside(now))) {
-            grid.set_scroll_left(begin_at(now, grid.scroll_width(), grid.client_width()));
+            let window = Some(from.to_string());
+            if grid.get_attribute(BEGUN) != window && grid.set_attribute(BEGUN, &window.unwrap_or_default()).is_ok() {
+                grid.set_scroll_left(begin_at(now, grid.scroll_width(), grid.client_width()));
+            }
         }
     });
     let lines = ticks
@@ -376,11 +383,10 @@ fn ticks(zone: &Zone, from: Timestamp, to: Timestamp) -> Vec<Tick> {
         if at >= from && found.last().is_none_or(|last: &Tick| last.at < at) {
             let date = local.date();
             let strong = if hours { local.hour() == 0 } else { date.weekday() == jiff::civil::Weekday::Monday };
-            // Hours stand close: a midnight among them has room for no more than its day.
+            // Ticks stand close: there is room for no more of the date.
             let text = match (hours, local.hour()) {
-                (true, 0) => format!("{} {}", short(weekday(date)), date.day()),
+                (true, 0) | (false, _) => format!("{} {}", weekday(date), date.day()),
                 (true, _) => clock(local),
-                (false, _) => format!("{} {} {}", short(weekday(date)), date.day(), short(month(date))),
             };
             found.push(Tick { at, text, strong });
         }
@@ -464,10 +470,7 @@ mod tests {
     fn a_week_has_a_tick_each_local_midnight_also_when_the_clock_changes() {
         let ticks = ticks(&berlin(), at("2026-10-22T22:00:00Z"), at("2026-10-29T23:00:00Z"));
         let texts: Vec<&str> = ticks.iter().map(|tick| tick.text.as_str()).collect();
-        assert_eq!(
-            texts,
-            ["Fri 23 Oct", "Sat 24 Oct", "Sun 25 Oct", "Mon 26 Oct", "Tue 27 Oct", "Wed 28 Oct", "Thu 29 Oct"]
-        );
+        assert_eq!(texts, ["Fri 23", "Sat 24", "Sun 25", "Mon 26", "Tue 27", "Wed 28", "Thu 29"]);
         assert_eq!(ticks[3].at, at("2026-10-25T23:00:00Z"));
         assert!(ticks[3].strong && !ticks[2].strong);
     }

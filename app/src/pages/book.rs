@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::clock::use_now;
 use crate::components::icon::Icon;
 use crate::components::load::failure_of;
-use crate::components::time::{at, clock, length, month, short, weekday};
+use crate::components::time::{absolute, at, clock, length};
 use crate::functions::{Submission, SubmitForm};
 use crate::preferences::{Zone, use_preferences};
 
@@ -84,11 +84,7 @@ pub fn BookNow(
     let next = next.as_deref().and_then(at);
     let free = next.map_or_else(
         || "nothing is booked after".to_owned(),
-        |next| {
-            let local = zone.local(next);
-            let date = local.date();
-            format!("free until {} {} {}, {}", short(weekday(date)), date.day(), short(month(date)), clock(local))
-        },
+        |next| format!("free until {}", absolute(&zone, next, false)),
     );
     let fitting = Memo::new(move |_| choices(&zone, now.get(), next));
     let buttons = move || {

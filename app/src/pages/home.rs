@@ -125,7 +125,10 @@ fn Figures(now: Signal<Now>) -> impl IntoView {
         {move || (dirty.get() > 0).then(|| view! {
             <div class="notice warn" role="status">
                 <Icon name="warning"/>
-                <span>{dirty.get()}" in quarantine: they did not come out clean and wait for a check or a decision."</span>
+                <span>{match dirty.get() {
+                    1 => "1 machine is in quarantine, until it is checked or released.".to_owned(),
+                    many => format!("{many} machines are in quarantine, until they are checked or released."),
+                }}</span>
                 <a class="button small" href="/machines?state=quarantined">"Show"</a>
             </div>
         })}

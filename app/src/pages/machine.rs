@@ -176,7 +176,7 @@ fn Acts(
                 let href = format!("/reserve?machine={}", query_part(&name));
                 let now = (state == MachineState::Free)
                     .then(|| view! { <BookNow machine=name.clone() id="now" next=next.clone()/> });
-                view! { {now}<a class="button" href=href>"Book ahead"</a> }.into_any()
+                view! { {now}<a class="button" href=href>"Reserve"</a> }.into_any()
             }
             MachineAction::Quarantine => {
                 asks_why(action, "Quarantine", "Takes it out of use. Bookings stay, and wait.").into_any()

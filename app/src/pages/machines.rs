@@ -79,7 +79,7 @@ pub fn Machines() -> impl IntoView {
     });
     view! {
         <Page title="Machines" lede="What you can book, and who has it now."
-            actions=|| view! { <a class="button" href="/reserve"><Icon name="timeline"/>"Book ahead"</a> }>
+            actions=|| view! { <a class="button" href="/reserve"><Icon name="timeline"/>"Reserve"</a> }>
             {move || view! { <Filters wanted=wanted.get() filtered=filtered.get()/> }}
             {follow(machines, move |machines| view! { <Table machines loads filtered/> }.into_any())}
         </Page>
@@ -207,7 +207,7 @@ fn Row(machine: Machine, loads: Signal<Arc<HashMap<Uuid, Load>>>) -> impl IntoVi
                 Some(next) => view! {
                     <div class="cell">
                         <div>{at(&next.start).map(|at| view! { <Ago at/> })}</div>
-                        <div class="soft small">{next.person}</div>
+                        <div class="soft small nowrap">{next.person}</div>
                     </div>
                 }.into_any(),
                 None => view! { <span class="faint">"none"</span> }.into_any(),

@@ -28,7 +28,7 @@ use crate::components::load::follow;
 use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading};
 use crate::components::tags::query_part;
-use crate::components::time::{Ago, Time, at, input_value, month, weekday};
+use crate::components::time::{Ago, Time, at, input_value, weekday_and_day};
 use crate::components::timeline::{Block, BlockKind, Picked, Row, Timeline};
 use crate::functions::Data;
 use crate::live::use_live;
@@ -399,7 +399,7 @@ fn Shown(shown: Signal<Window>, wanted: Memo<Wanted>, pick: Callback<Picked>) ->
                     </Empty>
                 }.into_any();
             }
-            let more = more.then(|| view! { <p class="soft">"The first 200 machines are shown: filter by label or name for others."</p> });
+            let more = more.then(|| view! { <p class="soft">"The first 200 machines are shown: filter by labels for others."</p> });
             match wanted.with(|wanted| wanted.view) {
                 View::Day | View::Week => {
                     let rows = me.with_value(|me| rows(machines, &bookings, me));
@@ -428,7 +428,10 @@ fn Bar(wanted: Wanted, on: Date, today: Date) -> impl IntoView {
             view! { <a class="button small" href=to(*view, wanted.on) aria-current=current>{word}</a> }
         })
         .collect_view();
-    let what = if wanted.view == View::Day { "day" } else { "week" };
+    let (what, days) = match wanted.view {
+        View::Day => ("day", weekday_and_day(on)),
+        View::Week | View::List => ("week", format!("{} to {}", weekday_and_day(on), weekday_and_day(moved(6)))),
+    };
     view! {
         <div class="toolbar">
             <nav class="button-group" aria-label="View">{views}</nav>
@@ -437,7 +440,7 @@ fn Bar(wanted: Wanted, on: Date, today: Date) -> impl IntoView {
                 <a class="button small" href=to(wanted.view, None) aria-current=(on == today).then_some("date")>"Today"</a>
                 <a class="button small square" href=to(wanted.view, Some(moved(step))) aria-label=format!("One {what} later")><Icon name="chevron-right"/></a>
             </nav>
-            <strong>{format!("{} {} {} {}", weekday(on), on.day(), month(on), on.year())}</strong>
+            <strong>{days}</strong>
             <span class="grow"></span>
             <form class="toolbar" method="get" action="/reserve">
                 <input type="hidden" name="view" value=wanted.view.word()/>
@@ -451,7 +454,9 @@ fn Bar(wanted: Wanted, on: Date, today: Date) -> impl IntoView {
 
 /// What the timeline says, for small screens and screen readers.
 #[component]
-fn List(machines: Vec<Machine>, bookings: Vec<Booking>) -> impl IntoView {
+fn List(machines: Vec<Machine>, mut bookings: Vec<Booking>) -> impl IntoView {
+    // By start as they come; what is over after what runs and what comes.
+    bookings.sort_by_key(|booking| booking.state.is_final());
     if bookings.is_empty() {
         return view! {
             <Empty icon="timeline" title="Nothing is booked in these days">

@@ -79,8 +79,11 @@ pub(super) fn cause_words(cause: EndCause) -> String {
 }
 
 /// What the state means, and what comes next.
-fn next(state: SessionState, own: bool) -> &'static str {
+fn next(state: SessionState, cause: Option<EndCause>, own: bool) -> &'static str {
     match state {
+        SessionState::Ended if cause == Some(EndCause::PrepareFailed) => {
+            "Its environment could not be set up: steps and logs say why. The machine was checked and is clean."
+        }
         SessionState::Active if !own => {
             "What is left on the machine at the end is destroyed. Only its owner opens a terminal."
         }
@@ -161,7 +164,7 @@ fn Shown(
                     may_end.then(|| view! { <Acts session reservation end state ending extending cancelling/> })
                 }}
             </div>
-            <p class="soft">{move || session.with(|session| next(session.state, session.actions.contains(&SessionAction::Use)))}</p>
+            <p class="soft">{move || session.with(|session| next(session.state, session.cause, session.actions.contains(&SessionAction::Use)))}</p>
             {move || view! { <Facts session=session.get()/> }}
         </section>
         {move || terminal.get().map(|session| view! { <Terminals session/> })}
@@ -183,12 +186,14 @@ fn Shown(
 
 #[component]
 fn Facts(session: Session) -> impl IntoView {
+    // How far away is what comes next: its begin, or its end.
+    let waits = session.state == SessionState::Scheduled;
     view! {
         <dl class="facts two">
             <dt>"Machine"</dt><dd><a href=format!("/machines/{}", session.machine_id)>{session.machine}</a></dd>
             <dt>"Who"</dt><dd>{session.person}</dd>
-            <dt>"From"</dt><dd>{at(&session.start).map(|at| view! { <Time at/> })}</dd>
-            <dt>"Until"</dt><dd>{at(&session.end).map(|at| view! { <Time at/>" ("<Ago at/>")" })}</dd>
+            <dt>"From"</dt><dd>{at(&session.start).map(|at| view! { <Time at/>{waits.then(|| view! { " ("<Ago at/>")" })} })}</dd>
+            <dt>"Until"</dt><dd>{at(&session.end).map(|at| view! { <Time at/>{(!waits).then(|| view! { " ("<Ago at/>")" })} })}</dd>
         </dl>
     }
 }

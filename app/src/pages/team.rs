@@ -164,7 +164,7 @@ fn People(people: Vec<Share>) -> impl IntoView {
     view! {
         <DataTable caption="Who has machines now" headings>{rows.collect_view()}</DataTable>
         <a class="small" href="/sessions?whose=everybody&state=active">
-            {if more > 0 { format!("{} more, and what runs", count(more, "person", "people")) } else { "What runs".to_owned() }}
+            {if more > 0 { format!("{}, and what runs", count(more, "more person", "more people")) } else { "What runs".to_owned() }}
         </a>
     }
     .into_any()

@@ -306,10 +306,8 @@ pub async fn free(services: &Services, call: &Call, labels: &Labels, length: Sig
     let all = store::machines::list(services.store().read(), &permit, &filter, u64::from(u32::MAX)).await?;
     let (fitting, explain) = fitting(all, labels);
     let mut machines = slots(services, &permit, fitting, length, now).await?;
-    machines.sort_by(|a, b| {
-        let first = |free: &Free| free.slots.first().map(|slot| slot.start());
-        first(a).cmp(&first(b)).then_with(|| a.machine.name.cmp(&b.machine.name))
-    });
+    // Those that are free at the same time stay in the list's order, in which slot-2 is before slot-10.
+    machines.sort_by_key(|free| free.slots.first().map(|slot| slot.start()));
     machines.truncate(MAX_FREE);
     let why_none = machines.is_empty().then(|| explain.text(labels));
     Ok(FreeAnswer { machines, why_none })

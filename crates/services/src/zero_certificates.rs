@@ -54,6 +54,11 @@ pub async fn create_as_operator(services: &Services, ask: Ask) -> Result<Created
     make(services, &Permit::system(*tenant), "berth-server admin", None, ask).await
 }
 
+/// `1 host`, `20 hosts`.
+fn hosts(number: u32) -> String {
+    if number == 1 { "1 host".to_owned() } else { format!("{number} hosts") }
+}
+
 async fn make(
     services: &Services,
     permit: &Permit,
@@ -105,7 +110,7 @@ async fn make(
         action: "zero-certificate.create",
         subject_kind: "zero-certificate",
         subject_id: zero.id.to_string(),
-        detail: format!("'{}' for {} hosts until {}, {}", zero.name, zero.max_uses, zero.expires_at, zero.join),
+        detail: format!("'{}' for {} until {}, {}", zero.name, hosts(zero.max_uses), zero.expires_at, zero.join),
     };
     store::audit::append(&tx, permit, person_name, entry, request_id, now).await?;
     store::events::append(&tx, permit, EventKind::ZeroCertificate, zero.id, "created", now).await?;
@@ -220,8 +225,8 @@ pub async fn enroll(
     }
     if !store::zero_certificates::take_use(&tx, &permit, zero.id, now).await? {
         return Err(Error::Conflict(format!(
-            "this zero certificate was good for {} hosts and is used up; ask an admin for a new one",
-            zero.max_uses
+            "this zero certificate was good for {} and is used up; ask an admin for a new one",
+            hosts(zero.max_uses)
         )));
     }
 

@@ -80,7 +80,7 @@ pub(super) async fn prepare(
         let body = body(container, &machine, &record.identity.session, &image)?;
         let disk = Box::pin(create(&engine, session, body, limits.disk_bytes)).await?;
         let cpus = f64::from(limits.cpu_millis) / 1000.0;
-        let text = format!("memory {} MiB, {cpus} CPUs, {} processes, {disk}", limits.memory_bytes >> 20, limits.pids);
+        let text = format!("memory {} MiB, CPU {cpus}, processes {}, {disk}", limits.memory_bytes >> 20, limits.pids);
         Ok::<_, EngineError>((text.clone(), text))
     })
     .await?;

@@ -100,7 +100,7 @@ pub(super) async fn prepare(
         };
         cgroup.create(limits)?;
         let text = format!(
-            "memory {} MiB, {} CPUs, {} processes, {}",
+            "memory {} MiB, CPU {}, processes {}, {}",
             limits.memory_bytes >> 20,
             f64::from(limits.cpu_millis) / 1000.0,
             limits.pids,
