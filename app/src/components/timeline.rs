@@ -86,8 +86,8 @@ pub fn Timeline(
     // with every change while somebody has scrolled on.
     Effect::new(move || {
         if let (Some(grid), Some(now)) = (grid.get(), now.get_untracked().and_then(|now| scale.inside(now))) {
-            let window = Some(from.to_string());
-            if grid.get_attribute(BEGUN) != window && grid.set_attribute(BEGUN, &window.unwrap_or_default()).is_ok() {
+            let window = from.to_string();
+            if grid.get_attribute(BEGUN).as_ref() != Some(&window) && grid.set_attribute(BEGUN, &window).is_ok() {
                 grid.set_scroll_left(begin_at(now, grid.scroll_width(), grid.client_width()));
             }
         }
