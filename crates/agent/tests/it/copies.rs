@@ -53,8 +53,10 @@ pub async fn there_and_back(bench: &Bench, running: &Running) {
     assert_eq!((said.as_str(), exit), ("", Exit::Code(0)));
     let to = here.path().join("to");
     fs::create_dir(&to).expect("made");
-    let (tree, skipped) = archive::receive(output.strip_prefix(b"d\n").expect("a directory"), &to).expect("is whole");
-    assert_eq!(skipped, [] as [String; 0]);
+    let received = archive::receive(output.strip_prefix(b"d\n").expect("a directory"), &to).expect("is whole");
+    assert_eq!(received.skipped, [] as [String; 0]);
+    let tree = here.path().join("tree");
+    received.place(&tree).expect("is moved");
     assert_eq!(fs::metadata(tree.join("sub/run")).expect("is there").permissions().mode() & 0o7777, 0o751);
     assert_eq!(fs::read(tree.join("link")).expect("is there"), vec![7; 300_000]);
 
@@ -109,6 +111,18 @@ async fn a_sandbox() {
         assert!(matches!(refused, Some(ExecError::Bad(_))), "{name}: {refused:?}");
     }
 
+    // Directories that may not be written to, their copy neither.
+    let closed = here.path().join("closed");
+    fs::create_dir_all(closed.join("sub")).expect("made");
+    fs::write(closed.join("sub/file"), "inner").expect("written");
+    for path in [&closed.join("sub"), &closed] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o555)).expect("set");
+    }
+    let (_, said, exit) = transfer(&bench, &running, tree_in("/tmp/closed"), &archived(&closed)).await;
+    assert_eq!((said.as_str(), exit), ("", Exit::Code(0)));
+    let ran = bench.sh(&running, "stat -c %a /tmp/closed /tmp/closed/sub; cat /tmp/closed/sub/file").await;
+    assert_eq!(ran.stdout, "555\n555\ninner");
+
     // Whoever goes away in the middle leaves nothing.
     let wanted = Transfer::FileIn { path: "/tmp/half".to_owned(), name: "f".to_owned(), mode: 0o600, size: 1 << 30 };
     let mut handle = bench.environment.copy(&running, wanted).await.expect("begins");
@@ -132,6 +146,26 @@ async fn a_sandbox() {
     assert_clean(&bench.revert(&running).await);
     assert!(waiting.control.wait().await.is_ok());
     until("no helper is left", || !helper_of(&running.session.to_string())).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_large_is_told_and_leaves_nothing() {
+    let bench = Bench::sandbox("disk = \"64MiB\"\nwritable = [\"DIR/shared\"]");
+    let shared = bench.directory.path().join("shared");
+    fs::create_dir(&shared).expect("made");
+    for path in [bench.directory.path(), &shared] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("opened");
+    }
+    let running = bench.prepare().await;
+    let size = 64 * 1024 * 1024 + 1;
+    let path = shared.join("large").display().to_string();
+    let large = Transfer::FileIn { path, name: "f".to_owned(), mode: 0o600, size };
+    let input = vec![7; usize::try_from(size).expect("small")];
+    let (_, said, exit) = transfer(&bench, &running, large, &input).await;
+    assert_eq!(exit, Exit::Code(1), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+    assert_eq!(fs::read_dir(&shared).expect("is there").count(), 0);
+    assert_clean(&bench.revert(&running).await);
 }
 
 /// Whether a helper still works in a control group of the session.

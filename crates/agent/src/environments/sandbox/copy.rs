@@ -16,7 +16,10 @@ use std::{
 };
 
 use nix::{
-    sys::stat::{Mode, umask},
+    sys::{
+        signal::SigSet,
+        stat::{Mode, umask},
+    },
     unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid},
 };
 use protocol::tunnel::Transfer;
@@ -68,6 +71,10 @@ pub(super) fn serve(socket: &mut UnixStream, order: &Copying, descriptors: Vec<O
     enter_namespaces(order.pid, NAMESPACES.difference(ThreadNameSpaceType::PROCESS_ID))?;
     if let Some(bytes) = order.largest_file_bytes {
         limit_files(bytes)?;
+        // A file that is too large is an error to tell and to clean up after, and does not end this process.
+        let mut too_large = SigSet::empty();
+        too_large.add(nix::sys::signal::Signal::SIGXFSZ);
+        too_large.thread_block().map_err(cannot("be told of a file that is too large"))?;
     }
     become_user(order.uid, order.gid)?;
     syscalls::apply().map_err(cannot("filter system calls"))?;
@@ -244,7 +251,7 @@ fn tree_in(target: &Path, stdin: File) -> io::Result<Vec<String>> {
     }
     let temporary = Temporary::beside(target);
     fs::DirBuilder::new().mode(0o700).create(&temporary.0).map_err(named(target))?;
-    let (tree, skipped) = archive::receive(stdin, &temporary.0)?;
-    fs::rename(tree, target).map_err(named(target))?;
-    Ok(skipped)
+    let received = archive::receive(stdin, &temporary.0)?;
+    received.place(target).map_err(named(target))?;
+    Ok(received.skipped)
 }

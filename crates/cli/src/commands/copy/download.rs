@@ -2,12 +2,13 @@
 
 use std::{
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
 
 use api::streams::CopyAsk;
+use archive::Received;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_util::io::SyncIoBridge;
 
@@ -21,6 +22,12 @@ const MAX_HEAD_BYTES: usize = 64;
 enum What {
     File { mode: u32, size: u64 },
     Directory,
+}
+
+/// What has come, under its temporary name.
+enum Whole {
+    File,
+    Directory(Received),
 }
 
 fn parse(line: &str) -> Option<What> {
@@ -80,13 +87,13 @@ pub(super) async fn download(remote: &Remote<'_>, source: &str, destination: &Pa
                     return Err(Fault::Usage(format!("{} is a directory", target.display())));
                 }
                 file(remote, &mut near, &temporary.path, mode, size).await?;
-                Ok(Some((temporary.path.clone(), Vec::new())))
+                Ok(Some(Whole::File))
             }
             Some(What::Directory) => {
                 if target.symlink_metadata().is_ok() {
                     return Err(Fault::Usage(format!("{} is there already; remove it first", target.display())));
                 }
-                directory(remote, near, &temporary.path).await.map(Some)
+                directory(remote, near, &temporary.path).await.map(|received| Some(Whole::Directory(received)))
             }
         }
     };
@@ -104,10 +111,12 @@ pub(super) async fn download(remote: &Remote<'_>, source: &str, destination: &Pa
             receive.await?
         }
     };
-    let Some((whole, skipped)) = received else {
-        return Err(Fault::Failed("the environment sent nothing".to_owned()));
+    let (placed, skipped) = match received {
+        None => return Err(Fault::Failed("the environment sent nothing".to_owned())),
+        Some(Whole::File) => (fs::rename(&temporary.path, &target), Vec::new()),
+        Some(Whole::Directory(received)) => (received.place(&target), received.skipped),
     };
-    temporary.rename(&whole, &target)?;
+    placed.map_err(Fault::io(format!("cannot write {}", target.display())))?;
     for path in skipped {
         eprintln!("berth: left out {}: neither file, directory nor link", table::printable(&path));
     }
@@ -118,7 +127,8 @@ async fn file(remote: &Remote<'_>, stream: &mut DuplexStream, path: &Path, mode:
     let what = || format!("cannot write {}", path.display());
     let meter = Meter::start(remote.quiet, Some(size));
     let counter = meter.counter();
-    let options = fs::OpenOptions::new().write(true).create_new(true).to_owned();
+    // Nobody else's to read until it has its own mode.
+    let options = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).to_owned();
     let mut file = tokio::fs::OpenOptions::from(options).open(path).await.map_err(Fault::io(what()))?;
     let mut buffer = vec![0; PIPE_BYTES];
     let mut got = 0;
@@ -138,12 +148,11 @@ async fn file(remote: &Remote<'_>, stream: &mut DuplexStream, path: &Path, mode:
     file.set_permissions(fs::Permissions::from_mode(mode)).await.map_err(Fault::io(what()))
 }
 
-/// Where the directory lies in `path`, and what was left out.
-async fn directory(remote: &Remote<'_>, stream: DuplexStream, path: &Path) -> Result<(PathBuf, Vec<String>), Fault> {
+async fn directory(remote: &Remote<'_>, stream: DuplexStream, path: &Path) -> Result<Received, Fault> {
     let meter = Meter::start(remote.quiet, None);
     let (counter, into) = (meter.counter(), path.to_owned());
     let unpack = tokio::task::spawn_blocking(move || {
-        fs::create_dir(&into)?;
+        fs::DirBuilder::new().mode(0o700).create(&into)?;
         archive::receive(Counted { inner: SyncIoBridge::new(stream), bytes: counter }, &into)
     });
     let unpacked = unpack.await.map_err(|error| Fault::Failed(format!("the copy failed: {error}")))?;

@@ -188,10 +188,6 @@ impl Temporary {
         let name = format!(".berth-cp.{}", uuid::Uuid::new_v4().simple());
         Self { path: target.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).join(name) }
     }
-    /// `whole` is the temporary thing or lies in it.
-    fn rename(&self, whole: &Path, target: &Path) -> Result<(), Fault> {
-        std::fs::rename(whole, target).map_err(Fault::io(format!("cannot write {}", target.display())))
-    }
 }
 
 impl Drop for Temporary {
