@@ -80,9 +80,20 @@ impl Programs {
         // Whoever asks for the same program meanwhile waits for it.
         let started = place.get_or_try_init(async || Ok(Program::new(Some(key), start.await?))).await;
         if started.is_err() {
-            self.all().remove(&key);
+            self.let_go(key, &place);
         }
         started.cloned()
+    }
+
+    /// Forgets a program that could not be started, unless another asks for the same and tries it now: what that starts is
+    /// found here.
+    fn let_go(&self, key: (SessionId, Uuid), place: &Place) {
+        let mut all = self.all();
+        // The map's and the caller's.
+        let is_alone = Arc::strong_count(place) <= 2;
+        if is_alone && all.get(&key).is_some_and(|there| Arc::ptr_eq(there, place)) {
+            all.remove(&key);
+        }
     }
 
     fn place(&self, key: (SessionId, Uuid)) -> Result<Place, ProgramError> {
@@ -472,5 +483,69 @@ pub async fn not_run(stream: &Stream, error: &ExecError) {
     };
     if told.await.is_ok() {
         stream.finish(Control::Exited { code: Some(code), signal: None });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A program that never writes and never ends.
+    struct Silent;
+
+    #[async_trait]
+    impl ExecControl for Silent {
+        async fn resize(&self, _: Size) -> io::Result<()> {
+            Ok(())
+        }
+        async fn signal(&self, _: i32) -> io::Result<()> {
+            Ok(())
+        }
+        async fn wait(&self) -> io::Result<Exit> {
+            std::future::pending().await
+        }
+    }
+
+    fn silent() -> ExecHandle {
+        let stdout = Box::pin(tokio::io::empty());
+        ExecHandle { stdin: None, stdout, stderr: None, control: Arc::new(Silent) }
+    }
+
+    #[tokio::test]
+    async fn a_start_that_fails_does_not_hide_what_another_starts_meanwhile() {
+        let (programs, session, id) = (Programs::default(), SessionId::new(), Uuid::new_v4());
+        let asked = |resume| Some(Lasting { id, resume });
+        let (fail, failing) = oneshot::channel::<()>();
+        let first = programs.start(session, asked(None), async {
+            drop(failing.await);
+            Err(ExecError::NotRunning("not yet".to_owned()))
+        });
+        let second = async {
+            let waiting = programs.start(session, asked(None), async { Ok(silent()) });
+            tokio::pin!(waiting);
+            // It waits for the first, which fails only now.
+            assert!(futures_util::poll!(&mut waiting).is_pending());
+            drop(fail);
+            waiting.await
+        };
+        let (first, second) = tokio::join!(first, second);
+        assert!(first.is_err());
+        let started = second.expect("is started");
+        let there = programs.start(session, asked(Some(Position::default())), async { Ok(silent()) }).await;
+        assert!(Arc::ptr_eq(&there.expect("is found"), &started));
+    }
+
+    #[tokio::test]
+    async fn a_start_that_failed_leaves_nothing() {
+        let (programs, session) = (Programs::default(), SessionId::new());
+        for _ in 0..=MAX_PROGRAMS {
+            let asked = Some(Lasting { id: Uuid::new_v4(), resume: None });
+            let failed = programs.start(session, asked, async { Err(ExecError::NotRunning("not yet".to_owned())) });
+            assert!(matches!(failed.await, Err(ProgramError::Exec(_))));
+        }
+        assert!(programs.all().is_empty());
     }
 }
