@@ -6,7 +6,10 @@ use std::{io, time::Duration};
 use api::streams::{
     ClientFrame, ExecAsk, Lasting, PING_PERIOD_S, Position, RECEIPT_BYTES, STDERR, STDOUT, ServerFrame, Standing,
 };
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::mpsc,
@@ -19,6 +22,7 @@ use crate::{
     client::Client,
     fault::Fault,
     socket::{self, Socket},
+    table::printable_lines,
     terminal,
     typed::{Next, Typed},
 };
@@ -87,13 +91,13 @@ async fn open(client: &Client, session: &str, ask: &ExecAsk) -> Result<(Socket, 
         match timeout(SILENCE_LIMIT, socket.next()).await {
             Ok(Some(Ok(Message::Text(frame)))) => match serde_json::from_str(&frame) {
                 Ok(ServerFrame::Started { standing }) => return Ok((socket, standing)),
-                Ok(ServerFrame::Error { message }) => return Err(Fault::Failed(message)),
+                Ok(ServerFrame::Error { message }) => return Err(Fault::Failed(printable_lines(&message))),
                 Ok(ServerFrame::Exit { .. } | ServerFrame::Credit { .. } | ServerFrame::Attached { .. }) | Err(_) => {
                     return Err(client.strange("an unexpected frame"));
                 }
             },
             Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-            Ok(other) => return Err(lost(socket::closed_because(other))),
+            Ok(other) => return Err(socket::closed_because(other).fault(client)),
             Err(_) => return Err(lost("nothing was heard of it".to_owned())),
         }
     }
@@ -167,102 +171,147 @@ where
 {
     /// One connection, to its end or the program's.
     async fn carry(&mut self, client: &Client, socket: Socket, is_lasting: bool) -> Result<End, Fault> {
-        let (mut sink, mut source) = socket.split();
+        let (sink, source) = socket.split();
+        let (own, own_frames) = mpsc::channel(OWN_FRAMES);
         let Life { stdin, typed, controls, stdout, stderr, at } = self;
         let typed = &*typed;
-        // Frames of this side's own making: SIGPIPE, and what was received.
-        let (own, mut own_frames) = mpsc::channel(OWN_FRAMES);
-
-        let input = async {
-            let mut pings = interval(Duration::from_secs(PING_PERIOD_S));
-            pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut buffer = vec![0; api::streams::MAX_MESSAGE_BYTES];
-            let mut next = None;
-            loop {
-                next = next.or_else(|| typed.next());
-                let may = typed.may_read();
-                let message = tokio::select! {
-                    biased;
-                    control = next_control(controls) => text(&control)?,
-                    Some(frame) = own_frames.recv() => text(&frame)?,
-                    _ = pings.tick(), if next.is_none() => socket::ping(),
-                    () = typed.room.notified(), if next.is_none() && may == Some(0) => continue,
-                    read = stdin.read(&mut buffer[..may.unwrap_or(0)]), if next.is_none() && may.is_some_and(|may| may > 0) => {
-                        // A terminal that was closed reads as an error; there is no more input either way.
-                        typed.read(&buffer[..read.unwrap_or(0)]);
-                        continue;
-                    }
-                    () = std::future::ready(()), if next.is_some() => match next.take() {
-                        Some(Next::Piece(piece)) => Message::Binary(piece),
-                        Some(Next::End) => text(&ClientFrame::Eof)?,
-                        None => continue,
-                    },
-                };
-                if let Err(error) = sink.send(message).await {
-                    return Ok::<String, Fault>(error.to_string());
-                }
-            }
-        };
-        let output = async {
-            if stdout.is_closed() || stderr.is_closed() {
-                own.try_send(PIPE_SIGNAL).unwrap_or_default();
-            }
-            let mut said = *at;
-            loop {
-                let Ok(message) = timeout(SILENCE_LIMIT, source.next()).await else {
-                    return Ok(End::Broken("nothing was heard of the server".to_owned()));
-                };
-                match message {
-                    Some(Ok(Message::Binary(piece))) => {
-                        let Some((&channel, bytes)) = piece.split_first() else { continue };
-                        let open = match channel {
-                            STDOUT => {
-                                let open = stdout.write(bytes).await?;
-                                at.stdout += bytes.len() as u64;
-                                open
-                            }
-                            STDERR => {
-                                let open = stderr.write(bytes).await?;
-                                at.stderr += bytes.len() as u64;
-                                open
-                            }
-                            other => return Err(client.strange(format!("channel {other}"))),
-                        };
-                        // What a pipe to a reader that went away does to a local program.
-                        if !open {
-                            own.try_send(PIPE_SIGNAL).unwrap_or_default();
-                        }
-                        let unsaid = at.stdout - said.stdout + at.stderr - said.stderr;
-                        // One place is left for the signal; what is not said now is said with the next piece.
-                        if is_lasting
-                            && unsaid >= u64::from(RECEIPT_BYTES)
-                            && own.capacity() > 1
-                            && own.try_send(ClientFrame::Received(*at)).is_ok()
-                        {
-                            said = *at;
-                        }
-                    }
-                    Some(Ok(Message::Text(frame))) => match serde_json::from_str(&frame) {
-                        Ok(ServerFrame::Exit { code, .. }) => {
-                            return Ok(End::Exit(u8::try_from(code & 0xff).unwrap_or(crate::fault::code::BERTH)));
-                        }
-                        Ok(ServerFrame::Error { message }) => return Err(Fault::Failed(message)),
-                        Ok(ServerFrame::Credit { bytes }) => typed.taken(u64::from(bytes)),
-                        Ok(ServerFrame::Started { .. } | ServerFrame::Attached { .. }) | Err(_) => {
-                            return Err(client.strange("an unexpected frame"));
-                        }
-                    },
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                    other => return Ok(End::Broken(socket::closed_because(other))),
-                }
-            }
-        };
+        let mut inward = Inward { client, typed, stdout, stderr, at, own, is_lasting };
+        let mut outward = Outward { stdin, typed, controls, own_frames };
+        let output = inward.carry(source);
         tokio::pin!(output);
         tokio::select! {
             ended = &mut output => ended,
-            refused = input => {
+            refused = outward.carry(sink) => {
                 let why = refused?;
                 timeout(REASON_LIMIT, output).await.unwrap_or(Ok(End::Broken(why)))
+            }
+        }
+    }
+}
+
+/// What goes to the program on one connection.
+struct Outward<'a, I> {
+    stdin: &'a mut I,
+    typed: &'a Typed,
+    controls: &'a mut Option<mpsc::Receiver<ClientFrame>>,
+    /// Frames of this side's own making: SIGPIPE, and what was received.
+    own_frames: mpsc::Receiver<ClientFrame>,
+}
+
+impl<I: AsyncRead + Unpin> Outward<'_, I> {
+    /// Sends until the connection refuses it; how it did.
+    async fn carry(&mut self, mut sink: SplitSink<Socket, Message>) -> Result<String, Fault> {
+        let Outward { stdin, typed, controls, own_frames } = self;
+        let mut pings = interval(Duration::from_secs(PING_PERIOD_S));
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut buffer = vec![0; api::streams::MAX_MESSAGE_BYTES];
+        let mut next = None;
+        loop {
+            next = next.or_else(|| typed.next());
+            let may = typed.may_read();
+            let message = tokio::select! {
+                biased;
+                control = next_control(controls) => text(&control)?,
+                Some(frame) = own_frames.recv() => text(&frame)?,
+                _ = pings.tick(), if next.is_none() => socket::ping(),
+                () = typed.room.notified(), if next.is_none() && may == Some(0) => continue,
+                read = stdin.read(&mut buffer[..may.unwrap_or(0)]), if next.is_none() && may.is_some_and(|may| may > 0) => {
+                    // A terminal that was closed reads as an error; there is no more input either way.
+                    typed.read(&buffer[..read.unwrap_or(0)]);
+                    continue;
+                }
+                () = std::future::ready(()), if next.is_some() => match next.take() {
+                    Some(Next::Piece(piece)) => Message::Binary(piece),
+                    Some(Next::End) => text(&ClientFrame::Eof)?,
+                    None => continue,
+                },
+            };
+            if let Err(error) = sink.send(message).await {
+                return Ok(error.to_string());
+            }
+        }
+    }
+}
+
+/// What comes from the program on one connection. May be broken off at any point: what was written here is counted.
+struct Inward<'a, O, E> {
+    client: &'a Client,
+    typed: &'a Typed,
+    stdout: &'a mut Out<O>,
+    stderr: &'a mut Out<E>,
+    at: &'a mut Position,
+    own: mpsc::Sender<ClientFrame>,
+    is_lasting: bool,
+}
+
+impl<O: AsyncWrite + Unpin, E: AsyncWrite + Unpin> Inward<'_, O, E> {
+    async fn carry(&mut self, mut source: SplitStream<Socket>) -> Result<End, Fault> {
+        if self.stdout.is_closed() || self.stderr.is_closed() {
+            self.say_closed();
+        }
+        let mut said = *self.at;
+        loop {
+            let Ok(message) = timeout(SILENCE_LIMIT, source.next()).await else {
+                return Ok(End::Broken("nothing was heard of the server".to_owned()));
+            };
+            match message {
+                Some(Ok(Message::Binary(piece))) => {
+                    self.write(&piece).await?;
+                    self.say_received(&mut said);
+                }
+                Some(Ok(Message::Text(frame))) => {
+                    if let Some(end) = self.hear(&frame)? {
+                        return Ok(end);
+                    }
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                other => return Ok(End::Broken(socket::closed_because(other).to_string())),
+            }
+        }
+    }
+
+    async fn write(&mut self, piece: &[u8]) -> Result<(), Fault> {
+        let Some((&channel, bytes)) = piece.split_first() else { return Ok(()) };
+        let is_open = match channel {
+            STDOUT => self.stdout.write(bytes, &mut self.at.stdout).await?,
+            STDERR => self.stderr.write(bytes, &mut self.at.stderr).await?,
+            other => return Err(self.client.strange(format!("channel {other}"))),
+        };
+        if !is_open {
+            self.say_closed();
+        }
+        Ok(())
+    }
+
+    /// What a pipe to a reader that went away does to a local program.
+    fn say_closed(&self) {
+        self.own.try_send(PIPE_SIGNAL).unwrap_or_default();
+    }
+
+    fn say_received(&self, said: &mut Position) {
+        let unsaid = self.at.stdout - said.stdout + self.at.stderr - said.stderr;
+        // One place is left for the signal; what is not said now is said with the next piece.
+        if self.is_lasting
+            && unsaid >= u64::from(RECEIPT_BYTES)
+            && self.own.capacity() > 1
+            && self.own.try_send(ClientFrame::Received(*self.at)).is_ok()
+        {
+            *said = *self.at;
+        }
+    }
+
+    fn hear(&self, frame: &str) -> Result<Option<End>, Fault> {
+        match serde_json::from_str(frame) {
+            Ok(ServerFrame::Exit { code, .. }) => {
+                Ok(Some(End::Exit(u8::try_from(code & 0xff).unwrap_or(crate::fault::code::BERTH))))
+            }
+            Ok(ServerFrame::Error { message }) => Err(Fault::Failed(printable_lines(&message))),
+            Ok(ServerFrame::Credit { bytes }) => {
+                self.typed.taken(u64::from(bytes));
+                Ok(None)
+            }
+            Ok(ServerFrame::Started { .. } | ServerFrame::Attached { .. }) | Err(_) => {
+                Err(self.client.strange("an unexpected frame"))
             }
         }
     }
@@ -293,16 +342,28 @@ impl<W: AsyncWrite + Unpin> Out<W> {
     fn is_closed(&self) -> bool {
         self.writer.is_none()
     }
-    /// False if the reader went away.
-    async fn write(&mut self, bytes: &[u8]) -> Result<bool, Fault> {
-        let Some(writer) = &mut self.writer else { return Ok(true) };
+    /// False if the reader went away. Each byte is counted as it is given away: who breaks off in the middle, because the
+    /// connection broke and the reader is slow, does not ask for it again.
+    async fn write(&mut self, mut bytes: &[u8], position: &mut u64) -> Result<bool, Fault> {
+        let Some(writer) = &mut self.writer else {
+            *position += bytes.len() as u64;
+            return Ok(true);
+        };
         let written = async {
-            writer.write_all(bytes).await?;
+            while !bytes.is_empty() {
+                let count = writer.write(bytes).await?;
+                if count == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                *position += count as u64;
+                bytes = &bytes[count..];
+            }
             writer.flush().await
         };
         match written.await {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                *position += bytes.len() as u64;
                 self.writer = None;
                 Ok(false)
             }
@@ -321,7 +382,7 @@ impl Head {
     const LIMIT_BYTES: usize = 4 * 1024;
 
     pub fn text(&self) -> String {
-        crate::table::printable_lines(String::from_utf8_lossy(&self.bytes).trim())
+        printable_lines(String::from_utf8_lossy(&self.bytes).trim())
     }
 }
 

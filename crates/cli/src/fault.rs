@@ -25,6 +25,9 @@ pub enum Fault {
         "cannot reach {server}: {why}. Is the address right (berth login --server URL, or BERTH_SERVER) and the server up?"
     )]
     Unreachable { server: String, why: String },
+    /// The server is there, and cannot do it now.
+    #[error("{0}")]
+    Later(String),
     #[error("not signed in: run berth login, or set BERTH_TOKEN")]
     NotSignedIn,
     #[error("{0}")]
@@ -57,7 +60,7 @@ impl Fault {
                 502..=504 => code::UNREACHABLE,
                 _ => code::FAILED,
             },
-            Fault::Unreachable { .. } => code::UNREACHABLE,
+            Fault::Unreachable { .. } | Fault::Later(_) => code::UNREACHABLE,
             Fault::NotSignedIn => code::NOT_SIGNED_IN,
             Fault::Usage(_) => code::USAGE,
             Fault::NotFound(_) => code::NOT_FOUND,
@@ -68,7 +71,7 @@ impl Fault {
     /// Whether the same request may succeed in a moment: the connection broke or the server is busy or restarting.
     pub fn is_passing(&self) -> bool {
         match self {
-            Fault::Unreachable { .. } => true,
+            Fault::Unreachable { .. } | Fault::Later(_) => true,
             Fault::Refused(problem) => matches!(problem.status, 429 | 502..=504),
             Fault::NotSignedIn
             | Fault::Usage(_)

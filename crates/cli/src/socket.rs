@@ -1,6 +1,6 @@
 //! WebSockets to the server, over TCP or TLS, with the token in a header and never in the address.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use rustls_pki_types::ServerName;
@@ -22,6 +22,7 @@ use tokio_tungstenite::{
 use crate::{
     client::{CONNECT_LIMIT, Client},
     fault::Fault,
+    table::printable,
 };
 
 /// TCP or TLS.
@@ -80,12 +81,42 @@ async fn connect_unlimited(client: &Client, parts: &[&str], query: &[(&str, Stri
     }
 }
 
-/// A close frame's reason, or what else ended the connection, in words.
-pub fn closed_because(message: Option<Result<tungstenite::Message, tungstenite::Error>>) -> String {
+/// RFC 6455's code for a server that cannot do it now.
+const TRY_LATER: u16 = 1013;
+
+/// Why a connection is over, in words.
+#[derive(Debug)]
+pub enum Lost {
+    /// The server is there, and says that it cannot now.
+    Later(String),
+    Broken(String),
+}
+
+impl Lost {
+    pub fn fault(self, client: &Client) -> Fault {
+        match self {
+            Lost::Later(why) => Fault::Later(why),
+            Lost::Broken(why) => client.unreachable(why),
+        }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Lost::Later(why) | Lost::Broken(why)) = self;
+        f.write_str(why)
+    }
+}
+
+/// A close frame's reason, or what else ended the connection.
+pub fn closed_because(message: Option<Result<tungstenite::Message, tungstenite::Error>>) -> Lost {
     match message {
-        Some(Ok(tungstenite::Message::Close(Some(frame)))) if !frame.reason.is_empty() => frame.reason.to_string(),
-        Some(Err(error)) => error.to_string(),
-        Some(Ok(_)) | None => "the server closed it".to_owned(),
+        Some(Ok(tungstenite::Message::Close(Some(frame)))) if !frame.reason.is_empty() => {
+            let why = printable(&frame.reason);
+            if u16::from(frame.code) == TRY_LATER { Lost::Later(why) } else { Lost::Broken(why) }
+        }
+        Some(Err(error)) => Lost::Broken(error.to_string()),
+        Some(Ok(_)) | None => Lost::Broken("the server closed it".to_owned()),
     }
 }
 

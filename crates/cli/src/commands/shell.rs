@@ -19,7 +19,7 @@ use crate::{
     commands::sessions,
     fault::Fault,
     signals::{self, Signals},
-    socket::{self, Socket},
+    socket::{self, Lost, Socket},
     table::printable,
     terminal::{self, Act, Escape, Raw},
 };
@@ -30,7 +30,7 @@ const PIECE_BYTES: usize = 16 * 1024;
 enum End {
     Exit(u8),
     Detached,
-    Broken(String),
+    Broken(Lost),
     Signal(i32),
 }
 
@@ -82,7 +82,7 @@ pub async fn shell(client: &Client, ask: &ShellArgs) -> Result<u8, Fault> {
             }
             Ok(0)
         }
-        End::Broken(why) => Err(Fault::Unreachable { server: client.name(), why }),
+        End::Broken(lost) => Err(lost.fault(client)),
     }
 }
 
@@ -102,17 +102,17 @@ impl Here {
     async fn stay(&mut self, client: &Client, session: &str, first: Socket) -> Result<End, Fault> {
         let mut socket = first;
         loop {
-            let why = match self.pump(client, socket).await? {
-                End::Broken(why) => why,
+            let lost = match self.pump(client, socket).await? {
+                End::Broken(lost) => lost,
                 end @ (End::Exit(_) | End::Detached | End::Signal(_)) => return Ok(end),
             };
             // The server may let in and say that the host is away: that is no end of the patience, and said once.
             let over = self.broken.as_ref().is_some_and(Again::is_over);
             if self.terminal.is_none() || over {
-                return Ok(End::Broken(why));
+                return Ok(End::Broken(lost));
             }
             if self.broken.is_none() {
-                terminal::say(&format!("the connection broke ({why}); trying again, ~. gives up"));
+                terminal::say(&format!("the connection broke ({lost}); trying again, ~. gives up"));
             }
             socket = match self.reconnect(client, session).await? {
                 Ok(socket) => socket,
@@ -165,7 +165,7 @@ impl Here {
             let message = tokio::select! {
                 message = timeout(SILENCE_LIMIT, source.next()) => {
                     let Ok(message) = message else {
-                        return Ok(End::Broken("nothing was heard of the server".to_owned()));
+                        return Ok(End::Broken(Lost::Broken("nothing was heard of the server".to_owned())));
                     };
                     match message {
                         Some(Ok(Message::Binary(bytes))) => self.show(&bytes).await?,
@@ -197,7 +197,7 @@ impl Here {
                                 if !typed.pass.is_empty()
                                     && let Err(error) = sink.send(Message::Binary(Bytes::from(typed.pass))).await
                                 {
-                                    return Ok(End::Broken(error.to_string()));
+                                    return Ok(End::Broken(Lost::Broken(error.to_string())));
                                 }
                                 return Ok(End::Detached);
                             }
@@ -218,7 +218,7 @@ impl Here {
             if let Some(message) = message
                 && let Err(error) = sink.send(message).await
             {
-                return Ok(End::Broken(error.to_string()));
+                return Ok(End::Broken(Lost::Broken(error.to_string())));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! `berth run` when what it goes through breaks: the server is killed, the network is cut, the host's link is cut.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader},
     process::{Child, ChildStdout, Command, Stdio},
 };
 
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     cli_exec,
     deployment::{Deployment, all, wait},
-    signal,
+    signal, through,
     wire::Wire,
 };
 
@@ -85,34 +85,39 @@ pub fn a_host_that_is_cut_off(deployment: &Deployment) {
 pub fn much_data(deployment: &Deployment) {
     const SIZE: usize = 24 * 1024 * 1024;
     let wire = Wire::to(deployment.port());
-    let mut child = run(deployment, Some(&wire), "cat").spawn().expect("berth run");
     let data: Vec<u8> = (0..SIZE / 4).flat_map(|n| u32::try_from(n).expect("small").to_be_bytes()).collect();
-    let expected = Sha256::digest(&data);
-    let mut stdin = child.stdin.take().expect("a pipe");
-    let writer = std::thread::spawn(move || stdin.write_all(&data).expect("the input"));
-    let stderr = std::thread::spawn({
-        let mut child_stderr = child.stderr.take();
-        move || all(child_stderr.take())
-    });
-    let (mut stdout, mut hash, mut length, mut cuts) = (child.stdout.take().expect("a pipe"), Sha256::new(), 0, 0);
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let count = stdout.read(&mut buffer).expect("the output");
-        if count == 0 {
-            break;
-        }
-        hash.update(&buffer[..count]);
-        length += count;
+    let expected = hex::encode(Sha256::digest(&data));
+    let mut cuts = 0;
+    let came = through(run(deployment, Some(&wire), "cat"), data, |length| {
         if length / (SIZE / 6) > cuts {
             cuts += 1;
             wire.cut();
         }
+    });
+    assert_eq!((came.length, came.hash), (SIZE, expected), "{}", came.stderr);
+    assert!(came.stderr.matches("connected again").count() >= 4, "{}", came.stderr);
+}
+
+/// A reader that stops holds up the client, and then the program; the network is cut meanwhile.
+pub fn a_slow_reader(deployment: &Deployment) {
+    const COUNT: u32 = 200_000;
+    let wire = Wire::to(deployment.port());
+    let script = format!("seq -w {COUNT}");
+    let mut child = run(deployment, Some(&wire), &script).spawn().expect("berth run");
+    let mut stdout = BufReader::with_capacity(64, child.stdout.take().expect("a pipe"));
+    assert_eq!(line(&mut stdout), "000001");
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let waiting = || rustix::io::ioctl_fionread(stdout.get_ref()).expect("a pipe");
+    wait("the client waits for its reader", || (waiting() > 60_000).then_some(()));
+    // It reads nothing more, so it is by a ping that it sees this.
+    wire.cut();
+    let said = stderr.find(|line| line.as_ref().is_ok_and(|line| line.contains("connected again")));
+    assert!(said.is_some(), "it did not come back");
+    for number in 2..=COUNT {
+        assert_eq!(line(&mut stdout), format!("{number:06}"));
     }
-    writer.join().expect("the writer");
-    let stderr = stderr.join().expect("the reader");
-    assert!(child.wait().expect("its end").success(), "{stderr}");
-    assert_eq!((length, hash.finalize()), (SIZE, expected), "{stderr}");
-    assert!(stderr.matches("connected again").count() >= 4, "{stderr}");
+    assert_eq!(line(&mut stdout), "");
+    assert_eq!(child.wait().expect("its end").code(), Some(0));
 }
 
 fn line(stdout: &mut BufReader<ChildStdout>) -> String {

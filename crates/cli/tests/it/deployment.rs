@@ -206,6 +206,12 @@ impl Drop for Deployment {
                 eprintln!("process {} is left: {error}", child.id());
             }
         }
+        // Its control group goes with it.
+        let mut clear = Command::new(self.programs.join("berth-agent"));
+        clear.arg("clear").env("BERTH_AGENT_CONFIG", self.path("agent.toml")).env("BERTH_LOG", "warn");
+        if !clear.output().is_ok_and(|output| output.status.success()) {
+            eprintln!("the agent has left something on this host");
+        }
     }
 }
 

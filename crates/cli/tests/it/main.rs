@@ -3,6 +3,7 @@
 mod broken;
 mod deployment;
 mod pty;
+mod refused;
 mod tls;
 mod wire;
 
@@ -52,8 +53,11 @@ fn the_command_line() {
     broken::a_cut_network(&deployment);
     broken::a_host_that_is_cut_off(&deployment);
     broken::much_data(&deployment);
+    broken::a_slow_reader(&deployment);
     broken::more_than_is_kept(&deployment);
     a_shell(&mut deployment);
+    refused::a_session_that_is_over(&deployment);
+    refused::a_host_that_is_away(&deployment);
     instructions(&deployment);
     copies(&deployment);
     a_killed_client(&deployment);
@@ -112,15 +116,28 @@ fn large_input(deployment: &Deployment) {
         .collect();
     let expected = hex::encode(Sha256::digest(&data));
     // Both ways at once: what comes back has to be what went.
-    let mut child = deployment
-        .command(&[ANY, &["sh", "-c", "tee /tmp/copy | cat; sha256sum /tmp/copy >&2"]].concat())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("berth run");
+    let both = deployment.command(&[ANY, &["sh", "-c", "tee /tmp/copy | cat; sha256sum /tmp/copy >&2"]].concat());
+    let came = through(both, data, |_| ());
+    assert_eq!((came.length, &came.hash), (SIZE, &expected), "{}", came.stderr);
+    assert!(came.stderr.contains(&expected), "{}", came.stderr);
+}
+
+/// What came out of a program that takes input and succeeds.
+struct Came {
+    length: usize,
+    /// Of standard output, SHA-256 in hexadecimal digits.
+    hash: String,
+    stderr: String,
+}
+
+/// Gives the program its input while it reads the output; tells the length of that as it grows.
+fn through(mut command: Command, input: Vec<u8>, mut grows: impl FnMut(usize)) -> Came {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("berth run");
     let mut stdin = child.stdin.take().expect("a pipe");
-    let writer = std::thread::spawn(move || stdin.write_all(&data).expect("the input"));
+    let writer = std::thread::spawn(move || stdin.write_all(&input).expect("the input"));
+    let stderr = child.stderr.take();
+    let errors = std::thread::spawn(move || all(stderr));
     let (mut stdout, mut hash, mut length) = (child.stdout.take().expect("a pipe"), Sha256::new(), 0);
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -130,12 +147,12 @@ fn large_input(deployment: &Deployment) {
         }
         hash.update(&buffer[..count]);
         length += count;
+        grows(length);
     }
     writer.join().expect("the writer");
-    let stderr = all(child.stderr.take());
+    let stderr = errors.join().expect("the reader");
     assert!(child.wait().expect("its end").success(), "{stderr}");
-    assert_eq!((length, hex::encode(hash.finalize())), (SIZE, expected.clone()), "{stderr}");
-    assert!(stderr.contains(&expected), "{stderr}");
+    Came { length, hash: hex::encode(hash.finalize()), stderr }
 }
 
 /// A server behind TLS whose certificate the system does not know.

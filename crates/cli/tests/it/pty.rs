@@ -29,7 +29,14 @@ pub struct Typed {
 }
 
 impl Typed {
-    pub fn start(mut command: Command) -> Self {
+    /// Waits for the shell's first prompt: before it, what is typed is not yet the shell's.
+    pub fn start(command: Command) -> Self {
+        let typed = Self::begin(command);
+        wait("a prompt", || typed.screen.lock().expect("the screen").ends_with([' ', '$', '#']).then_some(()));
+        typed
+    }
+
+    pub fn begin(mut command: Command) -> Self {
         let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).expect("a terminal");
         let end = || Stdio::from(pty.slave.try_clone().expect("the terminal's end"));
@@ -47,10 +54,7 @@ impl Typed {
                 shown.lock().expect("the screen").push_str(&String::from_utf8_lossy(&buffer[..count]));
             }
         });
-        let typed = Self { child, keyboard, screen, looked: 0, reader: Some(reader) };
-        // The shell's first prompt: before it, what is typed is not yet the shell's.
-        wait("a prompt", || typed.screen.lock().expect("the screen").ends_with([' ', '$', '#']).then_some(()));
-        typed
+        Self { child, keyboard, screen, looked: 0, reader: Some(reader) }
     }
 
     /// Types a line.
