@@ -1,7 +1,7 @@
 //! A database that is lost or whose disk is full, as users see it, and what comes of it when it is back.
 
 use std::{
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -187,14 +187,14 @@ async fn postgres_stops_under_load_and_comes_back() {
 struct Small(PathBuf);
 
 impl Small {
-    /// `None`, and why, where one cannot be made.
-    fn mount(at: &Path) -> Result<Self, String> {
-        std::fs::create_dir_all(at).map_err(|error| error.to_string())?;
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "berth-test"]).arg(at).output();
-        match mounted {
-            Ok(output) if output.status.success() => Ok(Self(at.to_owned())),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-            Err(error) => Err(error.to_string()),
+    /// An error where none can be made.
+    fn mount(at: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(at)?;
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m", "berth-test"]).arg(at).output()?;
+        if mounted.status.success() {
+            Ok(Self(at.to_owned()))
+        } else {
+            Err(io::Error::other(String::from_utf8_lossy(&mounted.stderr).into_owned()))
         }
     }
     fn fill(&self) {

@@ -202,7 +202,12 @@ async fn containers() {
     assert_eq!(exit.expect("ends"), Exit::Code(128 + 15));
 
     // A terminal, whose bytes may begin with anything.
-    let mut spec = ExecSpec::new(["sh", "-c", "stty size; tty; printf '\\001\\002'; read x; stty size; echo got-$x"]);
+    let mut spec = ExecSpec::new([
+        "sh",
+        "-c",
+        // The engine answers before the terminal has its new size.
+        "stty size; tty; printf '\\001\\002'; read x; until stty size | grep '10 50'; do sleep 0.05; done; echo got-$x",
+    ]);
     spec.terminal = Some(Size { columns: 97, rows: 31 });
     let mut handle = bench.start(&running, spec).await;
     let mut seen = Vec::new();

@@ -36,6 +36,12 @@ async fn come(
     }
 }
 
+/// The server's client is gone.
+async fn break_off(used: &mut Used, stream: StreamId) {
+    let why = "the client's connection broke".to_owned();
+    used.tunnel.send(Frame::Control(stream, Control::Reset { why })).await;
+}
+
 fn at(stdout: u64) -> Option<Position> {
     Some(Position { stdout, stderr: 0 })
 }
@@ -56,8 +62,8 @@ async fn a_program_goes_on_without_its_stream_and_is_come_back_to() {
     let (stream, standing) = come(&mut used, id, None, script).await.expect("is there");
     assert_eq!((standing.received, standing.taken), (2, 2));
     assert_eq!(used.see(stream, "got a\n").await, "one\ngot a\n", "all from the start");
-    // The server's client is gone: from where it was.
-    used.tunnel.send(Frame::Control(stream, Control::Reset { why: "the client's connection broke".to_owned() })).await;
+    // From where it was.
+    break_off(&mut used, stream).await;
     let (stream, _) = come(&mut used, id, at(4), "").await.expect("is there");
     used.type_in(stream, "b\n").await;
     used.tunnel.send(Frame::Control(stream, Control::EndOfInput)).await;
@@ -93,13 +99,13 @@ async fn what_has_arrived_is_not_kept_and_what_has_not_holds_the_program() {
     let id = Uuid::new_v4();
     let script = "head -c 3000000 /dev/zero; echo written > ~/written";
     let (stream, _) = come(&mut used, id, None, script).await.expect("starts");
-    used.tunnel.send(Frame::Control(stream, Control::Reset { why: "broke".to_owned() })).await;
+    break_off(&mut used, stream).await;
     // It is held: nobody takes what it writes.
     let (mut length, mut standing) = (0, Standing::default());
     while !standing.was_held {
         let stream;
         (stream, standing) = come(&mut used, id, at(0), "").await.expect("is there");
-        used.tunnel.send(Frame::Control(stream, Control::Reset { why: "broke".to_owned() })).await;
+        break_off(&mut used, stream).await;
     }
     let probe = used.exec("test -e ~/written").await;
     assert_eq!(used.read(probe).await.2, Control::Exited { code: Some(1), signal: None });
