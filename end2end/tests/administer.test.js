@@ -246,7 +246,7 @@ test("an admin takes a machine out of use, with the reason, and releases it", as
   await word(page, "quarantined").waitFor();
   await word(page, "its disk makes noises").waitFor();
   await open(page, berth.address);
-  await page.getByText(/1 in quarantine/).waitFor();
+  await page.getByText(/1 machine is in quarantine/).waitFor();
   await page.getByRole("region", { name: "Needs attention" }).getByText("its disk makes noises").waitFor();
   await assertGoodPage(page, "home-in-trouble");
   await page.getByRole("link", { name: "local-1/slot-2" }).first().click();
