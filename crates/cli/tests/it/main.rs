@@ -57,6 +57,7 @@ fn the_command_line() {
     broken::more_than_is_kept(&deployment);
     a_shell(&mut deployment);
     refused::a_session_that_is_over(&deployment);
+    refused::a_host_that_is_away(&deployment);
     instructions(&deployment);
     copies(&deployment);
     a_killed_client(&deployment);

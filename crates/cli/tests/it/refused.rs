@@ -1,6 +1,9 @@
 //! `berth shell` where there is no terminal to be had: what it says, and its exit code.
 
-use crate::{deployment::Deployment, pty::Typed};
+use crate::{
+    deployment::{Deployment, wait},
+    pty::Typed,
+};
 
 /// 125 and the reason, said once; not that the server cannot be reached.
 fn refused(deployment: &Deployment, session: &str, why: &str) {
@@ -21,4 +24,30 @@ pub fn a_session_that_is_over(deployment: &Deployment) {
     // Killed with the session.
     assert_eq!(open.end(), Some(137), "{}", open.screen());
     refused(deployment, &session, "the session is ended");
+}
+
+/// The server closes the WebSocket with 1013.
+pub fn a_host_that_is_away(deployment: &Deployment) {
+    let session = deployment.session();
+    let mut open = Typed::start(deployment.command(&["shell", &session]));
+    let host_is = |state: &str| {
+        let hosts = deployment.json(&["hosts", "--json"]);
+        (hosts[0]["link"] == state).then_some(())
+    };
+    wait("the host is online", || host_is("online"));
+    deployment.agents_wire().down();
+    wait("the host is offline", || host_is("offline"));
+    refused(deployment, &session, "the host is offline now");
+    // Who was there before waits for it, and is told so once.
+    open.expect("trying again");
+    deployment.agents_wire().up();
+    wait("the shell answers again", || {
+        open.enter("echo back $((6*7))");
+        open.seen("back 42").then_some(())
+    });
+    assert_eq!(open.screen().matches("trying again").count(), 1, "{}", open.screen());
+    open.enter("exit 3");
+    assert_eq!(open.end(), Some(3));
+    wait("the host is online", || host_is("online"));
+    deployment.end(&session);
 }
