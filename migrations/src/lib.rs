@@ -19,6 +19,7 @@ mod m0004_instructions;
 mod m0005_claims;
 mod m0006_replicas;
 mod m0007_sort_names;
+mod m0008_notebooks;
 
 pub struct Migrator;
 
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_claims::MIGRATION),
             Box::new(m0006_replicas::MIGRATION),
             Box::new(m0007_sort_names::MIGRATION),
+            Box::new(m0008_notebooks::MIGRATION),
         ]
     }
 }

@@ -25,6 +25,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What people type: links and the Origin check are made from it.
     pub public_url: String,
+    /// Notebooks are served from `NAME.` and this. Empty means `apps.` and the host of `public_url`, or `localhost` where
+    /// that is this machine.
+    pub apps_domain: String,
     /// The server's own files: SQLite database, sealing key.
     pub data_dir: PathBuf,
     /// Holds the key that seals the certificate authorities' keys, 64 hex digits, mode 0600; made if it is not there. Empty
@@ -102,6 +105,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: "http://localhost:8080".to_owned(),
+            apps_domain: String::new(),
             data_dir: PathBuf::from("/var/lib/berth"),
             server_key_file: PathBuf::new(),
             site_dir: PathBuf::from("/usr/share/berth/site"),
@@ -190,6 +194,19 @@ impl Config {
             }),
             "public_url: write http://HOST[:PORT] or https://HOST[:PORT], without a path",
         );
+        let is_domain = |text: &str| {
+            text.split('.').all(|label| {
+                !label.is_empty() && label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            })
+        };
+        expect(
+            self.apps_domain.is_empty() || is_domain(&self.apps_domain),
+            "apps_domain: write a domain in small letters, such as apps.berth.example; *.apps.berth.example has to lead here",
+        );
+        expect(
+            url.as_ref().and_then(http::Uri::host) != Some(self.apps_domain.as_str()),
+            "apps_domain: has to differ from the host of public_url, or notebooks' pages would be the portal's own",
+        );
         expect(self.data_dir.is_absolute(), "data_dir: write an absolute path");
         expect(
             self.site_dir.join("pkg").is_dir(),
@@ -242,6 +259,29 @@ impl Config {
 
     pub fn is_https(&self) -> bool {
         self.public_url.starts_with("https:")
+    }
+
+    /// What stands behind a notebook's name in its host.
+    pub fn apps_domain(&self) -> String {
+        if !self.apps_domain.is_empty() {
+            return self.apps_domain.clone();
+        }
+        let url = self.public_url.parse::<http::Uri>().ok();
+        match url.as_ref().and_then(http::Uri::host) {
+            // Addresses have no subdomains; browsers find every name below `localhost` on this machine.
+            Some(host) if host != "localhost" && host.trim_matches(['[', ']']).parse::<IpAddr>().is_err() => {
+                format!("apps.{host}")
+            }
+            Some(_) | None => "localhost".to_owned(),
+        }
+    }
+
+    /// The origin of the notebook of this name.
+    pub fn app_origin(&self, name: &str) -> String {
+        let scheme = if self.is_https() { "https" } else { "http" };
+        let url = self.public_url.parse::<http::Uri>().ok();
+        let port = url.as_ref().and_then(http::Uri::port_u16).map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{scheme}://{name}.{}{port}", self.apps_domain())
     }
 
     /// The key that seals the certificate authorities' keys.
@@ -360,6 +400,20 @@ mod tests {
         for key in ["public_url", "data_dir", "site_dir", "agents.names"] {
             assert!(problems.contains(key), "{key} is not in: {problems}");
         }
+    }
+
+    #[test]
+    fn notebooks_have_origins_of_their_own() {
+        let origin = |public_url: &str, apps_domain: &str| {
+            let config = Config { public_url: public_url.into(), apps_domain: apps_domain.into(), ..Config::default() };
+            config.app_origin("ann")
+        };
+        assert_eq!(origin("http://localhost:8080", ""), "http://ann.localhost:8080");
+        assert_eq!(origin("http://127.0.0.1:8080", ""), "http://ann.localhost:8080");
+        assert_eq!(origin("https://berth.example", ""), "https://ann.apps.berth.example");
+        assert_eq!(origin("https://berth.example", "lab.example"), "https://ann.lab.example");
+        let config = load("public_url = 'https://berth.example'\napps_domain = 'berth.example'\n", &[]).unwrap();
+        assert!(config.problems().join("\n").contains("apps_domain"));
     }
 
     #[test]

@@ -127,7 +127,7 @@ fn page(status: StatusCode, problem: Option<&Problem>, request_id: Option<&str>,
     )
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

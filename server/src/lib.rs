@@ -8,6 +8,7 @@ mod error_page;
 pub mod extract;
 pub mod failure;
 mod health;
+mod notebooks;
 mod pages;
 mod replicas;
 pub mod rest;

@@ -11,7 +11,7 @@ use tower_http::{
     trace::TraceLayer,
 };
 
-use crate::{error_page, health, pages, rest, security, sign_in, state::AppState};
+use crate::{error_page, health, notebooks, pages, rest, security, sign_in, state::AppState};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -22,6 +22,7 @@ pub fn router(state: AppState) -> Router {
         .merge(rest::router())
         .merge(health::router())
         .merge(sign_in::router())
+        .merge(notebooks::router())
         .merge(pages::router(&state));
     security::around(routes, &state)
         .layer(CatchPanicLayer::custom(error_page::panicked))
@@ -41,5 +42,6 @@ pub fn router(state: AppState) -> Router {
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(middleware::from_fn(security::sane_request_id))
+        .layer(middleware::from_fn_with_state(state.clone(), notebooks::by_host))
         .with_state(state)
 }

@@ -319,7 +319,7 @@ fn start_demo(programs: &mut Programs, admin: &Admin<'_>, bin: &Path, data: &Dat
     Ok(())
 }
 
-/// Two sandboxes on each host, small enough that several hosts fit a laptop.
+/// Two sandboxes on each host and room for notebooks, small enough that several hosts fit a laptop.
 fn agent_config(state: &Path) -> Result<String> {
     let state = quoted(state)?;
     let machines = (1..=2).map(|slot| {
@@ -329,7 +329,8 @@ fn agent_config(state: &Path) -> Result<String> {
         )
     });
     Ok(format!(
-        "# Written by `cargo xtask dev` at each start.\nstate_dir = {state}\nlabels = {{ place = \"local\" }}\n{}",
+        "# Written by `cargo xtask dev` at each start.\nstate_dir = {state}\nlabels = {{ place = \"local\" }}\n\n\
+         [notebooks]\ncpus = 4.0\nmemory = \"8GiB\"\n{}",
         machines.collect::<String>()
     ))
 }

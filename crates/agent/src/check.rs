@@ -5,11 +5,12 @@ use std::{fs, os::unix::net::UnixStream, path::Path, process::Command};
 use domain::machines::MachineKind;
 
 use crate::{
-    config::{AgentConfig, Problem},
+    config::{AgentConfig, NotebooksConfig, Problem},
     environments::{
         cgroup::Layout,
         sandbox::volume::{self, Unsupported},
     },
+    notebooks::python,
 };
 
 /// The oldest bubblewrap that can forbid namespaces inside (`--disable-userns`).
@@ -23,13 +24,16 @@ fn problem(what: impl Into<String>, mend: impl Into<String>) -> Problem {
 pub fn host(config: &AgentConfig) -> Vec<Problem> {
     let offers = |kind: MachineKind| config.machines.iter().any(|machine| machine.kind == kind);
     let mut problems = Vec::new();
-    if offers(MachineKind::Sandbox) {
+    if offers(MachineKind::Sandbox) || config.notebooks.is_some() {
         problems.extend(bubblewrap(&config.bwrap));
         problems.extend(namespaces());
         problems.extend(rights());
     }
     if offers(MachineKind::Container) {
         problems.extend(engine(config.container_socket.as_deref()));
+    }
+    if let Some(wanted) = &config.notebooks {
+        problems.extend(notebooks(wanted, &std::env::var("PATH").unwrap_or_default()));
     }
     for machine in &config.machines {
         let name = &machine.name;
@@ -128,6 +132,25 @@ fn rights() -> Vec<Problem> {
     problems
 }
 
+/// What notebooks need beyond sandboxes: a Python to make environments of, and files that are mounted.
+fn notebooks(config: &NotebooksConfig, search_path: &str) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Err(why) = volume::supported() {
+        let mend = match &why {
+            Unsupported::NotRoot => "run berth-agent as root",
+            Unsupported::Loop(_) => "modprobe loop, and let the agent use /dev/loop-control",
+            Unsupported::Mkfs => "apt-get install e2fsprogs",
+        };
+        problems.push(problem(format!("[notebooks]: people's files cannot be kept: {why}"), mend));
+    }
+    if let Err(error) = python::find(config.python.as_deref(), search_path) {
+        let mend =
+            "apt-get install python3 python3-venv, or install uv and name a Python: python = \"/usr/bin/python3\"";
+        problems.push(problem(format!("[notebooks]: {error}"), mend));
+    }
+    problems
+}
+
 fn engine(socket: Option<&Path>) -> Option<Problem> {
     let socket = socket?;
     let error = UnixStream::connect(socket).err()?;
@@ -147,11 +170,13 @@ fn memory(config: &AgentConfig) -> Option<Problem> {
         .trim()
         .parse()
         .ok()?;
-    let offered: u64 = config.machines.iter().map(|machine| machine.limits.memory_bytes).sum();
+    let notebooks = config.notebooks.as_ref().map_or(0, |notebooks| notebooks.offer.memory_bytes);
+    let machines: u64 = config.machines.iter().map(|machine| machine.limits.memory_bytes).sum();
+    let offered = machines.saturating_add(notebooks);
     (offered > total_kib * 1024).then(|| {
         problem(
             format!(
-                "the machines offer {} MiB of memory together, the host has {} MiB",
+                "machines and notebooks are offered {} MiB of memory together, the host has {} MiB",
                 offered >> 20,
                 total_kib >> 10
             ),
@@ -174,15 +199,20 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_with_how_to_mend_it() {
         let config = AgentConfig::parse(
-            "bwrap = \"/nonexistent/bwrap\"\n[container]\nsocket = \"/nonexistent/sock\"\n\
+            "bwrap = \"/nonexistent/bwrap\"\n[notebooks]\ncpus = 1\nmemory = \"1GiB\"\npython = \"/nonexistent/python\"\n[container]\nsocket = \"/nonexistent/sock\"\n\
              [[machines]]\nname = \"a\"\nkind = \"sandbox\"\nroot = \"/nonexistent\"\nwritable = [\"/nonexistent/data\"]\nmemory = \"900TiB\"\n\
              [[machines]]\nname = \"b\"\nkind = \"container\"\nimage = \"x\"\n",
         )
         .expect("is right as a file");
         let found = host(&config);
-        for words in
-            ["bubblewrap", "has no bin/sh", "is no directory", "no container engine answers", "of memory together"]
-        {
+        for words in [
+            "bubblewrap",
+            "has no bin/sh",
+            "is no directory",
+            "no container engine answers",
+            "of memory together",
+            "nonexistent/python",
+        ] {
             assert!(found.iter().any(|p| p.what.contains(words) && !p.mend.is_empty()), "{words}: {found:#?}");
         }
     }

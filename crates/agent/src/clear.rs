@@ -1,4 +1,4 @@
-//! `berth-agent clear`: ends every session that this host holds, for taking a host out of use.
+//! `berth-agent clear`: ends every session and every notebook's run that this host holds, for taking a host out of use.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use domain::ids::SessionId;
 
 use crate::{
     config::AgentConfig,
-    environments::Environments,
+    environments::{Environment, Environments},
     identity::{IdentityError, StateDir},
 };
 
@@ -20,7 +20,7 @@ pub enum ClearError {
     List(#[source] io::Error),
 }
 
-/// A session that was ended.
+/// A session, or a notebook's run, that was ended.
 #[derive(Debug)]
 pub struct Cleared {
     pub session: SessionId,
@@ -39,6 +39,12 @@ pub async fn clear(config: &AgentConfig) -> Result<Vec<Cleared>, ClearError> {
     for found in environments.list().await.map_err(ClearError::List)? {
         let report = environments.of(found.kind).revert(found.session).await;
         cleared.push(Cleared { session: found.session, machine: found.machine, reason: report.reason() });
+    }
+    let notebooks = environments.notebooks();
+    for found in notebooks.list().await.map_err(ClearError::List)? {
+        let report = notebooks.revert(found.session).await;
+        let machine = found.machine.map(|name| format!("notebook {name}"));
+        cleared.push(Cleared { session: found.session, machine, reason: report.reason() });
     }
     environments.tidy();
     Ok(cleared)

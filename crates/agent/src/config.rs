@@ -14,6 +14,8 @@
 //! memory = "2GiB"
 //! ```
 
+mod notebooks;
+
 use std::{
     collections::BTreeSet,
     fmt, io,
@@ -28,6 +30,9 @@ use domain::{
 use protocol::OfferedMachine;
 use serde::Deserialize;
 use toml::Spanned;
+
+pub use self::notebooks::NotebooksConfig;
+use self::notebooks::NotebooksText;
 
 /// The most machines that one host may offer.
 pub const MAX_MACHINES: usize = 256;
@@ -51,6 +56,8 @@ pub struct AgentConfig {
     /// The bubblewrap program.
     pub bwrap: PathBuf,
     pub machines: Vec<MachineConfig>,
+    /// `None`: the host takes no notebooks.
+    pub notebooks: Option<NotebooksConfig>,
 }
 
 /// One machine that the host offers.
@@ -126,6 +133,7 @@ struct FileText {
     labels: Option<Spanned<std::collections::BTreeMap<String, String>>>,
     bwrap: Option<Spanned<PathBuf>>,
     container: Option<ContainerText>,
+    notebooks: Option<NotebooksText>,
     #[serde(default)]
     machines: Vec<Spanned<MachineText>>,
 }
@@ -267,7 +275,7 @@ impl Checker<'_> {
             }
         };
         let limits = self.limits(text);
-        let network = self.network(text, kind);
+        let network = self.network(text.network.as_ref(), kind);
         let root = match &text.root {
             Some(root) if kind == MachineKind::Container => {
                 self.problem(root, "a container has no root directory", "name an image instead");
@@ -352,13 +360,17 @@ impl Checker<'_> {
             }
         }
     }
-    fn limits(&mut self, text: &MachineText) -> MachineLimits {
-        let cpus = text.cpus.as_ref().map_or(1.0, |cpus| *cpus.get_ref());
-        if let Some(spanned) = &text.cpus
-            && !(0.01..=4096.0).contains(&cpus)
-        {
+    /// In thousandths.
+    fn cpus(&mut self, spanned: &Spanned<f64>) -> u32 {
+        let cpus = *spanned.get_ref();
+        if !(0.01..=4096.0).contains(&cpus) {
             self.problem(spanned, format!("cpus = {cpus} cannot be"), "a number such as 1.5, from 0.01 to 4096");
         }
+        // In range by the check above; out of range the problem is already recorded.
+        (cpus.clamp(0.01, 4096.0) * 1000.0).round() as u32
+    }
+    fn limits(&mut self, text: &MachineText) -> MachineLimits {
+        let cpu_millis = text.cpus.as_ref().map_or(1_000, |cpus| self.cpus(cpus));
         let mut memory_bytes = self.size("memory", text.memory.as_ref(), 1 << 30, MIN_MEMORY_BYTES);
         if let Some(bytes) = &text.memory_bytes {
             if text.memory.is_some() {
@@ -380,12 +392,10 @@ impl Checker<'_> {
             self.problem(spanned, format!("pids = {pids} leaves no room for a shell"), format!("at least {MIN_PIDS}"));
         }
         let disk_bytes = self.size("disk", text.disk.as_ref(), 10 << 30, MIN_DISK_BYTES);
-        // In range by the check above; out of range the problem is already recorded.
-        let cpu_millis = (cpus.clamp(0.01, 4096.0) * 1000.0).round() as u32;
         MachineLimits { cpu_millis, memory_bytes, pids, disk_bytes }
     }
-    fn network(&mut self, text: &MachineText, kind: MachineKind) -> Network {
-        let Some(spanned) = &text.network else { return Network::None };
+    fn network(&mut self, text: Option<&Spanned<NetworkText>>, kind: MachineKind) -> Network {
+        let Some(spanned) = text else { return Network::None };
         match (spanned.get_ref(), kind) {
             (NetworkText::Word(word), _) if word == "none" => Network::None,
             (NetworkText::Word(word), MachineKind::Container) if word == "bridge" => Network::Bridge,
@@ -474,8 +484,9 @@ impl AgentConfig {
             }
             machines.extend(checker.machine(spanned, &labels, container_socket.is_some()));
         }
+        let notebooks = file.notebooks.as_ref().map(|text| checker.notebooks(text));
         if checker.problems.is_empty() {
-            Ok(Self { state_dir, labels, container_socket, bwrap, machines })
+            Ok(Self { state_dir, labels, container_socket, bwrap, machines, notebooks })
         } else {
             Err(checker.problems)
         }

@@ -13,6 +13,7 @@ pub mod inherited;
 pub mod journal;
 pub mod link;
 pub mod metrics;
+pub mod notebooks;
 pub mod run;
 pub mod sessions;
 pub mod simulate;

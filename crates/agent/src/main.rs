@@ -57,7 +57,7 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// End and revert every session that this host holds, for taking it out of use; the agent must not run
+    /// End and revert every session and notebook that this host holds, for taking it out of use; the agent must not run
     Clear {
         #[command(flatten)]
         place: Place,
@@ -249,6 +249,14 @@ fn check(place: &Place) -> Result<ExitCode, MainError> {
     println!("configuration: {} machines", config.machines.len());
     for machine in &config.machines {
         println!("  {} ({}) {}", machine.name, machine.kind, machine.labels);
+    }
+    match &config.notebooks {
+        None => println!("notebooks: none"),
+        Some(notebooks) => {
+            let offer = notebooks.offer;
+            let (cpus, memory_mib) = (f64::from(offer.cpu_millis) / 1000.0, offer.memory_bytes >> 20);
+            println!("notebooks: {} at a time, {cpus} CPUs and {memory_mib} MiB together", offer.places);
+        }
     }
     let problems = agent::check::host(&config);
     for problem in &problems {

@@ -24,9 +24,10 @@ use crate::{
     journal::{Journal, JournalError},
     link::{Backoff, HEARTBEAT_PERIOD, Link, LinkError, Retry},
     metrics::Sampler,
+    notebooks::Notebooks,
     sessions::Sessions,
     transactions::Transactions,
-    tunnel::{self, Tunnel},
+    tunnel::{self, Reach, Tunnel},
 };
 
 /// How long commands may go on after the agent was asked to stop.
@@ -59,6 +60,7 @@ struct Agent {
     state: StateDir,
     labels: Labels,
     sessions: Arc<Sessions>,
+    notebooks: Arc<Notebooks>,
     transactions: Arc<Transactions>,
     sampler: Mutex<Sampler>,
     tunnel: Tunnel,
@@ -82,6 +84,7 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
     let sampler = Mutex::new(Sampler::new(&config.state_dir).map_err(RunError::Metrics)?);
     let journal = Journal::open(&state.journal_path(), clock::now())?;
     let environments = Arc::new(Environments::new(config).map_err(RunError::Environments)?);
+    let notebooks = Notebooks::new(config, &environments).map_err(RunError::Environments)?;
     let sessions = Sessions::new(config, environments.clone(), journal.clone());
     let resumed: Vec<_> = journal
         .open_entries()
@@ -90,18 +93,20 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
         .filter(|entry| entry.ended.is_none())
         .filter_map(|entry| match entry.work {
             Work::Prepare { session, .. } | Work::Revert { session, .. } => Some(session),
-            Work::Run { .. } | Work::Verify { .. } => None,
+            Work::Run { .. } | Work::Verify { .. } | Work::StartNotebook { .. } | Work::StopNotebook { .. } => None,
         })
         .collect();
     sessions.recover(&resumed).await.map_err(RunError::Recover)?;
-    let transactions = Transactions::new(journal, sessions.clone());
+    notebooks.recover().await.map_err(RunError::Recover)?;
+    let transactions = Transactions::new(journal, sessions.clone(), notebooks.clone());
     transactions.recover().await?;
 
     let (dialers, dialer) = watch::channel(dialer(&identity)?);
     let tunnel = Tunnel::new();
-    let streams = tokio::spawn(tunnel::keep(tunnel.clone(), dialer, sessions.clone(), stop.clone()));
-    let agent =
-        Agent { state, labels: config.labels.clone(), sessions, transactions, sampler, tunnel, stop: stop.clone() };
+    let reach = Arc::new(Reach { sessions: sessions.clone(), notebooks: notebooks.clone() });
+    let streams = tokio::spawn(tunnel::keep(tunnel.clone(), dialer, reach, stop.clone()));
+    let labels = config.labels.clone();
+    let agent = Agent { state, labels, sessions, notebooks, transactions, sampler, tunnel, stop: stop.clone() };
     let kept = agent.keep(identity, &dialers).await;
     stop.cancel();
     // Without a link there was nobody to wait for; what the commands came to is journalled and told next time.
@@ -109,6 +114,10 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
     agent.transactions.stop_commands();
     if tokio::time::timeout(STOP_SEND, agent.transactions.commands_ended()).await.is_err() {
         tracing::warn!("a command could not be ended; its outcome will be unknown");
+    }
+    // The next start would end them too, but until then they would go on.
+    if tokio::time::timeout(STOP_SEND, agent.notebooks.builds_ended()).await.is_err() {
+        tracing::warn!("the building of an environment could not be ended");
     }
     if let Err(error) = streams.await {
         tracing::error!(%error, "the tunnel's task");
@@ -178,6 +187,8 @@ impl Agent {
             labels: self.labels.clone(),
             machines: self.sessions.offered(),
             reports: self.sessions.connected(),
+            notebooks: self.notebooks.offer(),
+            runs: self.notebooks.connected(),
             open: self.transactions.connected(),
         };
         let (link, welcome) = Link::open(dialer, &hello, LINK_BUFFER_BYTES).await?;
@@ -247,6 +258,7 @@ impl Agent {
                 }
                 () = self.transactions.changed() => {}
                 () = self.sessions.changed() => {}
+                () = self.notebooks.changed() => {}
                 () = std::future::ready(()), if sent == BURST => {}
                 _ = heartbeat.tick() => {
                     self.send_heartbeat(link, available).await?;
@@ -267,7 +279,8 @@ impl Agent {
     }
 
     fn next_message(&self) -> Option<ToServer> {
-        self.sessions.next_report().map(ToServer::Machine).or_else(|| self.transactions.next_message())
+        let report = self.sessions.next_report().map(ToServer::Machine);
+        report.or_else(|| self.notebooks.next_report()).or_else(|| self.transactions.next_message())
     }
 
     async fn send_heartbeat(&self, link: &mut Link, available: bool) -> Result<(), LinkError> {

@@ -31,7 +31,7 @@ use crate::{
 /// How much of the set-up script's output is kept as its step's detail: the end of it, bytes.
 const DETAIL_BYTES: usize = 4 * 1024;
 
-type Progress<'a> = &'a (dyn Fn(ProgressEvent) + Send + Sync);
+pub(crate) type Progress<'a> = &'a (dyn Fn(ProgressEvent) + Send + Sync);
 
 struct Current {
     session: Option<SessionId>,
@@ -416,19 +416,23 @@ fn apply(steps: &mut BTreeMap<PrepareStep, Step>, event: StepEvent, progress: Pr
     progress(ProgressEvent::Step(step.clone()));
 }
 
-fn pending(name: &str) -> Step {
+pub(crate) fn pending(name: &str) -> Step {
     Step { name: name.to_owned(), state: StepState::Pending, started_at: None, ended_at: None, detail: None }
 }
 
 /// The end of a long text, cut at a character.
-fn tail(text: String) -> String {
+pub(crate) fn tail(text: String) -> String {
     let Some(over) = text.len().checked_sub(DETAIL_BYTES).filter(|over| *over > 0) else { return text };
     let from = (over..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
     format!("…{}", &text[from..])
 }
 
 /// Destroys and verifies; each check becomes a step.
-async fn revert_with_steps(environment: &dyn Environment, session: SessionId, progress: Progress<'_>) -> RevertReport {
+pub(crate) async fn revert_with_steps(
+    environment: &dyn Environment,
+    session: SessionId,
+    progress: Progress<'_>,
+) -> RevertReport {
     let mut whole = Step { state: StepState::Running, started_at: Some(clock::now()), ..pending("revert") };
     progress(ProgressEvent::Step(whole.clone()));
     let told = |check: &Check, since| {

@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use domain::{ids::TransactionId, instructions::MAX_OUTPUT_BYTES, instructions::Work};
+use domain::{
+    ids::{RunId, TransactionId},
+    instructions::{MAX_OUTPUT_BYTES, Work},
+};
 use protocol::{MAX_PROGRESS_BYTES, Outcome, ProgressEvent, Secrets, ToServer};
 use tokio::{
     sync::{Notify, Semaphore},
@@ -22,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock, command,
     journal::{Entry, Journal, JournalError, Known},
+    notebooks::Notebooks,
     sessions::Sessions,
 };
 
@@ -139,6 +143,7 @@ pub struct Transactions {
     ended: Notify,
     journal: Journal,
     sessions: Arc<Sessions>,
+    notebooks: Arc<Notebooks>,
     commands: Semaphore,
     /// Ends the commands that still run when the agent is stopped.
     stop: CancellationToken,
@@ -146,13 +151,14 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    pub fn new(journal: Journal, sessions: Arc<Sessions>) -> Arc<Self> {
+    pub fn new(journal: Journal, sessions: Arc<Sessions>, notebooks: Arc<Notebooks>) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             changed: Notify::new(),
             ended: Notify::new(),
             journal,
             sessions,
+            notebooks,
             commands: Semaphore::new(MAX_COMMANDS),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -186,6 +192,9 @@ impl Transactions {
                     let transactions = self.clone();
                     // On a task: what does not end at once must hold up neither the link nor the other transactions.
                     self.tasks.spawn(async move {
+                        if let Work::StartNotebook { spec } = &work {
+                            return transactions.conclude(id, transactions.interrupted(spec.run)).await;
+                        }
                         let left = match command::end_orphans(id).await {
                             Ok(0) => "nothing of it ran any more".to_owned(),
                             Ok(count) => format!("{count} of its processes still ran and were ended"),
@@ -200,6 +209,15 @@ impl Transactions {
             }
         }
         Ok(())
+    }
+
+    /// What came of a notebook's start that the end of an earlier agent interrupted.
+    fn interrupted(&self, run: RunId) -> Outcome {
+        if self.notebooks.is_up(run) {
+            return Outcome::Done { exit_code: None };
+        }
+        let cause = "the host's agent was restarted while the notebook started; what there was of it is ended";
+        Outcome::Unknown { cause: cause.to_owned() }
     }
 
     fn hold(&self, id: TransactionId, held: Held) {
@@ -408,20 +426,7 @@ impl Transactions {
                 tracing::info!(transaction = %id, program = argv.first().map_or("", String::as_str), "running a command");
                 let end = cancel.child_token();
                 let run = command::run(&argv, id, Duration::from_secs(timeout_s.into()), &progress, &end);
-                tokio::pin!(run);
-                tokio::select! {
-                    outcome = &mut run => outcome,
-                    () = self.stop.cancelled() => {
-                        end.cancel();
-                        match run.await {
-                            Outcome::Cancelled if !cancel.is_cancelled() => stopped("while the command ran, and ended it"),
-                            outcome @ (Outcome::Cancelled
-                            | Outcome::Done { .. }
-                            | Outcome::Failed { .. }
-                            | Outcome::Unknown { .. }) => outcome,
-                        }
-                    }
-                }
+                self.or_stopped(run, &end, cancel, "while the command ran, and ended it").await
             }
             Work::Prepare { session, machine: _, machine_name, environment } => {
                 progress(ProgressEvent::Started);
@@ -434,6 +439,40 @@ impl Transactions {
             Work::Verify { machine: _, machine_name } => {
                 progress(ProgressEvent::Started);
                 self.sessions.verify(&machine_name, &progress).await
+            }
+            Work::StartNotebook { spec } => {
+                progress(ProgressEvent::Started);
+                let end = cancel.child_token();
+                let start = Box::pin(self.notebooks.start(&spec, secrets, &progress, &end));
+                self.or_stopped(start, &end, cancel, "while the notebook started, and ended it").await
+            }
+            Work::StopNotebook { notebook, run, name: _ } => {
+                progress(ProgressEvent::Started);
+                self.notebooks.stop(notebook, run, &progress).await
+            }
+        }
+    }
+
+    /// Ends the work by its token when the agent is stopped.
+    async fn or_stopped(
+        &self,
+        work: impl Future<Output = Outcome>,
+        end: &CancellationToken,
+        cancel: &CancellationToken,
+        when: &str,
+    ) -> Outcome {
+        tokio::pin!(work);
+        tokio::select! {
+            outcome = &mut work => outcome,
+            () = self.stop.cancelled() => {
+                end.cancel();
+                match work.await {
+                    Outcome::Cancelled if !cancel.is_cancelled() => stopped(when),
+                    outcome @ (Outcome::Cancelled
+                    | Outcome::Done { .. }
+                    | Outcome::Failed { .. }
+                    | Outcome::Unknown { .. }) => outcome,
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod hosts;
 pub mod instructions;
 pub mod machines;
+pub mod notebooks;
 pub mod people;
 mod problem;
 pub mod reservations;

@@ -20,6 +20,9 @@ crate::words! {
         SessionsRead = "sessions:read",
         SessionsUse = "sessions:use",
         SessionsEnd = "sessions:end",
+        NotebooksRead = "notebooks:read",
+        NotebooksManage = "notebooks:manage",
+        NotebooksOpen = "notebooks:open",
         HostsRead = "hosts:read",
         HostsManage = "hosts:manage",
         ZeroCertificatesManage = "zero-certificates:manage",
@@ -70,6 +73,10 @@ impl Action {
             // A terminal shows what its owner does: not even an admin enters another person's session.
             Action::SessionsUse => rule(Some(Engineer), None, Scope::Use),
             Action::SessionsEnd => rule(Some(Engineer), Some(Manager), Scope::Use),
+            Action::NotebooksRead => rule(Some(Engineer), Some(Manager), Scope::Read),
+            Action::NotebooksManage => rule(Some(Engineer), Some(Admin), Scope::Use),
+            // What is in it is its owner's, as in a terminal.
+            Action::NotebooksOpen => rule(Some(Engineer), None, Scope::Use),
             Action::HostsRead => rule(None, Some(Engineer), Scope::Read),
             Action::HostsManage | Action::ZeroCertificatesManage | Action::InstructionsRun | Action::PeopleManage => {
                 rule(None, Some(Admin), Scope::All)
@@ -173,6 +180,9 @@ mod tests {
         sessions:read             own all all  read
         sessions:use              own own own  use
         sessions:end              own all all  use
+        notebooks:read            own all all  read
+        notebooks:manage          own own all  use
+        notebooks:open            own own own  use
         hosts:read                all all all  read
         hosts:manage              -   -   all  all
         zero-certificates:manage  -   -   all  all

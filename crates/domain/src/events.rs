@@ -14,6 +14,7 @@ crate::words! {
         HostMetrics = "host-metrics",
         Reservation = "reservation",
         Session = "session",
+        Notebook = "notebook",
         Instruction = "instruction",
         ZeroCertificate = "zero-certificate",
         Person = "person",

@@ -56,4 +56,10 @@ id! {
     /// One open byte stream between server and agent (terminal, copy).
     StreamId "stream";
     RequestId "request";
+    NotebookId "notebook";
+    NotebookEnvironmentId "notebook environment";
+    /// One start of a notebook: an environment on a host.
+    RunId "run of a notebook";
+    /// One person's files on one host.
+    VolumeId "volume";
 }

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{HostId, InstructionId, MachineId, PersonId, SessionId, TenantId, TransactionId};
+use crate::{
+    ids::{HostId, InstructionId, MachineId, NotebookId, PersonId, RunId, SessionId, TenantId, TransactionId},
+    notebooks::RunSpec,
+};
 
 /// An offer that was not claimed in this time has expired.
 pub const DEFAULT_CLAIM_WINDOW: SignedDuration = SignedDuration::from_mins(2);
@@ -84,6 +87,10 @@ pub enum Work {
     Revert { session: SessionId, machine: MachineId, machine_name: String },
     /// Verify a quarantined machine again.
     Verify { machine: MachineId, machine_name: String },
+    /// Start a notebook's run.
+    StartNotebook { spec: RunSpec },
+    /// End a notebook's run and whatever is left of it; its person's files stay.
+    StopNotebook { notebook: NotebookId, run: RunId, name: String },
 }
 
 impl Work {
@@ -92,7 +99,9 @@ impl Work {
         match self {
             Work::Run { .. } => false,
             // The agent keys them by session: preparing or reverting the same one twice comes to the same.
-            Work::Prepare { .. } | Work::Revert { .. } | Work::Verify { .. } => true,
+            Work::Prepare { .. } | Work::Revert { .. } | Work::Verify { .. } | Work::StopNotebook { .. } => true,
+            // Its token goes with the claim alone and is not there for a second one.
+            Work::StartNotebook { .. } => false,
         }
     }
     /// What a page calls it.
@@ -102,6 +111,8 @@ impl Work {
             Work::Prepare { machine_name, .. } => format!("prepare {machine_name}"),
             Work::Revert { machine_name, .. } => format!("revert {machine_name}"),
             Work::Verify { machine_name, .. } => format!("verify {machine_name}"),
+            Work::StartNotebook { spec } => format!("start notebook {}", spec.name),
+            Work::StopNotebook { name, .. } => format!("stop notebook {name}"),
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod interval;
 pub mod labels;
 pub mod machines;
 pub mod names;
+pub mod notebooks;
 pub mod people;
 pub mod reservations;
 pub mod sessions;

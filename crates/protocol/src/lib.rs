@@ -9,10 +9,11 @@ pub mod tunnel;
 
 use domain::{
     hosts::HostMetrics,
-    ids::{HostId, SessionId, TransactionId},
+    ids::{HostId, RunId, SessionId, TransactionId},
     instructions::Work,
     labels::Labels,
     machines::{MachineKind, MachineLimits},
+    notebooks::NotebookOffer,
     sessions::Step,
 };
 use serde::{Deserialize, Serialize};
@@ -86,6 +87,12 @@ pub enum ToServer {
         labels: Labels,
         machines: Vec<OfferedMachine>,
         reports: Vec<MachineReport>,
+        /// What the host has for notebooks; `None` where it takes none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        notebooks: Option<NotebookOffer>,
+        /// The runs of notebooks that are up.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        runs: Vec<RunId>,
         /// Claimed transactions whose result the server has not acknowledged yet; their results follow.
         open: Vec<TransactionId>,
     },
@@ -112,6 +119,11 @@ pub enum ToServer {
         outcome: Outcome,
     },
     Machine(MachineReport),
+    /// A notebook's run ended without having been told to. Told again on each link until the run is stopped.
+    RunEnded {
+        run: RunId,
+        why: String,
+    },
     /// A new certificate, please: a CSR in DER of which only the public key is used.
     Renew {
         csr_der: Vec<u8>,

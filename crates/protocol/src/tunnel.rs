@@ -40,7 +40,7 @@ pub enum Open {
     Copy { session: SessionId, transfer: Transfer },
     /// A login shell in a terminal that outlives the stream; `attach` names one that is already there.
     Terminal { session: SessionId, attach: Option<Uuid>, size: Size },
-    /// A socket that listens inside the session's environment.
+    /// A socket that listens inside the environment of a session, or of a notebook's run under the same number.
     Connect { session: SessionId, to: Target },
 }
 

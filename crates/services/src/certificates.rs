@@ -18,6 +18,7 @@ use rcgen::{
 };
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    hmac,
     rand::{SecureRandom, SystemRandom},
 };
 use rustls_pki_types::PrivatePkcs8KeyDer;
@@ -36,9 +37,15 @@ const AUTHORITY_LIFETIME: SignedDuration = SignedDuration::from_hours(24 * 365 *
 /// The largest CSR, bytes.
 pub const MAX_CSR_BYTES: usize = 8 * 1024;
 
-/// The key with which the authorities' keys are sealed. All replicas have the same; it is never in the database.
+/// The key with which the authorities' keys are sealed, and from which tokens are made that need not be kept. All replicas
+/// have the same; it is never in the database.
 #[derive(Clone)]
-pub struct ServerKey(Arc<LessSafeKey>);
+pub struct ServerKey(Arc<Keys>);
+
+struct Keys {
+    sealing: LessSafeKey,
+    deriving: hmac::Key,
+}
 
 impl std::fmt::Debug for ServerKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -74,7 +81,14 @@ impl ServerKey {
 
     fn from_bytes(bytes: &[u8]) -> std::result::Result<Self, ServerKeyError> {
         let key = UnboundKey::new(&CHACHA20_POLY1305, bytes).map_err(|_| ServerKeyError::Malformed)?;
-        Ok(Self(Arc::new(LessSafeKey::new(key))))
+        let deriving = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, bytes), b"berth: tokens that are derived");
+        let deriving = hmac::Key::new(hmac::HMAC_SHA256, deriving.as_ref());
+        Ok(Self(Arc::new(Keys { sealing: LessSafeKey::new(key), deriving })))
+    }
+
+    /// A secret that only those can tell who have this key, the same each time: 64 hex digits.
+    pub(crate) fn derive(&self, purpose: &str) -> String {
+        hex::encode(hmac::sign(&self.0.deriving, purpose.as_bytes()).as_ref())
     }
 
     /// 64 hex digits.
@@ -108,6 +122,7 @@ impl ServerKey {
         let nonce: [u8; NONCE_LEN] = random().map_err(|e| Error::Internal(e.to_string()))?;
         let mut sealed = secret.to_vec();
         self.0
+            .sealing
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context.as_bytes()), &mut sealed)
             .map_err(|_| Error::Internal("a key cannot be sealed".to_owned()))?;
         Ok(STANDARD.encode([nonce.as_slice(), &sealed].concat()))
@@ -123,7 +138,8 @@ impl ServerKey {
         let (nonce, sealed) = bytes.split_at_checked(NONCE_LEN).ok_or_else(bad)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| bad())?;
         let mut sealed = sealed.to_vec();
-        let secret = self.0.open_in_place(nonce, Aad::from(context.as_bytes()), &mut sealed).map_err(|_| bad())?;
+        let secret =
+            self.0.sealing.open_in_place(nonce, Aad::from(context.as_bytes()), &mut sealed).map_err(|_| bad())?;
         Ok(secret.to_vec())
     }
 }

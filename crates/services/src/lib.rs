@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod links;
 pub mod live;
 pub mod machines;
+pub mod notebooks;
 pub mod page;
 pub mod people;
 pub mod reconciler;

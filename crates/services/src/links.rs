@@ -22,7 +22,7 @@ pub use conversation::{Attached, Heard, Trouble, attach, detach, heard, look};
 use domain::{
     access::Permit,
     hosts::HostMetrics,
-    ids::{HostId, InstructionId, SessionId, TenantId, TransactionId},
+    ids::{HostId, InstructionId, RunId, SessionId, TenantId, TransactionId},
 };
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
@@ -99,6 +99,8 @@ impl Closing {
 pub(crate) struct Known {
     pub instruction: InstructionId,
     pub session: Option<SessionId>,
+    /// The notebook's run that it starts or stops.
+    pub run: Option<RunId>,
     pub is_revert: bool,
 }
 

@@ -74,6 +74,7 @@ fn concerns(event: &domain::events::Event) -> bool {
         EventKind::Session => event.word != "step" && event.word != "log",
         // On its way to its end an instruction changes no session.
         EventKind::Instruction => event.word.parse().is_ok_and(TransactionState::is_final),
+        EventKind::Notebook => event.word != "step",
         EventKind::Machine | EventKind::Host | EventKind::Reservation => true,
         EventKind::HostMetrics | EventKind::ZeroCertificate | EventKind::Person | EventKind::Token => false,
     }
@@ -105,6 +106,7 @@ pub async fn pass(services: &Services) -> Result<Option<Timestamp>> {
             tracing::warn!(%error, machine = %verification.machine.id, "cannot bring a check further");
         }
     }
+    crate::notebooks::pass(services, now).await?;
     let ahead = now.saturating_add(PREPARE_AHEAD).unwrap_or(now);
     let next_start = store::sessions::next_start(conn, ahead).await?;
     next_due.extend(next_start.and_then(|start| start.checked_sub(PREPARE_AHEAD).ok()));

@@ -6,6 +6,7 @@ use domain::{
     ids::{HostId, TenantId, ZeroCertificateId},
     labels::Labels,
     names::sort_key,
+    notebooks::NotebookOffer,
 };
 use jiff::Timestamp;
 use sea_orm::{
@@ -38,6 +39,7 @@ pub struct Model {
     pub deleted_ms: Option<i64>,
     pub tunnel_owner: Option<Uuid>,
     pub sort_name: String,
+    pub notebooks: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -106,6 +108,7 @@ pub async fn insert(
         deleted_ms: Set(None),
         tunnel_owner: Set(None),
         sort_name: Set(sort_key(&host.name)),
+        notebooks: Set(None),
     };
     Entity::insert(row).exec_without_returning(tx.conn()).await?;
     Ok(())
@@ -227,6 +230,8 @@ pub struct LinkUp {
     pub owner: uuid::Uuid,
     pub agent_version: String,
     pub labels: Labels,
+    /// What it has for notebooks.
+    pub notebooks: Option<NotebookOffer>,
     pub serial: String,
     pub certificate_expires_at: Timestamp,
 }
@@ -245,6 +250,7 @@ pub async fn link_up(tx: &Tx, permit: &Permit, up: &LinkUp, now: Timestamp) -> R
         .col_expr(Column::LastHeartbeatMs, Expr::value(Some(now.as_millisecond())))
         .col_expr(Column::AgentVersion, Expr::value(Some(up.agent_version.clone())))
         .col_expr(Column::Labels, Expr::value(convert::to_json(&up.labels)))
+        .col_expr(Column::Notebooks, Expr::value(up.notebooks.as_ref().map(convert::to_json)))
         .col_expr(Column::CertificateSerial, Expr::value(up.serial.clone()))
         .col_expr(Column::CertificateExpiresMs, Expr::value(up.certificate_expires_at.as_millisecond()))
         .filter(Column::Id.eq(up.host.uuid()))

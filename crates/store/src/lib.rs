@@ -21,6 +21,7 @@ pub mod hosts;
 pub mod idempotency;
 pub mod instructions;
 pub mod machines;
+pub mod notebooks;
 pub mod one_time_links;
 mod outcome;
 pub mod people;

@@ -10,7 +10,7 @@ use domain::{
     },
 };
 use jiff::{SignedDuration, Timestamp};
-use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult};
+use sea_orm::{ConnectionTrait, FromQueryResult};
 use uuid::Uuid;
 
 use crate::{
@@ -359,17 +359,12 @@ struct StepsRow {
     steps: String,
 }
 
-fn locking<C: ConnectionTrait>(conn: &C) -> &'static str {
-    // SQLite's transaction holds the writer's lock already.
-    if conn.get_database_backend() == DbBackend::Postgres { " for update" } else { "" }
-}
-
 /// Adds or updates a step by its name. `Stale` if there is no such session, or it has its fill of steps.
 pub async fn set_step(tx: &Tx, permit: &Permit, session: SessionId, step: Step) -> Result<Written, StoreError> {
     let conn = tx.conn();
     let row: Option<StepsRow> = sql::one(
         conn,
-        &format!("select steps from sessions where tenant_id = $1 and id = $2{}", locking(conn)),
+        &format!("select steps from sessions where tenant_id = $1 and id = $2{}", sql::locking(conn)),
         [permit.tenant().uuid().into(), session.uuid().into()],
     )
     .await?;
@@ -407,7 +402,7 @@ pub async fn append_log(
     let conn = tx.conn();
     let known: Option<StepsRow> = sql::one(
         conn,
-        &format!("select steps from sessions where tenant_id = $1 and id = $2{}", locking(conn)),
+        &format!("select steps from sessions where tenant_id = $1 and id = $2{}", sql::locking(conn)),
         [permit.tenant().uuid().into(), session.uuid().into()],
     )
     .await?;

@@ -1,6 +1,6 @@
 //! Plain statements, for what has to be one statement or reads better as SQL. `$1`, `$2`, … on both databases.
 
-use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, FromQueryResult, Statement, Value};
 use uuid::Uuid;
 
 use crate::StoreError;
@@ -34,6 +34,12 @@ pub(crate) async fn one<C: ConnectionTrait, R: FromQueryResult>(
 ) -> Result<Option<R>, StoreError> {
     let row = conn.query_one_raw(statement(conn, sql, values)).await?;
     Ok(row.map(|row| R::from_query_result(&row, "")).transpose()?)
+}
+
+/// Ends a `select` of rows that no other transaction may change until this one ends.
+pub(crate) fn locking<C: ConnectionTrait>(conn: &C) -> &'static str {
+    // SQLite's transaction holds the writer's lock already.
+    if conn.get_database_backend() == DbBackend::Postgres { " for update" } else { "" }
 }
 
 /// A statement's text and its values as it is put together from parts that are there or not.

@@ -7,6 +7,7 @@ use domain::{
     instructions::TransactionState,
     labels::Labels,
     machines::{MachineKind, MachineLimits},
+    notebooks::NotebookOffer,
     people::Role,
     tokens::Scope,
 };
@@ -108,6 +109,12 @@ impl World {
         )
         .await;
         id
+    }
+
+    /// What the host has for notebooks from now on.
+    pub async fn offer_notebooks(&self, host: HostId, offer: Option<NotebookOffer>) {
+        let offer = offer.map(|offer| serde_json::to_string(&offer).expect("plain data"));
+        self.execute("update hosts set notebooks = $1 where id = $2", [offer.into(), host.uuid().into()]).await;
     }
 
     pub async fn set_intent(&self, host: HostId, intent: HostIntent) {

@@ -13,7 +13,7 @@ use axum::{
 };
 use domain::{
     events::EventKind,
-    ids::{InstructionId, ReservationId},
+    ids::{InstructionId, NotebookId, ReservationId},
 };
 use serde::Serialize;
 use services::{
@@ -25,7 +25,7 @@ use uuid::Uuid;
 use crate::{
     caller::Authenticated,
     failure::Failure,
-    rest::{instructions, reservations},
+    rest::{instructions, notebooks, reservations},
     state::AppState,
 };
 
@@ -98,6 +98,7 @@ async fn remade(state: &AppState, call: &Call, kind: EventKind, made: Uuid) -> R
     match kind {
         EventKind::Reservation => reservations::made(state, call, ReservationId::from_uuid(made)).await,
         EventKind::Instruction => instructions::made(state, call, InstructionId::from_uuid(made)).await,
+        EventKind::Notebook => notebooks::made(state, call, NotebookId::from_uuid(made)).await,
         EventKind::Machine
         | EventKind::Host
         | EventKind::HostMetrics

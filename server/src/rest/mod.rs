@@ -16,6 +16,7 @@ pub mod hosts;
 pub mod idempotency;
 pub mod instructions;
 pub mod machines;
+pub mod notebooks;
 pub mod people;
 pub mod reservations;
 pub mod sessions;
@@ -34,6 +35,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(reservations::routes())
         .merge(sessions::routes())
         .merge(streams::routes())
+        .merge(notebooks::routes())
         .merge(people::routes())
         .merge(tokens::routes())
         .merge(audit::routes())

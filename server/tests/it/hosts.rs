@@ -99,6 +99,8 @@ impl Host {
 pub fn hello(open: Vec<TransactionId>) -> ToServer {
     let limits = MachineLimits { cpu_millis: 1_000, memory_bytes: 1 << 30, pids: 100, disk_bytes: 1 << 30 };
     ToServer::Hello {
+        notebooks: None,
+        runs: vec![],
         oldest_version: VERSION,
         newest_version: VERSION,
         agent_version: "test".to_owned(),

@@ -250,6 +250,19 @@ impl Cgroup {
         }
     }
 
+    /// How often the kernel has ended a process of the group for want of memory; 0 where it does not say.
+    pub fn out_of_memory(&self) -> u64 {
+        let count = |path: PathBuf| {
+            let text = fs::read_to_string(path).ok()?;
+            text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse::<u64>().ok()
+        };
+        let unified = self.layout.unified.as_ref().filter(|_| self.layout.unified_limits);
+        let file = unified
+            .map(|point| point.join(&self.name).join("memory.events"))
+            .or_else(|| self.layout.v1("memory").map(|point| point.join(&self.name).join("memory.oom_control")));
+        file.and_then(count).unwrap_or(0)
+    }
+
     /// Removes the group where nothing is in it, neither process nor group.
     pub fn remove_if_empty(&self) -> Result<(), CgroupError> {
         self.directories().into_iter().try_for_each(|path| match fs::remove_dir(&path) {

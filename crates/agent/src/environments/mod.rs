@@ -9,7 +9,7 @@ pub mod baseline;
 pub mod cgroup;
 mod connect;
 pub mod container;
-mod process;
+pub(crate) mod process;
 mod record;
 pub mod sandbox;
 mod setup;
@@ -402,6 +402,7 @@ pub const REVERT_LIMIT: Duration = Duration::from_secs(60);
 /// The kinds that this agent offers.
 pub struct Environments {
     sandbox: Arc<sandbox::Sandbox>,
+    notebooks: Arc<sandbox::Sandbox>,
     container: Arc<container::Container>,
 }
 
@@ -414,8 +415,10 @@ impl Environments {
     /// The same with a program of its own as the helper that enters namespaces (see [`sandbox::helper`]): for tests,
     /// whose own program is none.
     pub fn with_helper(config: &AgentConfig, helper: PathBuf) -> io::Result<Self> {
+        let sandbox = sandbox::Sandbox::new(config, helper.clone())?;
         Ok(Self {
-            sandbox: Arc::new(sandbox::Sandbox::new(config, helper.clone())?),
+            notebooks: Arc::new(sandbox.beside("notebooks")?),
+            sandbox: Arc::new(sandbox),
             container: Arc::new(container::Container::new(config, helper)?),
         })
     }
@@ -427,7 +430,12 @@ impl Environments {
         }
     }
 
-    /// Everything on the host that belongs to this agent: after a restart, adopt it or revert it.
+    /// The sandboxes of notebooks' runs, which occupy no machine.
+    pub fn notebooks(&self) -> Arc<sandbox::Sandbox> {
+        self.notebooks.clone()
+    }
+
+    /// Everything on the host's machines that belongs to this agent: after a restart, adopt it or revert it.
     pub async fn list(&self) -> io::Result<Vec<Found>> {
         let mut found = self.sandbox.list().await?;
         found.extend(self.container.list().await?);

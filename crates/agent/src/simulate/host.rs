@@ -1,13 +1,13 @@
 //! One simulated host: a small task with one socket.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use domain::{
-    ids::{SessionId, TransactionId},
+    ids::{RunId, SessionId, TransactionId},
     instructions::Work,
     sessions::{Step, StepState},
 };
@@ -23,6 +23,7 @@ use crate::{
     environments::PrepareStep,
     identity::{Identity, Validity, make_csr, make_key},
     link::{Backoff, HEARTBEAT_PERIOD, Link, LinkError},
+    notebooks::START_STEPS,
     tunnel,
 };
 
@@ -42,7 +43,16 @@ struct Machine {
 /// What is still to come of a transaction: each happens at its time.
 enum Act {
     Tell(ProgressEvent),
-    Become { machine: String, session: Option<SessionId>, actual: ActualMachine },
+    Become {
+        machine: String,
+        session: Option<SessionId>,
+        actual: ActualMachine,
+    },
+    /// A notebook's run is up, or is not any more.
+    Run {
+        run: RunId,
+        is_up: bool,
+    },
     End(Outcome),
 }
 
@@ -58,6 +68,8 @@ pub struct Simulated {
     dialer: Dialer,
     renew_at: jiff::Timestamp,
     machines: BTreeMap<String, Machine>,
+    /// Notebooks' runs that are up.
+    runs: BTreeSet<RunId>,
     held: HashMap<TransactionId, Held>,
     claims: HashMap<TransactionId, u64>,
     plan: VecDeque<(Instant, TransactionId, Act)>,
@@ -81,6 +93,7 @@ impl Simulated {
             trust: trust.clone(),
             identity,
             machines,
+            runs: BTreeSet::new(),
             held: HashMap::new(),
             claims: HashMap::new(),
             plan: VecDeque::new(),
@@ -138,6 +151,8 @@ impl Simulated {
                 .filter(|(_, machine)| machine.knows)
                 .map(|(name, machine)| machine.report(name))
                 .collect(),
+            notebooks: None,
+            runs: self.runs.iter().copied().collect(),
             open: self.held.keys().copied().collect(),
         };
         let (link, _) = Link::open(&self.dialer, &hello, BUFFER_BYTES).await?;
@@ -312,6 +327,8 @@ impl Simulated {
                         link.send(&ToServer::Machine(report)).await?;
                     }
                 }
+                Act::Run { run, is_up: true } => drop(self.runs.insert(run)),
+                Act::Run { run, is_up: false } => drop(self.runs.remove(&run)),
                 Act::End(outcome) => self.end(link, id, outcome).await?,
             }
         }
@@ -357,6 +374,16 @@ impl Simulated {
                 let Some(machine) = self.machines.get(&machine_name) else { return self.unknown(id, &machine_name) };
                 let session = machine.session;
                 self.clean(id, now, machine_name, session);
+            }
+            Work::StartNotebook { spec } => {
+                let end = self.steps(id, now, &START_STEPS);
+                self.later(end, id, Act::Run { run: spec.run, is_up: true });
+                self.later(end, id, Act::End(done));
+            }
+            Work::StopNotebook { notebook: _, run, name: _ } => {
+                let end = self.steps(id, now, &CHECKS);
+                self.later(end, id, Act::Run { run, is_up: false });
+                self.later(end, id, Act::End(done));
             }
         }
     }

@@ -18,7 +18,7 @@ use std::{
 use futures_util::{SinkExt, StreamExt};
 use protocol::{
     CloseReason,
-    tunnel::{Frame, TunnelError},
+    tunnel::{Frame, Open, TunnelError},
 };
 use tokio::{
     sync::{Notify, watch},
@@ -33,8 +33,10 @@ use tokio_util::sync::CancellationToken;
 use self::{mux::Mux, streams::Held};
 use crate::{
     dial::{DialError, Dialer, Socket},
+    environments::{Environment, Running},
     link::{Backoff, HEARTBEAT_PERIOD, Retry, SILENCE_LIMIT, advice},
-    sessions::Sessions,
+    notebooks::Notebooks,
+    sessions::{NotRunning, Sessions},
 };
 
 pub const TUNNEL_PATH: &str = "/agent/tunnel";
@@ -71,6 +73,26 @@ impl TunnelLoss {
     }
 }
 
+/// What the tunnel leads to.
+pub struct Reach {
+    pub sessions: Arc<Sessions>,
+    pub notebooks: Arc<Notebooks>,
+}
+
+impl Reach {
+    /// The environment that a stream is for. A notebook's run is reached through its JupyterLab alone.
+    fn running(&self, open: &Open) -> Result<(Arc<dyn Environment>, Running), NotRunning> {
+        match open {
+            Open::Connect { session, .. } => {
+                self.sessions.running(*session).or_else(|_| self.notebooks.running(*session))
+            }
+            Open::Exec { session, .. } | Open::Copy { session, .. } | Open::Terminal { session, .. } => {
+                self.sessions.running(*session)
+            }
+        }
+    }
+}
+
 /// What the control link tells the tunnel's task.
 #[derive(Clone, Default)]
 pub struct Tunnel(Arc<Wishes>);
@@ -99,7 +121,7 @@ impl Tunnel {
 }
 
 /// Keeps the tunnel open until `stop`.
-pub async fn keep(tunnel: Tunnel, dialer: watch::Receiver<Dialer>, sessions: Arc<Sessions>, stop: CancellationToken) {
+pub async fn keep(tunnel: Tunnel, dialer: watch::Receiver<Dialer>, reach: Arc<Reach>, stop: CancellationToken) {
     let held = Arc::new(Held::default());
     let mut backoff = Backoff::default();
     loop {
@@ -113,7 +135,7 @@ pub async fn keep(tunnel: Tunnel, dialer: watch::Receiver<Dialer>, sessions: Arc
         let current = dialer.borrow().clone();
         let lost = tokio::select! {
             () = stop.cancelled() => return,
-            lost = Box::pin(serve(&current, &sessions, &held)) => lost,
+            lost = Box::pin(serve(&current, &reach, &held)) => lost,
         };
         if opened_at.elapsed() > Duration::from_secs(10) {
             backoff.reset();
@@ -128,7 +150,7 @@ pub async fn keep(tunnel: Tunnel, dialer: watch::Receiver<Dialer>, sessions: Arc
     }
 }
 
-async fn serve(dialer: &Dialer, sessions: &Arc<Sessions>, held: &Arc<Held>) -> TunnelLoss {
+async fn serve(dialer: &Dialer, reach: &Arc<Reach>, held: &Arc<Held>) -> TunnelLoss {
     let socket = match dialer.websocket(TUNNEL_PATH, BUFFER_BYTES).await {
         Ok(socket) => socket,
         Err(error) => return error.into(),
@@ -136,7 +158,7 @@ async fn serve(dialer: &Dialer, sessions: &Arc<Sessions>, held: &Arc<Held>) -> T
     tracing::info!("the tunnel is open");
     let mux = Arc::new(Mux::default());
     let loss = carry(socket, &mux, |stream, open| {
-        tokio::spawn(streams::serve(stream, open, sessions.clone(), held.clone()));
+        tokio::spawn(streams::serve(stream, open, reach.clone(), held.clone()));
     })
     .await;
     mux.close();
@@ -145,11 +167,7 @@ async fn serve(dialer: &Dialer, sessions: &Arc<Sessions>, held: &Arc<Held>) -> T
 
 /// Reads and writes until the socket is lost. Each stream that the server opens is given to `serve`, which ends with it:
 /// there are at most `MAX_STREAMS`.
-async fn carry(
-    socket: Socket,
-    mux: &Arc<Mux>,
-    mut serve: impl FnMut(mux::Stream, protocol::tunnel::Open),
-) -> TunnelLoss {
+async fn carry(socket: Socket, mux: &Arc<Mux>, mut serve: impl FnMut(mux::Stream, Open)) -> TunnelLoss {
     let (mut sink, mut source) = socket.split();
     let write = async {
         let mut heartbeat = tokio::time::interval(HEARTBEAT_PERIOD);

@@ -7,14 +7,12 @@ use protocol::tunnel::{Control, MAX_DATA_BYTES, Open};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
+    Reach,
     mux::{Channel, Gone, Input, Stream},
     programs::{ProgramError, Programs, not_run},
     terminals::Terminals,
 };
-use crate::{
-    environments::{ExecError, ExecSpec, Exit},
-    sessions::Sessions,
-};
+use crate::environments::{ExecError, ExecSpec, Exit};
 
 /// What outlives its stream.
 #[derive(Default)]
@@ -23,15 +21,9 @@ pub struct Held {
     programs: Programs,
 }
 
-pub async fn serve(stream: Stream, open: Open, sessions: Arc<Sessions>, held: Arc<Held>) {
-    let session = match &open {
-        Open::Exec { session, .. }
-        | Open::Copy { session, .. }
-        | Open::Terminal { session, .. }
-        | Open::Connect { session, .. } => *session,
-    };
+pub async fn serve(stream: Stream, open: Open, reach: Arc<Reach>, held: Arc<Held>) {
     let refuse = |why: String| stream.finish(Control::Refused { why });
-    let (environment, running) = match sessions.running(session) {
+    let (environment, running) = match reach.running(&open) {
         Ok(found) => found,
         Err(error) => return refuse(error.to_string()),
     };

@@ -12,6 +12,7 @@ mod faults;
 mod hardening;
 mod lasting;
 mod link;
+mod notebooks;
 mod orphans;
 mod peer;
 mod quarantine;

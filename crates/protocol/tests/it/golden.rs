@@ -10,6 +10,7 @@ use domain::{
     instructions::Work,
     labels::Labels,
     machines::{MachineKind, MachineLimits},
+    notebooks::{NotebookOffer, RunSpec, TOKEN},
     sessions::{Step, StepState},
 };
 use protocol::{
@@ -67,6 +68,8 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
                 labels: labels(),
                 machines: vec![offered],
                 reports: vec![report(ActualMachine::Clean)],
+                notebooks: None,
+                runs: vec![],
                 open: vec![transaction()],
             },
         ),
@@ -85,6 +88,21 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
         ("machine-reverting", ToServer::Machine(report(ActualMachine::Reverting))),
         ("machine-dirty", ToServer::Machine(report(ActualMachine::Dirty { reason: "a mount is left".to_owned() }))),
         ("renew", ToServer::Renew { csr_der: vec![0x30, 0x82] }),
+        (
+            "hello-notebooks",
+            ToServer::Hello {
+                oldest_version: 1,
+                newest_version: 1,
+                agent_version: "0.1.0".to_owned(),
+                labels: labels(),
+                machines: vec![],
+                reports: vec![],
+                notebooks: Some(NotebookOffer { cpu_millis: 8_000, memory_bytes: 32 << 30, places: 16 }),
+                runs: vec![ID.into()],
+                open: vec![],
+            },
+        ),
+        ("run-ended", ToServer::RunEnded { run: ID.into(), why: "out of memory".to_owned() }),
     ]
 }
 
@@ -97,6 +115,18 @@ fn to_agent() -> Vec<(&'static str, ToAgent)> {
     let secrets = Secrets([("TOKEN".to_owned(), "t".to_owned())].into());
     let prepare = Work::Prepare { session, machine, machine_name: machine_name.clone(), environment };
     let host: HostId = ID.into();
+    let spec = RunSpec {
+        notebook: ID.into(),
+        run: ID.into(),
+        name: "ann-1".to_owned(),
+        requirements: "jupyterlab\n".to_owned(),
+        limits: MachineLimits { cpu_millis: 1_000, memory_bytes: 2 << 30, pids: 1_024, disk_bytes: 4 << 30 },
+        volume: ID.into(),
+        volume_bytes: 10 << 30,
+    };
+    let token = Secrets([(TOKEN.to_owned(), "t".to_owned())].into());
+    let start = Work::StartNotebook { spec };
+    let stop = Work::StopNotebook { notebook: ID.into(), run: ID.into(), name: "ann-1".to_owned() };
     vec![
         ("welcome", ToAgent::Welcome { version: 1, host, host_name: "h".to_owned(), server_time_ms: 1 }),
         ("offer", ToAgent::Offer { transaction }),
@@ -109,6 +139,8 @@ fn to_agent() -> Vec<(&'static str, ToAgent)> {
         ("cancel", ToAgent::Cancel { transaction }),
         ("renewed", ToAgent::Renewed { certificate_pem: "C".to_owned(), ca_pem: "A".to_owned() }),
         ("open-tunnel", ToAgent::OpenTunnel),
+        ("instructions-start-notebook", ToAgent::Instructions { transaction, work: start, secrets: Some(token) }),
+        ("instructions-stop-notebook", instructions(stop)),
     ]
 }
 

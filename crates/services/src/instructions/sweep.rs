@@ -7,6 +7,7 @@ use domain::{
     access::Permit,
     ids::TransactionId,
     instructions::{Transaction, TransactionState, Work},
+    notebooks::START_LIMIT,
 };
 use jiff::{SignedDuration, Timestamp};
 use store::{StoreError, Tx, events::Told, instructions::Ending};
@@ -26,7 +27,8 @@ fn allowance(work: &Work) -> SignedDuration {
     let limit_s = match work {
         Work::Run { timeout_s, .. } => *timeout_s,
         Work::Prepare { environment, .. } => environment.setup_timeout_s.unwrap_or(SETUP_LIMIT_S),
-        Work::Revert { .. } | Work::Verify { .. } => SETUP_LIMIT_S,
+        Work::Revert { .. } | Work::Verify { .. } | Work::StopNotebook { .. } => SETUP_LIMIT_S,
+        Work::StartNotebook { .. } => u32::try_from(START_LIMIT.as_secs()).unwrap_or(SETUP_LIMIT_S),
     };
     GRACE.saturating_add(SignedDuration::from_secs(limit_s.into()))
 }

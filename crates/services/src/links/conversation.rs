@@ -14,16 +14,17 @@ use domain::{
     access::Permit,
     events::EventKind,
     hosts::HostLink,
-    ids::{HostId, TransactionId},
+    ids::{HostId, InstructionId, RunId, SessionId, TransactionId},
     instructions::{OutputChannel, TransactionState, Work},
     labels::Labels,
+    notebooks::{NotebookOffer, TOKEN},
 };
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use protocol::{
-    CloseReason, MAX_PROGRESS_BYTES, MachineReport, OLDEST_VERSION, OfferedMachine, Outcome, ProgressEvent, ToAgent,
-    ToServer, VERSION,
+    CloseReason, MAX_PROGRESS_BYTES, MachineReport, OLDEST_VERSION, OfferedMachine, Outcome, ProgressEvent, Secrets,
+    ToAgent, ToServer, VERSION,
 };
 use store::{
     StoreError, Tx,
@@ -39,6 +40,7 @@ use crate::{
     Error, Services, certificates,
     instructions::{Begin, Claim, Finish, Finished, Keep, Offer, Settle},
     ledger::Write,
+    notebooks,
 };
 
 /// The most machines that a host may offer.
@@ -141,6 +143,8 @@ struct Hello {
     labels: Labels,
     machines: Vec<OfferedMachine>,
     reports: Vec<MachineReport>,
+    notebooks: Option<NotebookOffer>,
+    runs: Vec<RunId>,
     open: HashSet<TransactionId>,
 }
 
@@ -154,7 +158,17 @@ fn is_plain_name(name: &str) -> bool {
 
 fn read_hello(message: ToServer) -> Result<Hello, Trouble> {
     match message {
-        ToServer::Hello { oldest_version, newest_version, agent_version, labels, machines, reports, open } => {
+        ToServer::Hello {
+            oldest_version,
+            newest_version,
+            agent_version,
+            labels,
+            machines,
+            reports,
+            notebooks,
+            runs,
+            open,
+        } => {
             let version = newest_version.min(VERSION);
             if version < oldest_version.max(OLDEST_VERSION) {
                 return Err(Trouble::Close(CloseReason::Version));
@@ -165,17 +179,28 @@ fn read_hello(message: ToServer) -> Result<Hello, Trouble> {
                 && machines.len() <= MAX_MACHINES
                 && machines.iter().all(|machine| is_plain_name(&machine.name) && names.insert(machine.name.as_str()))
                 && reports.len() <= MAX_MACHINES
+                && runs.len() <= MAX_MACHINES
                 && open.len() <= MAX_OPEN;
             if !fits {
                 return Err(MALFORMED);
             }
-            Ok(Hello { version, agent_version, labels, machines, reports, open: open.into_iter().collect() })
+            Ok(Hello {
+                version,
+                agent_version,
+                labels,
+                machines,
+                reports,
+                notebooks,
+                runs,
+                open: open.into_iter().collect(),
+            })
         }
         ToServer::Heartbeat { .. }
         | ToServer::Claim { .. }
         | ToServer::Progress { .. }
         | ToServer::Result { .. }
         | ToServer::Machine(_)
+        | ToServer::RunEnded { .. }
         | ToServer::Renew { .. } => Err(UNEXPECTED),
     }
 }
@@ -190,6 +215,7 @@ pub async fn attach(services: &Services, peer: Peer, message: ToServer) -> Resul
         owner: services.settings().replica,
         agent_version: hello.agent_version,
         labels: hello.labels,
+        notebooks: hello.notebooks,
         serial: peer.serial.clone(),
         certificate_expires_at: peer.expires_at,
     };
@@ -219,6 +245,7 @@ pub async fn attach(services: &Services, peer: Peer, message: ToServer) -> Resul
         for report in hello.reports {
             super::reports::connected(services, &link.peer, report).await?;
         }
+        notebooks::on_link(services, link.peer.tenant, link.peer.host, &hello.runs).await?;
         settle(services, &link, &hello.open).await
     };
     if let Err(error) = settled.await {
@@ -328,6 +355,11 @@ pub async fn heard(services: &Services, link: &Arc<Link>, message: ToServer) -> 
             super::reports::machine(services, &link.peer, report).await?;
             Ok(Heard::Nothing)
         }
+        ToServer::RunEnded { run, why } => {
+            let why: String = why.chars().take(MAX_CAUSE_CHARS).collect();
+            notebooks::on_run_ended(services, link.peer.tenant, link.peer.host, run, &why).await?;
+            Ok(Heard::Nothing)
+        }
         ToServer::Renew { csr_der } => Ok(Heard::Reply(renew(services, link, &csr_der).await?)),
     }
 }
@@ -336,21 +368,44 @@ async fn claim(services: &Services, link: &Arc<Link>, transaction: TransactionId
     let peer = &link.peer;
     let write = Claim { permit: peer.permit(), transaction, host: peer.host, serial: peer.serial.clone() };
     let pending = services.ledger().submit(write).await?;
-    let link = link.clone();
+    let (services, link) = (services.clone(), link.clone());
     Ok(Heard::Later(Box::pin(async move {
         Ok(Some(match pending.committed().await? {
             None => ToAgent::NotYours { transaction },
             Some(claimed) => {
-                let is_revert = match &claimed.work {
-                    Work::Revert { .. } | Work::Verify { .. } => true,
-                    Work::Run { .. } | Work::Prepare { .. } => false,
-                };
-                let known = Known { instruction: claimed.instruction, session: claimed.session, is_revert };
-                link.know(transaction, known);
-                ToAgent::Instructions { transaction, work: claimed.work, secrets: None }
+                link.know(transaction, Known::of(claimed.instruction, claimed.session, &claimed.work));
+                let secrets = secrets(&services, &claimed.work)?;
+                ToAgent::Instructions { transaction, work: claimed.work, secrets }
             }
         }))
     })))
+}
+
+/// What the host needs to know and nobody else, made for this claim.
+fn secrets(services: &Services, work: &Work) -> Result<Option<Secrets>, Trouble> {
+    match work {
+        Work::StartNotebook { spec } => {
+            let token = notebooks::token(services, spec.run)?;
+            Ok(Some(Secrets([(TOKEN.to_owned(), token)].into())))
+        }
+        Work::Run { .. }
+        | Work::Prepare { .. }
+        | Work::Revert { .. }
+        | Work::Verify { .. }
+        | Work::StopNotebook { .. } => Ok(None),
+    }
+}
+
+impl Known {
+    fn of(instruction: InstructionId, session: Option<SessionId>, work: &Work) -> Self {
+        let (run, is_revert) = match work {
+            Work::Revert { .. } | Work::Verify { .. } => (None, true),
+            Work::Run { .. } | Work::Prepare { .. } => (None, false),
+            Work::StartNotebook { spec } => (Some(spec.run), false),
+            Work::StopNotebook { run, .. } => (Some(*run), false),
+        };
+        Self { instruction, session, run, is_revert }
+    }
 }
 
 /// Whose the transaction is, if it is this host's; `None` if there is none (any more).
@@ -367,11 +422,7 @@ async fn known(services: &Services, link: &Arc<Link>, id: TransactionId) -> Resu
         tracing::warn!(host = %link.peer.name, %id, "a host reported on another host's transaction");
         return Err(UNEXPECTED);
     }
-    let is_revert = match transaction.work {
-        Work::Revert { .. } | Work::Verify { .. } => true,
-        Work::Run { .. } | Work::Prepare { .. } => false,
-    };
-    let known = Known { instruction: transaction.instruction, session: transaction.session, is_revert };
+    let known = Known::of(transaction.instruction, transaction.session, &transaction.work);
     link.know(id, known);
     Ok(Some(known))
 }
@@ -384,7 +435,7 @@ async fn progress(
     event: ProgressEvent,
 ) -> Result<Heard, Trouble> {
     let Some(known) = known(services, link, transaction).await? else { return Ok(Heard::Nothing) };
-    let Known { instruction, session, is_revert } = known;
+    let Known { instruction, session, run, is_revert } = known;
     let (permit, host) = (link.peer.permit(), link.peer.host);
     let (channel, content) = match event {
         ProgressEvent::Started => {
@@ -394,6 +445,8 @@ async fn progress(
         ProgressEvent::Step(step) => {
             if let Some(session) = session {
                 super::reports::step(services, &link.peer, session, step).await?;
+            } else if let Some(run) = run {
+                notebooks::on_step(services, link.peer.tenant, run, step).await?;
             }
             return Ok(Heard::Nothing);
         }

@@ -77,6 +77,7 @@ async fn on_event(services: &Services, event: &Event) -> Result<()> {
         | EventKind::HostMetrics
         | EventKind::Reservation
         | EventKind::Session
+        | EventKind::Notebook
         | EventKind::ZeroCertificate
         | EventKind::Person
         | EventKind::Token => Ok(()),

@@ -133,6 +133,8 @@ fn hello_and(open: Vec<TransactionId>, reports: Vec<MachineReport>) -> ToServer 
         labels: Labels::default(),
         machines: vec![slot],
         reports,
+        notebooks: None,
+        runs: vec![],
         open,
     }
 }

@@ -8,6 +8,7 @@ mod exchange;
 mod groups;
 mod idempotency;
 mod lifecycle;
+mod notebooks;
 mod outcome;
 mod people;
 mod reservations;

@@ -127,6 +127,13 @@ pub async fn exec(program: &PathBuf, instance: &Instance, spec: ExecSpec) -> Res
         None => pipes(),
     }
     .map_err(entering)?;
+    let named = spec.argv.first().cloned().unwrap_or_default();
+    let request = Request::Enter(entry(instance, spec));
+    launch(program, &request, ends, named).await
+}
+
+/// What the helper needs to run a program in the sandbox.
+pub fn entry(instance: &Instance, spec: ExecSpec) -> Enter {
     let mut env = root::variables(&instance.machine, &instance.identity.session);
     env.extend(instance.variables.0.iter().map(|(key, value)| (key.clone(), value.clone())));
     if spec.terminal.is_some() {
@@ -134,8 +141,7 @@ pub async fn exec(program: &PathBuf, instance: &Instance, spec: ExecSpec) -> Res
         env.push(("COLORTERM".to_owned(), "truecolor".to_owned()));
     }
     env.extend(spec.env);
-    let named = spec.argv.first().cloned().unwrap_or_default();
-    let request = Request::Enter(Enter {
+    Enter {
         procs_files: instance.cgroup.as_ref().map(|group| group.procs_files()).unwrap_or_default(),
         pid: instance.pid,
         uid: root::UID,
@@ -144,8 +150,7 @@ pub async fn exec(program: &PathBuf, instance: &Instance, spec: ExecSpec) -> Res
         cwd: spec.cwd.unwrap_or_else(|| root::HOME.to_owned()),
         terminal: spec.terminal.is_some(),
         largest_file_bytes: instance.largest_file_bytes,
-    });
-    launch(program, &request, ends, named).await
+    }
 }
 
 /// Copies into an environment or out of it.
@@ -165,7 +170,7 @@ async fn launch(program: &PathBuf, request: &Request, ends: Ends, named: String)
             return Err(ExecError::Program { program: named, source: io::Error::from_raw_os_error(errno) });
         }
         Ok(Ok(Reply::Failed { message })) => return Err(ExecError::Enter(message.into())),
-        Ok(Ok(Reply::ExitedCode(_) | Reply::ExitedSignal(_))) => {
+        Ok(Ok(Reply::StartedAs { .. } | Reply::ExitedCode(_) | Reply::ExitedSignal(_))) => {
             return Err(ExecError::Enter("it ended before it started".into()));
         }
         Ok(Err(error)) => return Err(entering(error)),
@@ -208,7 +213,7 @@ async fn attend(helper: Helper, mut signals: mpsc::Receiver<u8>, end: watch::Sen
                     Ok(Reply::ExitedCode(code)) => Ok(Exit::Code(code)),
                     Ok(Reply::ExitedSignal(signal)) => Ok(Exit::Signal(signal)),
                     Ok(Reply::Failed { message }) => Err(EndError::Helper(message)),
-                    Ok(Reply::Started | Reply::NoProgram { .. }) => Err(EndError::Nonsense),
+                    Ok(Reply::Started | Reply::StartedAs { .. } | Reply::NoProgram { .. }) => Err(EndError::Nonsense),
                     Err(error) => Err(EndError::Unreadable(Arc::new(error))),
                 },
                 // The helper was killed with the sandbox, its child too.

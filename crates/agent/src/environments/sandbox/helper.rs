@@ -39,8 +39,10 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    build::{self, Build},
     cannot::{Cannot, cannot},
     copy::{self, Copying},
+    daemon::{self, Daemon},
     forward, syscalls, volume,
 };
 
@@ -62,6 +64,10 @@ pub enum Request {
     Copy(Copying),
     /// Carry connections from the sandbox's loopback to the host's.
     Forward(Forward),
+    /// Start a program in the sandbox that outlives the agent, and keep its log. Descriptor: the log.
+    Daemon(Daemon),
+    /// Become bubblewrap to build something for sandboxes. Descriptor: standard output and error.
+    Build(Build),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -82,6 +88,8 @@ pub struct Root {
     pub work: PathBuf,
     /// None where this host cannot limit the disk: then it is an ordinary directory.
     pub volume: Option<Volume>,
+    /// Files that outlive the sandbox and that others may have mounted at the same time.
+    pub files: Option<Volume>,
     pub merged: PathBuf,
     /// Where bubblewrap, which runs as the session's user, finds it.
     pub exposed: PathBuf,
@@ -101,7 +109,7 @@ pub struct Volume {
     pub at: PathBuf,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     pub source: PathBuf,
     pub target: PathBuf,
@@ -133,6 +141,10 @@ pub struct Forward {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Reply {
     Started,
+    /// Started, as the process of this number.
+    StartedAs {
+        pid: i32,
+    },
     ExitedCode(i32),
     ExitedSignal(i32),
     /// The program could not be started: what the system said.
@@ -163,6 +175,8 @@ fn serve(mut socket: UnixStream) -> i32 {
         Request::Enter(enter) => run(&mut socket, &enter, descriptors),
         Request::Copy(order) => copy::serve(&mut socket, &order, descriptors),
         Request::Forward(order) => forward::serve(&mut socket, &order),
+        Request::Daemon(order) => daemon::serve(&mut socket, &order, descriptors),
+        Request::Build(order) => build::become_bwrap(&order, descriptors),
     });
     match done {
         Ok(()) => 0,
@@ -283,7 +297,7 @@ fn become_bwrap(start: &Start, descriptors: Vec<OwnedFd>) -> Result<(), Cannot> 
 }
 
 /// The filter of system calls to be read by bubblewrap, which closes it: without close-on-exec.
-fn filter() -> io::Result<OwnedFd> {
+pub(super) fn filter() -> io::Result<OwnedFd> {
     let file = memfd_create("filter", MemfdFlags::empty())?;
     let mut file = fs::File::from(file);
     file.write_all(&syscalls::bytes())?;
@@ -291,7 +305,7 @@ fn filter() -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn mount_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), Cannot> {
+pub(super) fn mount_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), Cannot> {
     mount(Some(source), target, None::<&str>, flags, None::<&str>).map_err(cannot(format!(
         "mount {} on {}",
         source.display(),
@@ -299,19 +313,26 @@ fn mount_with(source: &Path, target: &Path, flags: MsFlags) -> Result<(), Cannot
     )))
 }
 
-fn mount_tmpfs(target: &Path, options: &str) -> Result<(), Cannot> {
+pub(super) fn mount_tmpfs(target: &Path, options: &str) -> Result<(), Cannot> {
     mount(Some("tmpfs"), target, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options))
         .map_err(cannot(format!("hide {}", target.display())))
 }
 
+/// A mount namespace of its own. Unmounting on the host still reaches it, so a sandbox never keeps a host's disk busy;
+/// nothing of it reaches the host.
+pub(super) fn unshare_mounts() -> Result<(), Cannot> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(cannot("make a mount namespace"))?;
+    mount_with(Path::new("none"), Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SLAVE)
+}
+
 /// Mounts in a mount namespace of its own: when its last process is gone, so are the mounts.
 fn mount_root(root: &Root) -> Result<(), Cannot> {
-    unshare(CloneFlags::CLONE_NEWNS).map_err(cannot("make a mount namespace"))?;
-    // Unmounting on the host still reaches this namespace, so a sandbox never keeps a host's disk busy; nothing of
-    // this namespace reaches the host.
-    mount_with(Path::new("none"), Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SLAVE)?;
+    unshare_mounts()?;
     if let Some(Volume { image, at }) = &root.volume {
         volume::mount(image, at).map_err(cannot("mount the sandbox's disk"))?;
+    }
+    if let Some(Volume { image, at }) = &root.files {
+        volume::mount_shared(image, at).map_err(cannot("mount the person's files"))?;
     }
     let options =
         format!("lowerdir={},upperdir={},workdir={}", root.lower.display(), root.upper.display(), root.work.display());
@@ -371,28 +392,8 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
     if enter.terminal {
         rustix::process::ioctl_tiocsctty(&stdin).map_err(cannot("take the terminal"))?;
     }
-    enter_namespaces(enter.pid, NAMESPACES)?;
-    limit_files(enter.largest_file_bytes)?;
-    for capability in CapabilitySet::all().iter() {
-        // A kernel that does not know it has nothing to drop.
-        let _ = remove_capability_from_bounding_set(capability);
-    }
-    const BECOME: &str = "become the sandbox's user";
-    setresgid(Gid::from_raw(enter.uid), Gid::from_raw(enter.uid), Gid::from_raw(enter.uid)).map_err(cannot(BECOME))?;
-    setresuid(Uid::from_raw(enter.uid), Uid::from_raw(enter.uid), Uid::from_raw(enter.uid)).map_err(cannot(BECOME))?;
-    set_no_new_privs(true).map_err(cannot("forbid new privileges"))?;
-    syscalls::apply().map_err(cannot("filter system calls"))?;
-    let (program, arguments) = enter.argv.split_first().ok_or("it has no program").map_err(cannot("enter"))?;
-    let spawned = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(enter.env.iter().map(|(key, value)| (key, value)))
-        .current_dir(&enter.cwd)
-        .stdin(Stdio::from(stdin))
-        .stdout(Stdio::from(stdout))
-        .stderr(Stdio::from(stderr))
-        .spawn();
-    let mut child = match spawned {
+    settle_in(enter)?;
+    let mut child = match spawn(enter, Stdio::from(stdin), Stdio::from(stdout), Stdio::from(stderr))? {
         Ok(child) => child,
         Err(error) => return send_reply(socket, &Reply::NoProgram { errno: error.raw_os_error().unwrap_or(0) }),
     };
@@ -411,6 +412,41 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
         (None, None) => Reply::Failed { message: "it ended without a status".to_owned() },
     };
     send_reply(socket, &reply)
+}
+
+/// Becomes the sandbox's user in its namespaces, with all that holds there.
+pub(super) fn settle_in(enter: &Enter) -> Result<(), Cannot> {
+    enter_namespaces(enter.pid, NAMESPACES)?;
+    limit_files(enter.largest_file_bytes)?;
+    for capability in CapabilitySet::all().iter() {
+        // A kernel that does not know it has nothing to drop.
+        let _ = remove_capability_from_bounding_set(capability);
+    }
+    const BECOME: &str = "become the sandbox's user";
+    setresgid(Gid::from_raw(enter.uid), Gid::from_raw(enter.uid), Gid::from_raw(enter.uid)).map_err(cannot(BECOME))?;
+    setresuid(Uid::from_raw(enter.uid), Uid::from_raw(enter.uid), Uid::from_raw(enter.uid)).map_err(cannot(BECOME))?;
+    set_no_new_privs(true).map_err(cannot("forbid new privileges"))?;
+    syscalls::apply().map_err(cannot("filter system calls"))?;
+    Ok(())
+}
+
+/// Starts the program; the inner error is that of a program that cannot be run.
+pub(super) fn spawn(
+    enter: &Enter,
+    stdin: Stdio,
+    stdout: Stdio,
+    stderr: Stdio,
+) -> Result<io::Result<std::process::Child>, Cannot> {
+    let (program, arguments) = enter.argv.split_first().ok_or("it has no program").map_err(cannot("enter"))?;
+    Ok(Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(enter.env.iter().map(|(key, value)| (key, value)))
+        .current_dir(&enter.cwd)
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
+        .spawn())
 }
 
 /// All that a sandbox has of its own.

@@ -4,8 +4,10 @@
 //! A sandbox is one long-lived first process and whatever is started into its namespaces. Its root is mounted in a
 //! mount namespace of its own, so killing its processes unmounts it, and nothing of it shows on the host.
 
+pub mod build;
 mod cannot;
 pub mod copy;
+pub mod daemon;
 mod destroy;
 pub(super) mod exec;
 mod forward;
@@ -16,6 +18,7 @@ mod syscalls;
 pub mod volume;
 
 pub(super) use root::FIRST_PROCESS;
+pub(crate) use root::{HOME, PATH, host_uid, is_hidden};
 
 use std::{
     collections::BTreeMap,
@@ -29,7 +32,14 @@ use async_trait::async_trait;
 use domain::{ids::SessionId, machines::MachineKind};
 use tokio_util::sync::CancellationToken;
 
-use self::{copy::Copying, volume::Unsupported};
+use self::{
+    build::Build,
+    copy::Copying,
+    daemon::{Daemon, Secret},
+    exec::{HELPER_LIMIT, Helper},
+    helper::{Bind, Reply, Request},
+    volume::Unsupported,
+};
 use super::{
     AdoptError, ConnectError, Connection, Environment, ExecError, ExecHandle, ExecSpec, Found, Inner, PrepareError,
     PrepareSpec, RevertReport, Running, StepSink, Target, Told, Transfer, Usage, Variables,
@@ -61,8 +71,21 @@ impl Instance {
     }
 }
 
+/// What a sandbox of a notebook has beyond its machine's configuration.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The host user that owns the files; other sandboxes with the same files have it at the same time.
+    pub uid: u32,
+    /// The image of [`volume::make_files`] that is mounted at the home directory.
+    pub files: PathBuf,
+    /// Shown inside beside what the machine's configuration says.
+    pub shown: Vec<Bind>,
+    /// No file grows beyond this or the machine's disk, whichever is more.
+    pub largest_file_bytes: u64,
+}
+
 /// Makes sandboxes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sandbox {
     state_dir: PathBuf,
     /// The directory of all sandboxes of this agent.
@@ -93,6 +116,91 @@ impl Sandbox {
             is_root: rustix::process::geteuid().is_root(),
             volumes: volume::supported(),
         })
+    }
+
+    /// Sandboxes of another purpose, which are listed apart from these: in a directory of their own below the state
+    /// directory, under groups of their own.
+    pub fn beside(&self, purpose: &str) -> io::Result<Self> {
+        let directory = self.state_dir.join(purpose);
+        let sandboxes = directory.join("runs");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&sandboxes)?;
+        Ok(Self { sandboxes, group: format!("berth/{}", super::tag(&directory)), ..self.clone() })
+    }
+
+    /// Why nothing can be limited here, or files mounted that last.
+    pub fn volumes(&self) -> &Result<(), Unsupported> {
+        &self.volumes
+    }
+
+    /// A sandbox with files that outlive it.
+    pub async fn prepare_given(
+        &self,
+        spec: PrepareSpec,
+        given: &Given,
+        steps: &StepSink,
+        cancel: &CancellationToken,
+    ) -> Result<Running, PrepareError> {
+        start::prepare(self, spec, Some(given), steps, cancel).await
+    }
+
+    /// The sandbox's directory; what is put there goes with it.
+    pub fn directory(&self, session: SessionId) -> PathBuf {
+        self.scratch(session).path().to_owned()
+    }
+
+    /// Starts a program that outlives the agent, with its output in `log`; says which process of the host it is.
+    pub async fn daemon(
+        &self,
+        running: &Running,
+        spec: ExecSpec,
+        secret: Secret,
+        log: fs::File,
+        log_bytes: u64,
+    ) -> Result<i32, ExecError> {
+        let instance = instance(running).ok_or_else(|| ExecError::NotRunning(NO_SANDBOX.to_owned()))?;
+        spec.check()?;
+        let named = spec.argv.first().cloned().unwrap_or_default();
+        let enter = exec::entry(instance, spec);
+        let request = Request::Daemon(Daemon { enter, secret, log_bytes });
+        let entering = |error: io::Error| ExecError::Enter(error.into());
+        let mut helper = Helper::start(&self.helper, &request, vec![log.into()]).await.map_err(entering)?;
+        match tokio::time::timeout(HELPER_LIMIT, helper.reply()).await {
+            Ok(Ok(Reply::StartedAs { pid })) => Ok(pid),
+            Ok(Ok(Reply::NoProgram { errno })) => {
+                Err(ExecError::Program { program: named, source: io::Error::from_raw_os_error(errno) })
+            }
+            Ok(Ok(Reply::Failed { message })) => Err(ExecError::Enter(message.into())),
+            Ok(Ok(Reply::Started | Reply::ExitedCode(_) | Reply::ExitedSignal(_))) => {
+                Err(ExecError::Enter("it ended before it started".into()))
+            }
+            Ok(Err(error)) => Err(entering(error)),
+            Err(_elapsed) => Err(ExecError::Enter(format!("not started within {} s", HELPER_LIMIT.as_secs()).into())),
+        }
+    }
+
+    /// Starts what builds for sandboxes; its output goes to `output`.
+    pub(crate) async fn build(&self, build: Build, output: std::os::fd::OwnedFd) -> io::Result<Helper> {
+        Helper::start(&self.helper, &Request::Build(build), vec![output]).await
+    }
+
+    /// The bubblewrap program.
+    pub fn bwrap(&self) -> &Path {
+        &self.bwrap
+    }
+
+    /// A group beside those of the sandboxes.
+    pub fn group(&self, name: &str) -> Option<Cgroup> {
+        (self.is_root && self.layout.can_limit()).then(|| self.layout.group(&format!("{}/{name}", self.group)))
+    }
+
+    /// The names of all groups below this agent's.
+    pub fn groups(&self) -> std::collections::BTreeSet<String> {
+        self.layout.children(&self.group)
+    }
+
+    /// How often the kernel has ended a process of this sandbox for want of memory.
+    pub fn out_of_memory(&self, running: &Running) -> u64 {
+        instance(running).and_then(|instance| instance.cgroup.as_ref()).map_or(0, Cgroup::out_of_memory)
     }
 
     fn scratch(&self, session: SessionId) -> Scratch {
@@ -130,7 +238,7 @@ impl Environment for Sandbox {
         steps: &StepSink,
         cancel: &CancellationToken,
     ) -> Result<Running, PrepareError> {
-        start::prepare(self, spec, steps, cancel).await
+        start::prepare(self, spec, None, steps, cancel).await
     }
 
     async fn adopt(&self, session: SessionId) -> Result<Running, AdoptError> {

@@ -11,8 +11,9 @@ use super::{
         baseline::{MARKER, SESSION_UIDS, mounts},
         record::Scratch,
     },
+    Given,
     helper::{Bind, Root, Volume},
-    volume::DISK,
+    volume::{DISK, FILES},
 };
 use crate::config::MachineConfig;
 
@@ -22,7 +23,9 @@ pub const UID: u32 = 1000;
 pub const HOME: &str = "/home/berth";
 /// Where the helper shows the root to bubblewrap, in a mount namespace of its own.
 const EXPOSED: &str = "/run/root";
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// In the sandbox's directory: where files are mounted that outlive it.
+const LASTING: &str = "lasting";
 /// Printed by the first process once everything is mounted.
 pub const READY: &str = "berth-ready";
 
@@ -72,6 +75,7 @@ pub fn host_uid(session: &[u8; 16]) -> u32 {
 pub fn create(scratch: &Scratch, machine: &MachineConfig, owner: Option<u32>) -> io::Result<()> {
     let disk = disk(scratch);
     fs::create_dir(scratch.join("merged"))?;
+    fs::create_dir(scratch.join(LASTING))?;
     fs::create_dir(&disk)?;
     for (name, mode) in [
         ("", 0o755),
@@ -122,6 +126,11 @@ fn disk(scratch: &Scratch) -> PathBuf {
     scratch.join(DISK)
 }
 
+/// Whether no sandbox sees this path of the host.
+pub fn is_hidden(path: &Path) -> bool {
+    HIDDEN.iter().any(|hidden| path.starts_with(hidden))
+}
+
 /// The account lines of others than the session's user.
 fn without_id(text: &str) -> String {
     let id = UID.to_string();
@@ -144,11 +153,11 @@ fn hidden(state_dir: &Path, machine: &MachineConfig) -> Vec<PathBuf> {
     paths
 }
 
-fn own_binds(scratch: &Scratch, machine: &MachineConfig) -> Vec<Bind> {
+fn own_binds(scratch: &Scratch, machine: &MachineConfig, given: Option<&Given>) -> Vec<Bind> {
     let bind = |source: PathBuf, target: &str| Bind { source, target: target.into(), read_only: false };
     let disk = disk(scratch);
-    let mut binds =
-        vec![bind(disk.join("home"), HOME), bind(disk.join("tmp"), "/tmp"), bind(disk.join("vartmp"), "/var/tmp")];
+    let home = if given.is_some() { scratch.join(LASTING).join(FILES) } else { disk.join("home") };
+    let mut binds = vec![bind(home, HOME), bind(disk.join("tmp"), "/tmp"), bind(disk.join("vartmp"), "/var/tmp")];
     binds.extend(machine.writable.iter().map(|path| Bind {
         source: path.clone(),
         target: path.clone(),
@@ -164,6 +173,7 @@ pub fn overlay(
     machine: &MachineConfig,
     uid: u32,
     volume: Option<PathBuf>,
+    given: Option<&Given>,
 ) -> io::Result<Root> {
     let mut binds = Vec::new();
     if machine.root == Path::new("/") {
@@ -171,12 +181,14 @@ pub fn overlay(
         let apart = apart.into_iter().filter(|mount| PROGRAM_TREES.iter().any(|tree| mount.point.starts_with(tree)));
         binds.extend(apart.map(|mount| Bind { source: mount.point.clone(), target: mount.point, read_only: true }));
     }
-    binds.extend(own_binds(scratch, machine));
+    binds.extend(own_binds(scratch, machine, given));
+    binds.extend(given.iter().flat_map(|given| given.shown.clone()));
     Ok(Root {
         lower: machine.root.clone(),
         upper: disk(scratch).join("upper"),
         work: disk(scratch).join("work"),
         volume: volume.map(|image| Volume { image, at: disk(scratch) }),
+        files: given.map(|given| Volume { image: given.files.clone(), at: scratch.join(LASTING) }),
         merged: scratch.join("merged"),
         exposed: EXPOSED.into(),
         hidden: hidden(state_dir, machine),
@@ -219,7 +231,7 @@ pub fn bwrap_arguments(
         for name in ["passwd", "group", "hosts", "hostname"] {
             add(&["--ro-bind", &disk(scratch).join("upper/etc").join(name).to_string_lossy(), &format!("/etc/{name}")]);
         }
-        for bind in own_binds(scratch, machine) {
+        for bind in own_binds(scratch, machine, None) {
             add(&["--bind", &bind.source.to_string_lossy(), &bind.target.to_string_lossy()]);
         }
     }

@@ -20,7 +20,7 @@ use super::{
         setup,
         steps::{blocking, step},
     },
-    Instance, Sandbox,
+    Given, Instance, Sandbox,
     cannot::cannot,
     exec::{HELPER_LIMIT, Helper},
     helper::{Forward, Reply, Request, Start},
@@ -36,13 +36,17 @@ const NAMESPACES: [&str; 7] = ["mnt", "pid", "net", "user", "ipc", "uts", "cgrou
 pub(super) async fn prepare(
     sandbox: &Sandbox,
     spec: PrepareSpec,
+    given: Option<&Given>,
     steps: &StepSink,
     cancel: &CancellationToken,
 ) -> Result<Running, PrepareError> {
     let session = spec.session;
     let scratch = sandbox.scratch(session);
     let machine = spec.machine.clone();
-    let uid = sandbox.is_root.then(|| root::host_uid(session.uuid().as_bytes()));
+    let uid =
+        sandbox.is_root.then(|| given.map_or_else(|| root::host_uid(session.uuid().as_bytes()), |given| given.uid));
+    let largest_file_bytes =
+        given.map_or(machine.limits.disk_bytes, |given| given.largest_file_bytes.max(machine.limits.disk_bytes));
 
     let baseline = step(steps, cancel, PrepareStep::Baseline, async {
         let writable = machine.writable.clone();
@@ -60,7 +64,8 @@ pub(super) async fn prepare(
         phase: Phase::Preparing,
         identity: Identity {
             session: session.to_string(),
-            uid,
+            // Whose user others have too is not known by it.
+            uid: uid.filter(|_| given.is_none()),
             namespaces: Default::default(),
             ended_ticks: None,
             scratch: scratch.path().to_owned(),
@@ -68,7 +73,7 @@ pub(super) async fn prepare(
         },
         baseline,
         variables: spec.variables.clone(),
-        largest_file_bytes: machine.limits.disk_bytes,
+        largest_file_bytes,
         volumes: Vec::new(),
     };
 
@@ -112,7 +117,8 @@ pub(super) async fn prepare(
 
     let isolation = format!("root: {root_mode}; limits: {limits}; network: {}", network_words(&machine.network));
     let instance = step(steps, cancel, PrepareStep::Start, async {
-        let pid = start(sandbox, &scratch, &machine, &record.identity.session, cgroup.as_ref(), uid, volume).await?;
+        let place = Place { scratch: &scratch, machine: &machine, session: &record.identity.session, given };
+        let pid = start(sandbox, &place, cgroup.as_ref(), uid, volume, largest_file_bytes).await?;
         let failed = |error: io::Error| format!("the sandbox ended at once: {error}");
         for kind in NAMESPACES {
             record.identity.namespaces.insert(namespace(pid, kind).map_err(failed)?);
@@ -131,7 +137,7 @@ pub(super) async fn prepare(
             identity: record.identity.clone(),
             variables: spec.variables.clone(),
             cgroup: cgroup.clone(),
-            largest_file_bytes: machine.limits.disk_bytes,
+            largest_file_bytes,
         };
         Ok::<_, Cause>((Arc::new(instance), format!("process {pid}; network: {}", network_words(&machine.network))))
     })
@@ -188,17 +194,25 @@ fn network_words(network: &Network) -> String {
     }
 }
 
+/// What is started, and where it lies.
+struct Place<'a> {
+    scratch: &'a Scratch,
+    machine: &'a MachineConfig,
+    session: &'a str,
+    given: Option<&'a Given>,
+}
+
 async fn start(
     sandbox: &Sandbox,
-    scratch: &Scratch,
-    machine: &MachineConfig,
-    session: &str,
+    place: &Place<'_>,
     cgroup: Option<&super::Cgroup>,
     uid: Option<u32>,
     volume: Option<PathBuf>,
+    largest_file_bytes: u64,
 ) -> Result<i32, Cause> {
+    let Place { scratch, machine, session, given: _ } = *place;
     let overlay = match uid {
-        Some(uid) => Some(root::overlay(scratch, sandbox.state_dir(), machine, uid, volume)?),
+        Some(uid) => Some(root::overlay(scratch, sandbox.state_dir(), machine, uid, volume, place.given)?),
         None => None,
     };
     let bwrap_arguments = root::bwrap_arguments(scratch, sandbox.state_dir(), machine, session, overlay.is_some());
@@ -207,7 +221,7 @@ async fn start(
         root: overlay,
         bwrap: sandbox.bwrap.clone(),
         bwrap_arguments,
-        largest_file_bytes: machine.limits.disk_bytes,
+        largest_file_bytes,
     }));
     let log = fs::File::create(scratch.log())?;
     let (report, reporting) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -258,7 +272,7 @@ async fn forward(
     match timeout(HELPER_LIMIT, helper.reply()).await {
         Ok(Ok(Reply::Started)) => Ok(()),
         Ok(Ok(Reply::Failed { message })) => Err(message.into()),
-        Ok(Ok(Reply::ExitedCode(_) | Reply::ExitedSignal(_) | Reply::NoProgram { .. })) => {
+        Ok(Ok(Reply::StartedAs { .. } | Reply::ExitedCode(_) | Reply::ExitedSignal(_) | Reply::NoProgram { .. })) => {
             Err("the port forwarder gave an answer that makes no sense".into())
         }
         Ok(Err(error)) => Err(cannot("start the port forwarder")(error).into()),

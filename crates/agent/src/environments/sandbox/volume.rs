@@ -5,6 +5,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
@@ -22,6 +23,11 @@ const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// write the tables of inodes that nobody uses.
 const OPTIONS: [&str; 7] = ["-q", "-F", "-m", "0", "-O", "^has_journal", "-E"];
 const EXTENDED_OPTIONS: &str = "lazy_itable_init=1,nodiscard,root_owner=0:0";
+/// The directory in [`make_files`]'s image that its owner gets: beside the file system's own `lost+found`.
+pub const FILES: &str = "home";
+/// Files that are to last: with a journal, a small one.
+const LASTING_OPTIONS: [&str; 7] = ["-q", "-F", "-m", "0", "-J", "size=64", "-E"];
+const LASTING_EXTENDED_OPTIONS: &str = "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0";
 /// What is deleted inside is given back to the host.
 const MOUNT_OPTIONS: &str = "loop,nodev,nosuid,noatime,discard,noinit_itable";
 
@@ -43,6 +49,10 @@ pub enum VolumeError {
     Run { program: &'static str, source: io::Error },
     #[error("{program}: {message}")]
     Failed { program: &'static str, message: String },
+    #[error(
+        "{image} is mounted through several loop devices ({}), which would destroy what is in it; stop what uses it and try again", .holders.join(", ")
+    )]
+    Twice { image: PathBuf, holders: Vec<String> },
 }
 
 /// Why the image of a sandbox that was ended cannot be removed.
@@ -91,13 +101,48 @@ pub fn make(scratch: &Scratch, size_bytes: u64) -> Result<PathBuf, VolumeError> 
     Ok(image)
 }
 
+/// Makes an image for files that outlive their sandboxes, whole or not at all; `owner` gets its [`FILES`]. Blocks.
+pub fn make_files(image: &Path, size_bytes: u64, owner: u32) -> Result<(), VolumeError> {
+    let failed = |source| VolumeError::Image { path: image.to_owned(), source };
+    let (new, from) = (image.with_extension("new"), image.with_extension("from"));
+    let prepare = || -> io::Result<()> {
+        let home = from.join(FILES);
+        fs::create_dir_all(&home)?;
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
+        chown(&home, Some(owner), Some(owner))?;
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?.set_len(size_bytes)
+    };
+    prepare().map_err(failed)?;
+    let mut command = program("mkfs.ext4");
+    command.args(LASTING_OPTIONS).arg(LASTING_EXTENDED_OPTIONS).arg("-d").arg(&from).arg(&new);
+    output("mkfs.ext4", &mut command)?;
+    let finish = || -> io::Result<()> {
+        fs::remove_dir_all(&from)?;
+        fs::File::open(&new)?.sync_all()?;
+        fs::rename(&new, image)
+    };
+    finish().map_err(failed)
+}
+
+/// Mounts an image that other mount namespaces may have mounted: mount(8) takes the loop device that is there, so that all
+/// see one file system. Two callers at once would each make one; who calls keeps them apart.
+pub fn mount_shared(image: &Path, at: &Path) -> Result<(), VolumeError> {
+    mount(image, at)?;
+    let holders = holders(image).map_err(|source| VolumeError::Image { path: image.to_owned(), source })?;
+    if holders.len() > 1 {
+        output("umount", program("umount").arg("-n").arg(at))?;
+        return Err(VolumeError::Twice { image: image.to_owned(), holders });
+    }
+    Ok(())
+}
+
 /// Mounts the image in the calling process's mount namespace.
 pub fn mount(image: &Path, at: &Path) -> Result<(), VolumeError> {
     // Without -n it would note the mount where the host's tools look.
     output("mount", program("mount").args(["-n", "-t", "ext4", "-o", MOUNT_OPTIONS]).arg(image).arg(at)).map(|_| ())
 }
 
-/// The loop devices that hold a file below this directory.
+/// The loop devices that hold this file, or one below this directory.
 fn holders(scratch: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/sys/block")? {

@@ -5,7 +5,10 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use agent::{config::AgentConfig, environments::Environments};
+use agent::{
+    config::AgentConfig,
+    environments::{Environment, Environments},
+};
 use domain::instructions::Work;
 use nix::{sys::signal::Signal, unistd::Pid};
 
@@ -17,12 +20,14 @@ pub struct Host {
     child: Option<Child>,
     /// What a shell does before the agent, in a mount namespace that both have for themselves.
     before: Option<String>,
+    /// Variables that the agent has beside the test's own.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 impl Host {
     pub fn new(machines: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("berth-it-").tempdir_in("/var/tmp").expect("a directory");
-        let host = Self { directory, child: None, before: None };
+        let host = Self { directory, child: None, before: None, variables: Vec::new() };
         std::fs::write(
             host.config(),
             format!("state_dir = \"{}\"\n{machines}", host.state().display())
@@ -96,6 +101,7 @@ impl Host {
                 command
             }
         };
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         self.child = Some(command.arg("--config").arg(self.config()).stderr(log).spawn().expect("starts"));
     }
 
@@ -179,6 +185,11 @@ fn revert_all(config: &Path) {
         let environments = Environments::with_helper(&config, helper).expect("environments");
         for found in environments.list().await.expect("a list") {
             let report = environments.of(found.kind).revert(found.session).await;
+            assert!(report.is_clean(), "{report:?}");
+        }
+        let notebooks = environments.notebooks();
+        for found in notebooks.list().await.expect("a list") {
+            let report = notebooks.revert(found.session).await;
             assert!(report.is_clean(), "{report:?}");
         }
         environments.tidy();

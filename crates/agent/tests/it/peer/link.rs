@@ -5,7 +5,7 @@ use domain::{
     instructions::Work,
 };
 use futures_util::{SinkExt, StreamExt};
-use protocol::{MachineReport, Outcome, ProgressEvent, ToAgent, ToServer, VERSION, tunnel::Frame};
+use protocol::{MachineReport, Outcome, ProgressEvent, Secrets, ToAgent, ToServer, VERSION, tunnel::Frame};
 use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
 
 use super::{Replay, within};
@@ -92,6 +92,11 @@ impl Link {
 
     /// Offers, waits for the claim, instructs.
     pub async fn instruct(&mut self, transaction: TransactionId, work: Work) {
+        self.instruct_with(transaction, work, None).await;
+    }
+
+    /// The same with what no log may know.
+    pub async fn instruct_with(&mut self, transaction: TransactionId, work: Work, secrets: Option<Secrets>) {
         self.offer(transaction).await;
         loop {
             match self.next_answer().await {
@@ -104,7 +109,7 @@ impl Link {
                 other => panic!("unexpected {other:?}"),
             }
         }
-        self.send(ToAgent::Instructions { transaction, work, secrets: None }).await;
+        self.send(ToAgent::Instructions { transaction, work, secrets }).await;
     }
 
     /// Waits for the result; progress must come in order.
@@ -165,6 +170,17 @@ impl Tunnel {
     pub async fn send(&mut self, frame: Frame) {
         let bytes = frame.encode().expect("encodes");
         self.socket.send(Message::Binary(bytes)).await.expect("the agent is there");
+    }
+
+    /// The next frame, however long it takes; none once the tunnel is lost.
+    pub async fn try_next(&mut self) -> Option<Frame> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Binary(bytes))) => return Some(Frame::decode(bytes).expect("a frame")),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                _ => return None,
+            }
+        }
     }
 
     pub async fn next(&mut self) -> Frame {

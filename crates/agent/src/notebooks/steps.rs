@@ -1,0 +1,118 @@
+//! The steps of a start as the page shows them, in their order.
+
+use std::sync::{Mutex, PoisonError};
+
+use domain::sessions::{Step, StepState};
+use protocol::ProgressEvent;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock,
+    environments::{Cause, PrepareError, PrepareStep, StepEvent},
+    sessions::{Progress, pending, tail},
+};
+
+pub const ENVIRONMENT: &str = "environment";
+pub const FILES: &str = "files";
+pub const JUPYTER: &str = "jupyter";
+pub const ORDER: [&str; 6] = [ENVIRONMENT, FILES, "root", "limits", "start", JUPYTER];
+
+/// Why a run did not start.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {cause}")]
+pub struct StartError {
+    step: &'static str,
+    #[source]
+    cause: Cause,
+    pub cancelled: bool,
+}
+
+impl From<PrepareError> for StartError {
+    fn from(error: PrepareError) -> Self {
+        Self { step: error.step.name(), cause: error.cause, cancelled: error.cancelled }
+    }
+}
+
+impl StartError {
+    pub fn new(step: &'static str, cause: impl Into<Cause>) -> Self {
+        Self { step, cause: cause.into(), cancelled: false }
+    }
+}
+
+pub struct Steps<'a> {
+    steps: Mutex<Vec<Step>>,
+    progress: Progress<'a>,
+}
+
+impl<'a> Steps<'a> {
+    /// Tells all of them as pending.
+    pub fn new(progress: Progress<'a>) -> Self {
+        let steps: Vec<Step> = ORDER.into_iter().map(pending).collect();
+        for step in &steps {
+            progress(ProgressEvent::Step(step.clone()));
+        }
+        Self { steps: Mutex::new(steps), progress }
+    }
+
+    pub fn output(&self, piece: &[u8]) {
+        for piece in piece.chunks(protocol::MAX_PROGRESS_BYTES) {
+            (self.progress)(ProgressEvent::Stdout(piece.to_vec()));
+        }
+    }
+
+    pub fn set(&self, name: &str, state: StepState, detail: Option<String>) {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(step) = steps.iter_mut().find(|step| step.name == name) else { return };
+        let now = clock::now();
+        step.state = state;
+        match state {
+            StepState::Running => step.started_at = Some(now),
+            StepState::Done | StepState::Failed | StepState::Skipped => step.ended_at = Some(now),
+            StepState::Pending => {}
+        }
+        if let Some(detail) = detail.filter(|detail| !detail.is_empty()) {
+            step.detail = Some(tail(detail));
+        }
+        (self.progress)(ProgressEvent::Step(step.clone()));
+    }
+
+    /// Those of the sandbox. Its baseline is no step of a notebook, and it has no set-up script.
+    pub fn sandbox(&self, event: StepEvent) {
+        let (step, state, detail) = match event {
+            StepEvent::Began(step) => (step, StepState::Running, None),
+            StepEvent::Done(step, detail) => (step, StepState::Done, Some(detail)),
+            StepEvent::Failed(step, detail) => (step, StepState::Failed, Some(detail)),
+            StepEvent::Skipped(step, detail) => (step, StepState::Skipped, Some(detail)),
+            StepEvent::Output(_, piece) => return self.output(&piece),
+        };
+        match step {
+            PrepareStep::Root | PrepareStep::Limits | PrepareStep::Start => self.set(step.name(), state, detail),
+            PrepareStep::Baseline | PrepareStep::SetUp => {}
+        }
+    }
+
+    /// Does one step and tells of it; the value comes with the line that says what was done.
+    pub async fn step<T, E: Into<Cause>>(
+        &self,
+        name: &'static str,
+        cancel: &CancellationToken,
+        work: impl Future<Output = Result<(T, String), E>>,
+    ) -> Result<T, StartError> {
+        self.set(name, StepState::Running, None);
+        let outcome = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(StartError { step: name, cause: "cancelled".into(), cancelled: true }),
+            done = work => done.map_err(|cause| StartError::new(name, cause)),
+        };
+        match outcome {
+            Ok((value, detail)) => {
+                self.set(name, StepState::Done, Some(detail));
+                Ok(value)
+            }
+            Err(error) => {
+                self.set(name, StepState::Failed, Some(error.cause.to_string()));
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Notebooks: launch, start, stop and delete them; what hosts report of their runs.
+
+mod environments;
+mod reconcile;
+mod visits;
+
+use domain::{
+    access::{Action, Permit},
+    events::EventKind,
+    ids::{HostId, NotebookId, RunId, TenantId},
+    instructions::Work as Order,
+    labels::Labels,
+    notebooks::{MAX_NOTEBOOKS, Notebook, NotebookAct, NotebookIntent, NotebookSize, NotebookState, check_name},
+    sessions::{MAX_STEP_DETAIL_BYTES, Step},
+};
+use jiff::Timestamp;
+use store::{
+    audit::Entry,
+    notebooks::{Filter, Turn},
+    sessions::Written,
+};
+
+pub use environments::{create as create_environment, delete as delete_environment, list as environments};
+pub(crate) use reconcile::pass;
+pub use visits::{Door, Visitor, enter, may_stay, ticket, visitor};
+
+use crate::{
+    Call, Error, Result, Services, audit, idempotency, instructions,
+    page::{Page, PageAsk},
+    reservations::Whose,
+};
+
+const KIND: &str = "notebook";
+/// Tries of a write that was overtaken.
+const TRIES: usize = 8;
+/// Notebooks on one host that are looked at when it links.
+const MAX_ON_HOST: u64 = 10_000;
+
+/// What is to be launched.
+#[derive(Debug, Clone, Default)]
+pub struct Ask {
+    /// Made up if not given.
+    pub name: Option<String>,
+    /// Name or id; `base` if not given.
+    pub environment: Option<String>,
+    pub size: Option<NotebookSize>,
+    pub labels: Labels,
+}
+
+/// Which notebooks are wanted; all that is given has to hold.
+#[derive(Debug, Clone, Default)]
+pub struct ListAsk {
+    pub whose: Whose,
+    pub state: Option<NotebookState>,
+    pub page: PageAsk,
+}
+
+/// Newest first.
+pub async fn list(services: &Services, call: &Call, ask: &ListAsk) -> Result<Page<Notebook>> {
+    let permit = call.permit(Action::NotebooksRead)?;
+    let limit = ask.page.limit()?;
+    let person = match (store::notebooks::reach(&permit), ask.whose.person(call)) {
+        (None, person) => person,
+        (Some(_), Some(person)) => {
+            permit.check_owner(person)?;
+            Some(person)
+        }
+        // Everybody's, as far as the caller may see: their own.
+        (Some(own), None) => Some(own),
+    };
+    let filter = Filter { person, state: ask.state, host: None, before: ask.page.after::<NotebookId>()? };
+    let rows = store::notebooks::list(services.store().read(), &permit, &filter, limit + 1).await?;
+    Ok(Page::cut(rows, limit, |notebook| notebook.id))
+}
+
+/// By id or name. Another person's is not there for who may not see it.
+async fn find(services: &Services, permit: &Permit, which: &str) -> Result<Notebook> {
+    let conn = services.store().read();
+    let found = match which.parse::<NotebookId>() {
+        Ok(id) => store::notebooks::get(conn, permit, id).await?,
+        Err(_) => store::notebooks::by_name(conn, permit, which).await?,
+    };
+    let found = found.filter(|notebook| permit.check_owner(notebook.person).is_ok());
+    found.ok_or_else(|| Error::not_found(KIND, which))
+}
+
+pub async fn get(services: &Services, call: &Call, which: &str) -> Result<Notebook> {
+    find(services, &call.permit(Action::NotebooksRead)?, which).await
+}
+
+/// What its latest start wrote, the environment's building included, after piece `after`, and whether nothing follows.
+pub async fn logs(
+    services: &Services,
+    call: &Call,
+    which: &str,
+    after: Option<i64>,
+) -> Result<(Vec<instructions::Piece>, bool)> {
+    let notebook = get(services, call, which).await?;
+    let permit = Permit::system(notebook.tenant);
+    let Some(start) = notebook.start else { return Ok((Vec::new(), true)) };
+    let pieces = store::instructions::output(services.store(), &permit, start, after).await?;
+    Ok((pieces, notebook.state != NotebookState::Starting))
+}
+
+/// A name that nobody is likely to have: the person's, and a few letters.
+fn made_up(person_name: &str, id: NotebookId) -> String {
+    let plain: String = person_name
+        .chars()
+        .take_while(|c| !c.is_whitespace())
+        .filter(char::is_ascii_alphabetic)
+        .map(|c| c.to_ascii_lowercase())
+        .take(20)
+        .collect();
+    let number = id.uuid().simple().to_string();
+    format!("{}-{}", if plain.is_empty() { "notebook" } else { &plain }, &number[number.len() - 6..])
+}
+
+/// Asks for a notebook and its first run. Whether a host has room for it, and if not why, its state says.
+pub async fn launch(services: &Services, call: &Call, ask: &Ask) -> Result<Notebook> {
+    let permit = call.permit(Action::NotebooksManage)?;
+    let environment = environments::find(services, &permit, ask.environment.as_deref()).await?;
+    let (id, now) = (NotebookId::new(), services.clock().now());
+    let name = match ask.name.as_deref().map(str::trim).filter(|name| !name.is_empty()) {
+        Some(name) => name.to_owned(),
+        None => made_up(&call.person_name, id),
+    };
+    check_name(&name).map_err(|bad| Error::invalid("name", bad.to_string()))?;
+    let notebook = Notebook {
+        id,
+        tenant: permit.tenant(),
+        person: call.actor.person,
+        person_name: call.person_name.clone(),
+        name,
+        environment: environment.id,
+        environment_name: environment.name,
+        size: ask.size.unwrap_or(NotebookSize::Small),
+        labels: ask.labels.clone(),
+        intent: NotebookIntent::Run,
+        state: NotebookState::Waiting,
+        since: now,
+        cause: None,
+        run: None,
+        host: None,
+        host_name: None,
+        transaction: None,
+        start: None,
+        steps: Vec::new(),
+        created_at: now,
+        generation: 1,
+    };
+    let tx = services.store().begin().await?;
+    if !idempotency::holds(&tx, call).await? {
+        return Err(idempotency::overtaken());
+    }
+    idempotency::bind(&tx, call, EventKind::Notebook, id.uuid()).await?;
+    if store::notebooks::count(&tx, &permit, notebook.person).await? >= u64::from(MAX_NOTEBOOKS) {
+        let why = format!("you have {MAX_NOTEBOOKS} notebooks, which is the most; delete one that you do not need");
+        return Err(Error::Conflict(why));
+    }
+    if !store::notebooks::insert(&tx, &notebook).await? {
+        let name = &notebook.name;
+        return Err(Error::Conflict(format!("there is a notebook '{name}' already; choose another name")));
+    }
+    let detail = format!("'{}', {} of {}", notebook.name, notebook.size, notebook.environment_name);
+    audit::record(services, call, &permit, &tx, entry("notebook.launch", id, detail)).await?;
+    store::events::append(&tx, &permit, EventKind::Notebook, id, "created", now).await?;
+    tx.commit().await?;
+    services.live().nudge();
+    Ok(notebook)
+}
+
+fn entry(action: &'static str, id: NotebookId, detail: String) -> Entry {
+    Entry { action, subject_kind: KIND, subject_id: id.to_string(), detail }
+}
+
+fn refuse(notebook: &Notebook, act: NotebookAct) -> Error {
+    let Notebook { name, state, .. } = notebook;
+    Error::Conflict(format!("the notebook '{name}' is {state}; {act} does not go with that"))
+}
+
+/// Starts it anew, in another size if one is given. Its files are as they were.
+pub async fn start(services: &Services, call: &Call, which: &str) -> Result<Notebook> {
+    change(services, call, which, NotebookAct::Start, |turn| {
+        (turn.intent, turn.state, turn.cause) = (NotebookIntent::Run, NotebookState::Waiting, None);
+    })
+    .await
+}
+
+/// Stops it, or gives up its start. Its files stay.
+pub async fn stop(services: &Services, call: &Call, which: &str) -> Result<Notebook> {
+    change(services, call, which, NotebookAct::Stop, |turn| {
+        (turn.intent, turn.cause) = (NotebookIntent::Stop, None);
+    })
+    .await
+}
+
+async fn change(
+    services: &Services,
+    call: &Call,
+    which: &str,
+    act: NotebookAct,
+    set: impl Fn(&mut Turn<'_>),
+) -> Result<Notebook> {
+    let permit = call.permit(Action::NotebooksManage)?;
+    for _ in 0..TRIES {
+        let now = services.clock().now();
+        let notebook = find(services, &permit, which).await?;
+        if !notebook.acts(&call.actor).contains(&act) {
+            return Err(refuse(&notebook, act));
+        }
+        let mut new = Turn::of(&notebook);
+        set(&mut new);
+        if new.state != notebook.state {
+            new.since = now;
+        }
+        let tx = services.store().begin().await?;
+        if store::notebooks::turn(&tx, &permit, &notebook, &new).await? == Written::Stale {
+            tx.rollback().await?;
+            continue;
+        }
+        let action = if act == NotebookAct::Start { "notebook.start" } else { "notebook.stop" };
+        audit::record(services, call, &permit, &tx, entry(action, notebook.id, format!("'{}'", notebook.name))).await?;
+        store::events::append(&tx, &permit, EventKind::Notebook, notebook.id, new.intent.word(), now).await?;
+        tx.commit().await?;
+        services.live().nudge();
+        return find(services, &permit, which).await;
+    }
+    Err(Error::Conflict("the notebook keeps changing; look again".to_owned()))
+}
+
+/// Deletes one that does not run. The person's files stay: they are shared by all of the person's notebooks.
+pub async fn delete(services: &Services, call: &Call, which: &str) -> Result<()> {
+    let permit = call.permit(Action::NotebooksManage)?;
+    let notebook = find(services, &permit, which).await?;
+    if !notebook.acts(&call.actor).contains(&NotebookAct::Delete) {
+        return Err(refuse(&notebook, NotebookAct::Delete));
+    }
+    let now = services.clock().now();
+    let tx = services.store().begin().await?;
+    if store::notebooks::delete(&tx, &permit, &notebook).await? == Written::Stale {
+        return Err(Error::Conflict("the notebook was changed meanwhile; look again".to_owned()));
+    }
+    let detail = format!("'{}'", notebook.name);
+    audit::record(services, call, &permit, &tx, entry("notebook.delete", notebook.id, detail)).await?;
+    store::events::append(&tx, &permit, EventKind::Notebook, notebook.id, "deleted", now).await?;
+    tx.commit().await?;
+    services.live().nudge();
+    Ok(())
+}
+
+/// JupyterLab's own token in a run: never stored, as whoever has the server's key can make it anew.
+pub(crate) fn token(services: &Services, run: RunId) -> Result<String> {
+    let key = services.settings().server_key.as_ref();
+    let key = key.ok_or_else(|| Error::Unavailable("this server has no server key (server_key_file)".to_owned()))?;
+    Ok(key.derive(&format!("notebook {run}")))
+}
+
+/// A host reports a step of a run's start.
+pub(crate) async fn on_step(services: &Services, tenant: TenantId, run: RunId, mut step: Step) -> Result<()> {
+    let permit = Permit::system(tenant);
+    let now = services.clock().now();
+    if let Some(detail) = &mut step.detail {
+        detail.truncate(detail.floor_char_boundary(MAX_STEP_DETAIL_BYTES));
+    }
+    let tx = services.store().begin().await?;
+    match store::notebooks::set_step(&tx, &permit, run, step).await? {
+        Some(notebook) => {
+            store::events::append(&tx, &permit, EventKind::Notebook, notebook, "step", now).await?;
+            tx.commit().await?;
+            services.live().nudge();
+        }
+        None => tx.rollback().await?,
+    }
+    Ok(())
+}
+
+/// A host links, and says which runs are up there. A run that should be there and is not has ended;
+/// one that nobody knows (any more) is ended.
+pub async fn on_link(services: &Services, tenant: TenantId, host: HostId, runs: &[RunId]) -> Result<()> {
+    let permit = Permit::system(tenant);
+    let now = services.clock().now();
+    let there = Filter { host: Some(host), ..Filter::default() };
+    let there = store::notebooks::list(services.store().read(), &permit, &there, MAX_ON_HOST).await?;
+    for notebook in &there {
+        if let (NotebookState::Running, Some(run)) = (notebook.state, notebook.run)
+            && !runs.contains(&run)
+        {
+            on_run_ended(services, tenant, host, run, "it was not there any more when its host came back").await?;
+        }
+    }
+    for run in runs {
+        let known = there.iter().find(|notebook| notebook.run == Some(*run));
+        let wanted = known.is_some_and(|notebook| notebook.state.is_placed());
+        if !wanted {
+            tracing::warn!(%run, %host, "a host has a run that nobody wants; it is ended");
+            let (notebook, name) = known.map_or((NotebookId::from_uuid(run.uuid()), "deleted".to_owned()), |known| {
+                (known.id, known.name.clone())
+            });
+            let tx = services.store().begin().await?;
+            let order = Order::StopNotebook { notebook, run: *run, name };
+            instructions::dispatch(&tx, &permit, host, None, order, now).await?;
+            tx.commit().await?;
+            instructions::wake(services, host);
+        }
+    }
+    Ok(())
+}
+
+/// A run ended without having been told to; the host has destroyed what was left of it.
+pub async fn on_run_ended(services: &Services, tenant: TenantId, host: HostId, run: RunId, why: &str) -> Result<()> {
+    let permit = Permit::system(tenant);
+    for _ in 0..TRIES {
+        let now = services.clock().now();
+        let found = store::notebooks::by_run(services.store().read(), &permit, run).await?;
+        let ended = found.filter(|notebook| notebook.host == Some(host) && notebook.state == NotebookState::Running);
+        let Some(notebook) = ended else { return Ok(()) };
+        if settle(services, &permit, &notebook, NotebookState::Failed, Some(why), now).await? == Written::Done {
+            return Ok(());
+        }
+    }
+    Err(Error::Conflict("the notebook keeps changing".to_owned()))
+}
+
+/// Nothing of the notebook is on a host any more.
+async fn settle(
+    services: &Services,
+    permit: &Permit,
+    notebook: &Notebook,
+    state: NotebookState,
+    cause: Option<&str>,
+    now: Timestamp,
+) -> Result<Written> {
+    let new = Turn { state, since: now, cause, transaction: None, ..Turn::of(notebook) };
+    reconcile::write(services, permit, notebook, &new, now).await
+}

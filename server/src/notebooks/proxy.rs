@@ -1,0 +1,225 @@
+//! Passes requests on to a notebook's JupyterLab, through the tunnel of its host: HTTP/1.1 and WebSocket, streaming both ways.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use domain::{ids::SessionId, notebooks::SOCKET};
+use hyper_util::rt::TokioIo;
+use protocol::tunnel::{Control, Open, Target};
+use services::{
+    Error,
+    links::{ByteStream, Chunk},
+    notebooks::{self, Visitor},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    time::{interval, timeout},
+};
+
+use super::door;
+use crate::{replicas, state::AppState};
+
+/// From the opening of the stream to the answer's first line: kernels answer later than that only over WebSocket.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+const OPEN_LIMIT: Duration = Duration::from_secs(15);
+/// How often an open socket's visitor is asked about.
+const RECHECK: Duration = Duration::from_millis(700);
+const PIPE_BYTES: usize = 64 * 1024;
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// Headers that speak of one connection, not of the request (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Sends the request on and gives its answer.
+pub(super) async fn pass(state: AppState, visitor: Visitor, request: Request) -> Response {
+    match forwarded(state, visitor, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::warn!(%error, "a notebook did not answer");
+            let next = "Its host may have lost its link for a moment. What runs in it goes on; try again.";
+            door::told(StatusCode::BAD_GATEWAY, "The notebook cannot be reached now", next)
+        }
+    }
+}
+
+async fn forwarded(state: AppState, visitor: Visitor, mut request: Request) -> Result<Response, Error> {
+    let unavailable = |why: &dyn std::fmt::Display| Error::Unavailable(format!("the notebook: {why}"));
+    let is_upgrade = request.headers().contains_key(header::UPGRADE);
+    let from_browser = is_upgrade.then(|| hyper::upgrade::on(&mut request));
+    let stream = connect(&state, &visitor).await?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| unavailable(&error))?;
+    tokio::spawn(connection.with_upgrades());
+
+    prepare(request.headers_mut(), &visitor, state.config.is_https(), is_upgrade)?;
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    *request.uri_mut() = path.parse().map_err(|_| Error::invalid("path", "is no path"))?;
+    let answered = timeout(ANSWER_LIMIT, sender.send_request(request)).await;
+    let answered = answered.map_err(|_| unavailable(&"no answer in time"))?;
+    let mut response = answered.map_err(|error| unavailable(&error))?;
+    clean(response.headers_mut());
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if let (true, Some(from_browser)) = (switched, from_browser) {
+        let from_notebook = hyper::upgrade::on(&mut response);
+        tokio::spawn(async move {
+            match tokio::try_join!(from_browser, from_notebook) {
+                Ok((browser, notebook)) => {
+                    join(&state, &visitor, &mut TokioIo::new(browser), &mut TokioIo::new(notebook)).await;
+                }
+                Err(error) => tracing::debug!(%error, "a notebook's socket was not opened"),
+            }
+        });
+    }
+    Ok(response.map(Body::new).into_response())
+}
+
+/// A stream to where the run's JupyterLab listens.
+async fn connect(state: &AppState, visitor: &Visitor) -> Result<DuplexStream, Error> {
+    let session = SessionId::from_uuid(visitor.run.uuid());
+    let open = Open::Connect { session, to: Target::UnixSocket(SOCKET.to_owned()) };
+    let mut stream = replicas::open_stream(&state.services, visitor.tenant, visitor.host, open).await?;
+    let first = timeout(OPEN_LIMIT, stream.next()).await;
+    match first.map_err(|_| Error::Unavailable("the host does not answer in time".to_owned()))? {
+        Some(Chunk::Control(Control::Opened { .. })) => {}
+        Some(Chunk::Control(Control::Refused { why })) => return Err(Error::Unavailable(why)),
+        Some(Chunk::Control(_) | Chunk::Stdout(_) | Chunk::Stderr(_)) | None => {
+            return Err(Error::Unavailable("the host broke the stream off".to_owned()));
+        }
+    }
+    let (near, far) = tokio::io::duplex(PIPE_BYTES);
+    tokio::spawn(pump(stream, far));
+    Ok(near)
+}
+
+/// Carries bytes between the tunnel's stream and the pipe until either side ends.
+async fn pump(stream: ByteStream, pipe: DuplexStream) {
+    let (mut reader, writer) = stream.split();
+    let (mut from_client, mut to_client) = tokio::io::split(pipe);
+    let up = async {
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match from_client.read(&mut piece).await {
+                Ok(0) | Err(_) => {
+                    // The other direction may still have its answer to give.
+                    return writer.control(Control::EndOfInput).is_ok();
+                }
+                Ok(length) => {
+                    if writer.write(bytes::Bytes::copy_from_slice(&piece[..length])).await.is_err() {
+                        return false;
+                    }
+                }
+            }
+        }
+    };
+    let down = async {
+        while let Some(chunk) = reader.next().await {
+            match chunk {
+                Chunk::Stdout(data) => {
+                    if to_client.write_all(&data).await.is_err() {
+                        return;
+                    }
+                }
+                Chunk::Stderr(_) => {}
+                Chunk::Control(Control::Exited { .. } | Control::Reset { .. }) => break,
+                Chunk::Control(_) => {}
+            }
+        }
+        // An end that the reader is gone for is an end all the same.
+        let _ = to_client.shutdown().await;
+    };
+    tokio::pin!(down);
+    tokio::select! {
+        is_half_open = up => if is_half_open { down.await },
+        () = &mut down => {}
+    }
+}
+
+/// What JupyterLab gets to see of a request: its own token in place of what the browser said of itself.
+fn prepare(headers: &mut HeaderMap, visitor: &Visitor, is_https: bool, is_upgrade: bool) -> Result<(), Error> {
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if !is_upgrade {
+        headers.remove(header::CONNECTION);
+        headers.remove(header::UPGRADE);
+    }
+    let cookies = door::other_cookies(headers);
+    headers.remove(header::COOKIE);
+    if let Some(cookies) = cookies {
+        headers.insert(header::COOKIE, cookies);
+    }
+    let forwarded: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            name.as_str().starts_with("x-forwarded-") || matches!(name.as_str(), "forwarded" | "x-real-ip" | "x-scheme")
+        })
+        .cloned()
+        .collect();
+    for name in forwarded {
+        headers.remove(name);
+    }
+    let scheme = if is_https { "https" } else { "http" };
+    headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static(scheme));
+    let token = format!("token {}", visitor.token);
+    let mut token = HeaderValue::from_str(&token).map_err(|error| Error::Internal(error.to_string()))?;
+    token.set_sensitive(true);
+    headers.insert(header::AUTHORIZATION, token);
+    Ok(())
+}
+
+/// What the browser gets to see of an answer: no cookie by which JupyterLab would know it without this proxy.
+fn clean(headers: &mut HeaderMap) {
+    let kept: Vec<HeaderValue> = headers
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .filter(|value| value.as_bytes().starts_with(b"_xsrf="))
+        .cloned()
+        .collect();
+    headers.remove(header::SET_COOKIE);
+    for value in kept {
+        headers.append(header::SET_COOKIE, value);
+    }
+    headers.remove(HeaderName::from_static("keep-alive"));
+    headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+/// Carries an open socket, for as long as its visitor may stay.
+async fn join(
+    state: &AppState,
+    visitor: &Visitor,
+    browser: &mut TokioIo<hyper::upgrade::Upgraded>,
+    notebook: &mut TokioIo<hyper::upgrade::Upgraded>,
+) {
+    let watch = async {
+        let mut again = interval(RECHECK);
+        loop {
+            again.tick().await;
+            if !notebooks::may_stay(&state.services, visitor).await {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        // Whichever side ends ends the other.
+        carried = tokio::io::copy_bidirectional(browser, notebook) => {
+            if let Err(error) = carried {
+                tracing::debug!(%error, "a notebook's socket broke");
+            }
+        }
+        () = watch => tracing::info!(notebook = %visitor.notebook, "a notebook's socket was cut: its visitor may not stay"),
+        () = state.stop.cancelled() => {}
+    }
+}

@@ -1,0 +1,225 @@
+//! `/notebooks` and `/notebook-environments`.
+
+use api::{
+    Page, Problem,
+    notebooks::{
+        CreateNotebookEnvironment, LaunchNotebook, Notebook, NotebookEnvironment, NotebookLogPiece, NotebookLogs,
+    },
+};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use domain::ids::NotebookId;
+use serde::Deserialize;
+use services::{Call, Error, notebooks, page::PageAsk};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{reservations::whose, word};
+use crate::{
+    caller::Caller,
+    extract::{Ask, Body, Named, PageQuery},
+    failure::Failure,
+    state::AppState,
+};
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, launch))
+        .routes(routes!(get, delete))
+        .routes(routes!(start))
+        .routes(routes!(stop))
+        .routes(routes!(logs))
+        .routes(routes!(environments, create_environment))
+        .routes(routes!(delete_environment))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct NotebooksQuery {
+    /// `mine` (the default), `all`, or a person's id.
+    whose: Option<String>,
+    /// `waiting`, `starting`, `running`, `stopping`, `stopped` or `failed`.
+    #[param(value_type = Option<domain::notebooks::NotebookState>, inline)]
+    state: Option<String>,
+    /// 1 to 500; 100 where it is left away.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u64>,
+    #[param(min_length = 1)]
+    cursor: Option<String>,
+}
+
+/// Notebooks, newest first.
+#[utoipa::path(
+    get, path = "/notebooks", tag = "notebooks", operation_id = "list_notebooks", params(NotebooksQuery),
+    responses((status = 200, body = Page<Notebook>))
+)]
+async fn list(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Ask(query): Ask<NotebooksQuery>,
+) -> Result<Json<Page<Notebook>>, Failure> {
+    let ask = notebooks::ListAsk {
+        whose: whose(query.whose.as_deref())?,
+        state: word("state", query.state.as_deref())?,
+        page: PageAsk { limit: query.limit, cursor: query.cursor },
+    };
+    let page = notebooks::list(&state.services, &call, &ask).await?;
+    Ok(Json(page.map(|notebook| Notebook::new(notebook, &call.actor)).into()))
+}
+
+fn created(notebook: domain::notebooks::Notebook, call: &Call) -> Response {
+    (StatusCode::CREATED, Json(Notebook::new(notebook, &call.actor))).into_response()
+}
+
+/// The answer to a launch that was made before.
+pub(super) async fn made(state: &AppState, call: &Call, id: NotebookId) -> Result<Response, Error> {
+    Ok(created(notebooks::get(&state.services, call, &id.to_string()).await?, call))
+}
+
+/// Launches one: it waits for room on a host, starts and runs. Its events (`notebook`) tell.
+#[utoipa::path(
+    post, path = "/notebooks", tag = "notebooks", operation_id = "launch_notebook", request_body = LaunchNotebook,
+    responses(
+        (status = 201, body = Notebook),
+        (status = 409, body = Problem, description = "The name is taken, or you have as many as one can have")
+    )
+)]
+async fn launch(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Body(ask): Body<LaunchNotebook>,
+) -> Result<Response, Failure> {
+    let labels = ask.labels.unwrap_or_default().parse();
+    let labels = labels.map_err(|bad: domain::labels::BadLabels| Error::invalid("labels", bad.to_string()))?;
+    let ask = notebooks::Ask { name: ask.name, environment: ask.environment, size: ask.size, labels };
+    Ok(created(notebooks::launch(&state.services, &call, &ask).await?, &call))
+}
+
+/// One of them, with the steps of its latest start.
+#[utoipa::path(
+    get, path = "/notebooks/{id}", tag = "notebooks", operation_id = "get_notebook",
+    params(("id" = String, Path, description = "Id or name")), responses((status = 200, body = Notebook))
+)]
+async fn get(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+) -> Result<Json<Notebook>, Failure> {
+    Ok(Json(Notebook::new(notebooks::get(&state.services, &call, &which).await?, &call.actor)))
+}
+
+/// Starts one that is stopped or failed. Its files are as they were.
+#[utoipa::path(
+    post, path = "/notebooks/{id}/start", tag = "notebooks", operation_id = "start_notebook",
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Notebook), (status = 409, body = Problem))
+)]
+async fn start(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+) -> Result<Json<Notebook>, Failure> {
+    Ok(Json(Notebook::new(notebooks::start(&state.services, &call, &which).await?, &call.actor)))
+}
+
+/// Stops one, or gives up its start. Its files stay.
+#[utoipa::path(
+    post, path = "/notebooks/{id}/stop", tag = "notebooks", operation_id = "stop_notebook",
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Notebook), (status = 409, body = Problem))
+)]
+async fn stop(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+) -> Result<Json<Notebook>, Failure> {
+    Ok(Json(Notebook::new(notebooks::stop(&state.services, &call, &which).await?, &call.actor)))
+}
+
+/// Deletes one that does not run; its person's files stay.
+#[utoipa::path(
+    delete, path = "/notebooks/{id}", tag = "notebooks", operation_id = "delete_notebook",
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 204), (status = 409, body = Problem))
+)]
+async fn delete(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+) -> Result<StatusCode, Failure> {
+    notebooks::delete(&state.services, &call, &which).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct LogsQuery {
+    /// Only pieces after this `seq`.
+    after: Option<i64>,
+}
+
+/// What the latest start wrote, the building of its environment included.
+#[utoipa::path(
+    get, path = "/notebooks/{id}/logs", tag = "notebooks", operation_id = "notebook_logs",
+    params(("id" = String, Path, description = "Id or name"), LogsQuery), responses((status = 200, body = NotebookLogs))
+)]
+async fn logs(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+    Ask(query): Ask<LogsQuery>,
+) -> Result<Json<NotebookLogs>, Failure> {
+    let (pieces, complete) = notebooks::logs(&state.services, &call, &which, query.after).await?;
+    let piece = |piece: services::instructions::Piece| NotebookLogPiece {
+        seq: piece.seq,
+        content: String::from_utf8_lossy(&piece.content).into_owned(),
+    };
+    Ok(Json(NotebookLogs { items: pieces.into_iter().map(piece).collect(), complete }))
+}
+
+/// What notebooks can be made from, by name.
+#[utoipa::path(
+    get, path = "/notebook-environments", tag = "notebooks", operation_id = "list_notebook_environments",
+    params(PageQuery), responses((status = 200, body = Page<NotebookEnvironment>))
+)]
+async fn environments(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Ask(ask): Ask<PageQuery>,
+) -> Result<Json<Page<NotebookEnvironment>>, Failure> {
+    let page = notebooks::environments(&state.services, &call, &ask.into()).await?;
+    Ok(Json(page.map(NotebookEnvironment::from).into()))
+}
+
+/// Makes an environment from a list of packages. Hosts build it when a notebook first needs it.
+#[utoipa::path(
+    post, path = "/notebook-environments", tag = "notebooks", operation_id = "create_notebook_environment",
+    request_body = CreateNotebookEnvironment,
+    responses((status = 201, body = NotebookEnvironment), (status = 409, body = Problem))
+)]
+async fn create_environment(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Body(ask): Body<CreateNotebookEnvironment>,
+) -> Result<(StatusCode, Json<NotebookEnvironment>), Failure> {
+    let made = notebooks::create_environment(&state.services, &call, &ask.name, &ask.requirements).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// Deletes one that no notebook uses.
+#[utoipa::path(
+    delete, path = "/notebook-environments/{id}", tag = "notebooks", operation_id = "delete_notebook_environment",
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 204), (status = 409, body = Problem))
+)]
+async fn delete_environment(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+) -> Result<StatusCode, Failure> {
+    notebooks::delete_environment(&state.services, &call, &which).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
