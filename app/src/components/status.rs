@@ -4,6 +4,7 @@ use domain::certificates::ZeroCertificateState;
 use domain::hosts::{HostIntent, HostLink};
 use domain::instructions::TransactionState;
 use domain::machines::MachineState;
+use domain::notebooks::NotebookState;
 use domain::reservations::ReservationState;
 use domain::sessions::{SessionState, StepState};
 use jiff::Timestamp;
@@ -65,6 +66,19 @@ impl From<SessionState> for Badge {
             SessionState::Reverting => moving("reverting"),
             SessionState::Ended => badge("check", "ended", Tone::Idle),
             SessionState::Failed => badge("error", "failed", Tone::Bad),
+        }
+    }
+}
+
+impl From<NotebookState> for Badge {
+    fn from(state: NotebookState) -> Self {
+        match state {
+            NotebookState::Waiting => badge("clock", "waiting", Tone::Idle),
+            NotebookState::Starting => moving("starting"),
+            NotebookState::Running => badge("busy", "running", Tone::Good),
+            NotebookState::Stopping => moving("stopping"),
+            NotebookState::Stopped => badge("check", "stopped", Tone::Idle),
+            NotebookState::Failed => badge("error", "failed", Tone::Bad),
         }
     }
 }

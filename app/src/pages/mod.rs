@@ -13,6 +13,8 @@ mod load;
 mod machine;
 mod machines;
 mod not_found;
+mod notebook;
+mod notebooks;
 mod people;
 mod reserve;
 mod reserve_form;
@@ -51,6 +53,8 @@ pub fn Pages() -> impl IntoView {
             <Route path=path!("/reserve") view=reserve::Reserve ssr=WHOLE/>
             <Route path=path!("/sessions") view=sessions::Sessions ssr=WHOLE/>
             <Route path=path!("/sessions/:id") view=session::SessionPage ssr=WHOLE/>
+            <Route path=path!("/notebooks") view=notebooks::Notebooks ssr=WHOLE/>
+            <Route path=path!("/notebooks/:id") view=notebook::NotebookPage ssr=WHOLE/>
             <Route path=path!("/people") view=people::People ssr=WHOLE/>
             <Route path=path!("/tokens") view=tokens::Tokens ssr=WHOLE/>
             <Route path=path!("/audit") view=audit::Audit ssr=WHOLE/>

@@ -1,0 +1,195 @@
+//! One notebook: its steps as it starts, the way in, its end, and what its start wrote.
+
+use api::notebooks::Notebook;
+use domain::events::EventKind;
+use domain::notebooks::{NotebookAct, NotebookState};
+use leptos::prelude::*;
+use leptos_router::hooks::use_params_map;
+
+use super::notebooks::brief;
+use crate::Failure;
+use crate::components::confirm::{Confirm, ConfirmButtons};
+use crate::components::icon::Icon;
+use crate::components::layout::Page;
+use crate::components::load::{failure_of, follow};
+use crate::components::status::Status;
+use crate::components::steps::Steps;
+use crate::components::time::{Time, at};
+use crate::functions::{Data, Submission, SubmitForm};
+use crate::live::use_live;
+
+/// The notebook, and what its latest start wrote.
+type Shown = (Notebook, String);
+
+#[server(prefix = "/fn", endpoint = "notebooks-get", input = leptos::server_fn::codec::Json)]
+async fn fetch(notebook: String) -> Result<Shown, Failure> {
+    let refuse = crate::server::failure;
+    let (services, call) = crate::server::asked()?;
+    let found = services::notebooks::get(&services, &call, &notebook).await.map_err(refuse)?;
+    let (pieces, _) = services::notebooks::logs(&services, &call, &notebook, None).await.map_err(refuse)?;
+    let log: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.content).collect();
+    Ok((Notebook::new(found, &call.actor), String::from_utf8_lossy(&log).into_owned()))
+}
+
+#[server(prefix = "/fn", endpoint = "notebooks-start")]
+async fn start(notebook: String) -> Result<(), Failure> {
+    let (services, call) = crate::server::asked()?;
+    services::notebooks::start(&services, &call, &notebook).await.map(|_| ()).map_err(crate::server::failure)
+}
+
+#[server(prefix = "/fn", endpoint = "notebooks-stop")]
+async fn stop(notebook: String) -> Result<(), Failure> {
+    let (services, call) = crate::server::asked()?;
+    services::notebooks::stop(&services, &call, &notebook).await.map(|_| ()).map_err(crate::server::failure)
+}
+
+#[server(prefix = "/fn", endpoint = "notebooks-delete")]
+async fn delete(notebook: String) -> Result<(), Failure> {
+    let (services, call) = crate::server::asked()?;
+    services::notebooks::delete(&services, &call, &notebook).await.map_err(crate::server::failure)?;
+    leptos_axum::redirect("/notebooks");
+    Ok(())
+}
+
+/// What the state means, and what comes next.
+fn next(state: NotebookState) -> &'static str {
+    match state {
+        NotebookState::Waiting => "It starts as soon as a host has room for it.",
+        NotebookState::Starting => "Its environment is made ready on its host. A new environment takes a minute.",
+        NotebookState::Running => "It goes on when you close its tab, and when the portal is restarted.",
+        NotebookState::Stopping => "What runs in it ends. Your files stay.",
+        NotebookState::Stopped => "Your files are there when you start it again.",
+        NotebookState::Failed => "Steps and log say why. Your files are there when you start it again.",
+    }
+}
+
+#[component]
+pub fn NotebookPage() -> impl IntoView {
+    let params = use_params_map();
+    let live = use_live(&[EventKind::Notebook]);
+    let starting = Submission::<Start>::new();
+    let stopping = Submission::<Stop>::new();
+    let deleting = Submission::<Delete>::new();
+    let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
+    let shown =
+        Data::new(move || Fetch { notebook: id.get() }, move || live.get() + starting.answered() + stopping.answered());
+    let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
+    view! {
+        <Page title="Notebook" about up=("/notebooks", "Notebooks")>
+            {failure_of(move || starting.failure())}
+            {failure_of(move || stopping.failure())}
+            {failure_of(move || deleting.failure())}
+            {move || (!deleting.led_away()).then(|| {
+                follow(shown, move |shown| view! { <Shown shown starting stopping deleting/> }.into_any())
+            })}
+        </Page>
+    }
+}
+
+#[component]
+fn Shown(
+    shown: Signal<Shown>,
+    starting: Submission<Start>,
+    stopping: Submission<Stop>,
+    deleting: Submission<Delete>,
+) -> impl IntoView {
+    let notebook = Memo::new(move |_| shown.with(|(notebook, _)| notebook.clone()));
+    let log = Memo::new(move |_| shown.with(|(_, log)| log.clone()));
+    let acts = Memo::new(move |_| notebook.with(|notebook| (notebook.name.clone(), notebook.actions.clone())));
+    let steps = Memo::new(move |_| notebook.with(|notebook| notebook.steps.clone()));
+    view! {
+        <section class="card" aria-labelledby="state">
+            <div class="card-head">
+                <h2 id="state" class="visually-hidden">"State"</h2>
+                <div aria-live="polite">
+                    {move || {
+                        let Notebook { state, since, cause, .. } = notebook.get();
+                        view! { <Status badge=state since=at(&since) why=cause.as_deref().map(brief)/> }
+                    }}
+                </div>
+                {move || {
+                    let (name, actions) = acts.get();
+                    view! { <Acts name actions starting stopping deleting/> }
+                }}
+            </div>
+            <p class="soft">{move || notebook.with(|notebook| next(notebook.state))}</p>
+            {move || view! { <Facts notebook=notebook.get()/> }}
+        </section>
+        {move || {
+            let steps = steps.get();
+            (!steps.is_empty()).then(|| view! {
+                <section class="card" aria-labelledby="steps">
+                    <h2 id="steps">"Steps"</h2>
+                    <Steps steps label="Steps of its start"/>
+                </section>
+            })
+        }}
+        {move || {
+            let log = log.get();
+            (!log.is_empty()).then(|| view! {
+                <section class="card" aria-labelledby="log">
+                    <h2 id="log">"Log"</h2>
+                    <pre class="output" tabindex="0" aria-label="What its start wrote">{log}</pre>
+                </section>
+            })
+        }}
+    }
+}
+
+#[component]
+fn Facts(notebook: Notebook) -> impl IntoView {
+    let labels = Some(notebook.labels).filter(|labels| !labels.is_empty());
+    view! {
+        <dl class="facts two">
+            <dt>"Environment"</dt><dd>{notebook.environment}</dd>
+            <dt>"Size"</dt><dd>{notebook.size.word()}</dd>
+            <dt>"Host"</dt><dd>{notebook.host.unwrap_or_else(|| "none yet".to_owned())}</dd>
+            <dt>"Who"</dt><dd>{notebook.person}</dd>
+            {labels.map(|labels| view! { <dt>"Labels"</dt><dd class="mono">{labels}</dd> })}
+            <dt>"Launched"</dt><dd>{at(&notebook.created_at).map(|at| view! { <Time at/> })}</dd>
+        </dl>
+    }
+}
+
+#[component]
+fn Acts(
+    name: String,
+    actions: Vec<NotebookAct>,
+    starting: Submission<Start>,
+    stopping: Submission<Stop>,
+    deleting: Submission<Delete>,
+) -> impl IntoView {
+    let name = StoredValue::new(name);
+    let button = move |act: NotebookAct| {
+        match act {
+        NotebookAct::Open => view! {
+            <a class="button primary" href=format!("/notebooks/{}/open", name.get_value()) rel="external" target="_blank"><Icon name="external"/>"Open JupyterLab"</a>
+        }.into_any(),
+        NotebookAct::Start => view! {
+            <SubmitForm to=starting>
+                <input type="hidden" name="notebook" value=name.get_value()/>
+                <button type="submit" class="button primary" disabled=move || starting.pending().get()><Icon name="play"/>"Start"</button>
+            </SubmitForm>
+        }.into_any(),
+        NotebookAct::Stop => view! {
+            <Confirm id="stop" label="Stop" icon="stop" title="Stop this notebook?">
+                <SubmitForm to=stopping class="form">
+                    <input type="hidden" name="notebook" value=name.get_value()/>
+                    <p>"Kernels and terminals in it end. Your files stay."</p>
+                    <ConfirmButtons id="stop" label="Stop"/>
+                </SubmitForm>
+            </Confirm>
+        }.into_any(),
+        NotebookAct::Delete => view! {
+            <Confirm id="delete" label="Delete" icon="trash" title="Delete this notebook?">
+                <SubmitForm to=deleting class="form">
+                    <input type="hidden" name="notebook" value=name.get_value()/>
+                    <p>"Its name and its log go. Your files stay, for your other notebooks too."</p>
+                    <ConfirmButtons id="delete" label="Delete"/>
+                </SubmitForm>
+            </Confirm>
+        }.into_any(),
+    }
+    };
+    view! { <div class="row">{actions.into_iter().map(button).collect_view()}</div> }
+}

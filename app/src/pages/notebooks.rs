@@ -1,0 +1,248 @@
+//! Notebooks: launch one, and those that there are; what they can be made from.
+
+use api::Page as Items;
+use api::notebooks::{Notebook, NotebookEnvironment};
+use domain::access::Action;
+use domain::events::EventKind;
+use domain::notebooks::{BASE, NotebookSize};
+use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
+
+use crate::Failure;
+use crate::components::empty::Empty;
+use crate::components::field::{SelectField, TextArea, TextField};
+use crate::components::icon::Icon;
+use crate::components::layout::Page;
+use crate::components::load::{failure_of, follow};
+use crate::components::status::Status;
+use crate::components::table::{DataTable, Heading, Pager};
+use crate::components::tags::query_part;
+use crate::components::time::at;
+use crate::components::units::bytes;
+use crate::functions::{Data, Submission, SubmitForm};
+use crate::live::use_live;
+use crate::viewer::use_viewer;
+
+/// Notebooks, and what others can be made from.
+type Shown = (Items<Notebook>, Vec<NotebookEnvironment>);
+
+#[server(prefix = "/fn", endpoint = "notebooks-list", input = leptos::server_fn::codec::Json)]
+async fn list(all: bool, cursor: Option<String>) -> Result<Shown, Failure> {
+    let refuse = crate::server::failure;
+    let (services, call) = crate::server::asked()?;
+    let whose = if all { services::reservations::Whose::Everybodys } else { services::reservations::Whose::Mine };
+    let page = services::page::PageAsk { limit: None, cursor };
+    let ask = services::notebooks::ListAsk { whose, state: None, page };
+    let page = services::notebooks::list(&services, &call, &ask).await.map_err(refuse)?;
+    let ask = services::page::PageAsk { limit: Some(services::page::MAX_LIMIT), cursor: None };
+    let environments = services::notebooks::environments(&services, &call, &ask).await.map_err(refuse)?;
+    let actor = &call.actor;
+    Ok((
+        crate::server::page(page, |notebook| Notebook::new(notebook, actor)),
+        crate::server::page(environments, NotebookEnvironment::from).items,
+    ))
+}
+
+#[server(prefix = "/fn", endpoint = "notebooks-launch")]
+async fn launch(
+    name: Option<String>,
+    environment: Option<String>,
+    size: Option<NotebookSize>,
+    labels: Option<String>,
+) -> Result<(), Failure> {
+    let (services, call) = crate::server::asked()?;
+    let labels = labels.unwrap_or_default().parse();
+    let labels = labels.map_err(|bad: domain::labels::BadLabels| {
+        crate::server::failure(services::Error::invalid("labels", bad.to_string()))
+    })?;
+    let ask = services::notebooks::Ask { name, environment, size, labels };
+    let launched = services::notebooks::launch(&services, &call, &ask).await.map_err(crate::server::failure)?;
+    leptos_axum::redirect(&format!("/notebooks/{}", launched.name));
+    Ok(())
+}
+
+#[server(prefix = "/fn", endpoint = "notebook-environments-create")]
+async fn make_environment(environment_name: String, requirements: String) -> Result<String, Failure> {
+    let (services, call) = crate::server::asked()?;
+    let made = services::notebooks::create_environment(&services, &call, &environment_name, &requirements).await;
+    made.map(|made| made.name).map_err(crate::server::failure)
+}
+
+#[server(prefix = "/fn", endpoint = "notebook-environments-delete")]
+async fn delete_environment(environment: String) -> Result<(), Failure> {
+    let (services, call) = crate::server::asked()?;
+    services::notebooks::delete_environment(&services, &call, &environment).await.map_err(crate::server::failure)
+}
+
+/// What a line has room for: of output, the last of its lines.
+pub(super) fn brief(cause: &str) -> String {
+    cause.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
+}
+
+/// Fields of the form to launch beside which a refusal is said.
+const FIELDS: &[&str] = &["name", "labels"];
+
+fn sizes() -> Vec<(String, String)> {
+    let word = |size: &NotebookSize| {
+        let limits = size.limits();
+        let text = format!("{size}: {} CPU, {}", limits.cpu_millis / 1_000, bytes(limits.memory_bytes));
+        (size.word().to_owned(), text)
+    };
+    NotebookSize::ALL.iter().map(word).collect()
+}
+
+#[component]
+pub fn Notebooks() -> impl IntoView {
+    let query = use_query_map();
+    let live = use_live(&[EventKind::Notebook]);
+    let launching = Submission::<Launch>::new();
+    let making = Submission::<MakeEnvironment>::new();
+    let deleting = Submission::<DeleteEnvironment>::new();
+    let all = Memo::new(move |_| query.with(|query| query.get("whose").as_deref() == Some("all")));
+    let shown = Data::new(
+        move || List { all: all.get(), cursor: query.with(|query| query.get("cursor")) },
+        move || live.get() + launching.answered() + making.answered() + deleting.answered(),
+    );
+    let sees_all = use_viewer().is_some_and(|viewer| viewer.may_for_all(Action::NotebooksRead));
+    view! {
+        <Page title="Notebooks" needs=Action::NotebooksRead
+            lede="A JupyterLab of your own on a host that has room for it. Your files outlive it.">
+            {sees_all.then(|| view! {
+                <nav class="button-group" aria-label="Whose">
+                    <a class="button small" href="/notebooks" aria-current=move || (!all.get()).then_some("page")>"Mine"</a>
+                    <a class="button small" href="/notebooks?whose=all" aria-current=move || all.get().then_some("page")>"Everybody's"</a>
+                </nav>
+            })}
+            {follow(shown, move |shown| view! { <Shown shown all launching making deleting/> }.into_any())}
+        </Page>
+    }
+}
+
+#[component]
+fn Shown(
+    shown: Signal<Shown>,
+    all: Memo<bool>,
+    launching: Submission<Launch>,
+    making: Submission<MakeEnvironment>,
+    deleting: Submission<DeleteEnvironment>,
+) -> impl IntoView {
+    let environments = Memo::new(move |_| shown.with(|(_, environments)| environments.clone()));
+    let notebooks = Memo::new(move |_| shown.with(|(notebooks, _)| notebooks.clone()));
+    view! {
+        {move || (!all.get()).then(|| view! { <LaunchForm environments launching/> })}
+        {move || view! { <Table notebooks=notebooks.get() all=all.get()/> }}
+        <Environments environments making deleting/>
+    }
+}
+
+#[component]
+fn LaunchForm(environments: Memo<Vec<NotebookEnvironment>>, launching: Submission<Launch>) -> impl IntoView {
+    let options = move || {
+        let mut names: Vec<String> = environments.with(|all| all.iter().map(|one| one.name.clone()).collect());
+        names.sort_by_key(|name| (name != BASE, name.clone()));
+        names.into_iter().map(|name| (name.clone(), name)).collect::<Vec<_>>()
+    };
+    view! {
+        <section class="card" aria-labelledby="launch">
+            <h2 id="launch">"Launch"</h2>
+            <SubmitForm to=launching class="form">
+                <div class="form-row">
+                    {move || view! { <SelectField name="environment" label="Environment" options=options() selected=BASE/> }}
+                    <SelectField name="size" label="Size" options=sizes() selected=NotebookSize::Small.word()/>
+                    <TextField name="name" label="Name" optional=true max_length=40 mono=true autocomplete="off" placeholder="made up" hint="Part of its address." error=launching.error_of(&["name"])/>
+                    <TextField name="labels" label="Labels of the host" optional=true mono=true autocomplete="off" placeholder="gpu=a100" error=launching.error_of(&["labels"])/>
+                </div>
+                <div class="form-actions">
+                    <button type="submit" class="button primary" disabled=move || launching.pending().get()><Icon name="play"/>"Launch"</button>
+                </div>
+            </SubmitForm>
+            {failure_of(move || launching.failure_beside(FIELDS))}
+        </section>
+    }
+}
+
+#[component]
+fn Table(notebooks: Items<Notebook>, all: bool) -> impl IntoView {
+    let Items { items, next_cursor } = notebooks;
+    if items.is_empty() {
+        return view! {
+            <Empty icon="notebooks" title="No notebooks yet">
+                <p>"Choose an environment and a size above, and launch the first one."</p>
+            </Empty>
+        }
+        .into_any();
+    }
+    let mut headings = vec![Heading::text("Name"), Heading::text("State")];
+    if all {
+        headings.push(Heading::text("Who"));
+    }
+    headings.extend([Heading::text("Environment"), Heading::text("Size"), Heading::text("Host")]);
+    let row = move |notebook: Notebook| {
+        let Notebook { name, state, since, cause, person, environment, size, host, .. } = notebook;
+        view! {
+            <tr>
+                <th scope="row"><a class="main-link" href=format!("/notebooks/{name}")>{name.clone()}</a></th>
+                <td data-label="State"><Status badge=state since=at(&since) why=cause.as_deref().map(brief)/></td>
+                {all.then(|| view! { <td data-label="Who">{person}</td> })}
+                <td data-label="Environment">{environment}</td>
+                <td data-label="Size">{size.word()}</td>
+                <td data-label="Host">{host}</td>
+            </tr>
+        }
+    };
+    let shown = items.len();
+    let whose = if all { "whose=all&" } else { "" };
+    let next = next_cursor.map(|cursor| format!("/notebooks?{whose}cursor={}", query_part(&cursor)));
+    view! {
+        <DataTable caption="Notebooks" headings>{items.into_iter().map(row).collect_view()}</DataTable>
+        <Pager next shown/>
+    }
+    .into_any()
+}
+
+/// What notebooks can be made from, and a form for one's own list of packages.
+#[component]
+fn Environments(
+    environments: Memo<Vec<NotebookEnvironment>>,
+    making: Submission<MakeEnvironment>,
+    deleting: Submission<DeleteEnvironment>,
+) -> impl IntoView {
+    let item = move |environment: NotebookEnvironment| {
+        let NotebookEnvironment { name, requirements, created_by, .. } = environment;
+        let (field, act) = (name.clone(), format!("Delete the environment {name}"));
+        let packages = format!("Packages of {name}");
+        view! {
+            <li class="column">
+                <div class="row between">
+                    <strong>{name}</strong>
+                    {created_by.is_some().then(|| view! {
+                        <SubmitForm to=deleting>
+                            <input type="hidden" name="environment" value=field/>
+                            <button type="submit" class="button small danger" aria-label=act><Icon name="trash"/>"Delete"</button>
+                        </SubmitForm>
+                    })}
+                </div>
+                <pre class="output" tabindex="0" aria-label=packages>{requirements}</pre>
+            </li>
+        }
+    };
+    view! {
+        <section class="card" aria-labelledby="environments">
+            <h2 id="environments">"Environments"</h2>
+            <p class="soft">"Lists of Python packages. A host builds one when a notebook first needs it, and keeps it."</p>
+            {failure_of(move || deleting.failure())}
+            <ul class="column" role="list">{move || environments.get().into_iter().map(item).collect_view()}</ul>
+            <details>
+                <summary>"New environment"</summary>
+                <SubmitForm to=making class="form">
+                    <TextField name="environment_name" label="Name" max_length=63 mono=true autocomplete="off" placeholder="forecast" error=making.error_of(&["name"])/>
+                    <TextArea name="requirements" label="requirements.txt" rows=6 placeholder="scikit-learn==1.7.*" hint="A package a line. JupyterLab and ipykernel are added." error=making.error_of(&["requirements"])/>
+                    <div class="form-actions">
+                        <button type="submit" class="button" disabled=move || making.pending().get()>"Make environment"</button>
+                    </div>
+                </SubmitForm>
+                {failure_of(move || making.failure_beside(&["name", "requirements"]))}
+            </details>
+        </section>
+    }
+}
