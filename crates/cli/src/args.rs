@@ -60,6 +60,9 @@ pub enum Command {
     Exec(Exec),
     /// List hosts
     Hosts(Hosts),
+    /// JupyterLab on a host that has room for it
+    #[command(subcommand)]
+    Notebooks(Notebooks),
     /// The files with which hosts join (admins)
     #[command(subcommand)]
     ZeroCertificates(ZeroCertificates),
@@ -269,6 +272,67 @@ pub struct Exec {
     pub command: Vec<String>,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Notebooks {
+    /// Launch one
+    Launch(LaunchNotebook),
+    /// List those that there are
+    List(ListNotebooks),
+    /// Start one that is stopped; its files are as they were
+    Start {
+        /// Its name or id
+        notebook: String,
+    },
+    /// Stop one; its files stay
+    Stop {
+        /// Its name or id
+        notebook: String,
+    },
+    /// Delete one that does not run; its files stay
+    Delete {
+        /// Its name or id
+        notebook: String,
+    },
+    /// What its latest start wrote, the building of its environment included
+    Logs {
+        /// Its name or id
+        notebook: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct LaunchNotebook {
+    /// The environment's name [default: base]
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+    /// small, medium or large
+    #[arg(long, default_value = "small")]
+    pub size: domain::notebooks::NotebookSize,
+    /// What its host must carry: key=value,key=value
+    #[arg(long, value_name = "LABELS")]
+    pub labels: Option<String>,
+    /// The first part of its address: small letters, digits and '-' [default: made up]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Wait until it runs
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait, and open it in the browser
+    #[arg(long)]
+    pub open: bool,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+#[derive(Debug, Args)]
+pub struct ListNotebooks {
+    /// Everybody's that you may see, not only yours
+    #[arg(long)]
+    pub everybody: bool,
+    #[command(flatten)]
+    pub json: Json,
+}
+
 #[derive(Debug, Args)]
 pub struct Hosts {
     /// Only those that carry all of these: key=value,key=value
@@ -376,6 +440,8 @@ mod tests {
             "berth exec --hosts lab-1,lab-2 --timeout 1m -- uptime",
             "berth zero-certificates create --name rack --uses 40 --for 7d --approval -o rack.toml",
             "berth tokens create --name ci --scope read",
+            "berth notebooks launch --env base --size medium --wait --open",
+            "berth notebooks logs ann-1",
             "berth completions bash",
         ] {
             assert!(parses(line), "{line}");
@@ -397,6 +463,7 @@ mod tests {
             "berth run --labels a=b ls",
             "berth exec -- uptime",
             "berth tokens create --name x --days 0",
+            "berth notebooks launch --size huge",
         ] {
             assert!(!parses(line), "{line}");
         }

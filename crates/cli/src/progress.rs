@@ -5,6 +5,7 @@ use std::{collections::HashMap, io::IsTerminal};
 use api::sessions::{Session, Step};
 use domain::sessions::{SessionState, StepState};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
 use crate::{
     client::Client,
@@ -45,6 +46,15 @@ impl Progress {
         }
     }
 
+    /// As [`Progress::show`], of something else that has steps.
+    pub fn show_steps(&mut self, of: uuid::Uuid, steps: &[Step]) {
+        for line in self.steps_news(of, steps) {
+            if self.shown {
+                eprintln!("{line}");
+            }
+        }
+    }
+
     fn news(&mut self, session: &Session) -> Vec<String> {
         let mut lines = Vec::new();
         if self.state.insert(session.id, session.state) != Some(session.state) {
@@ -56,8 +66,14 @@ impl Progress {
                 detail.unwrap_or_default()
             ));
         }
-        for step in &session.steps {
-            let known = self.steps.insert((session.id, step.name.clone()), step.state);
+        lines.extend(self.steps_news(session.id, &session.steps));
+        lines
+    }
+
+    fn steps_news(&mut self, of: uuid::Uuid, steps: &[Step]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for step in steps {
+            let known = self.steps.insert((of, step.name.clone()), step.state);
             let told = match step.state {
                 StepState::Pending | StepState::Skipped => false,
                 StepState::Running | StepState::Done | StepState::Failed => known != Some(step.state),
@@ -95,20 +111,19 @@ pub fn ending(session: &Session) -> String {
     format!("{cause}{}{steps}", detail.unwrap_or_default())
 }
 
-/// Asks again and again, as things change, until `done` says so. A server that is away for a moment is waited for.
-pub async fn until<T>(
+/// Asks for `what` (the parts of its path) again and again, as things change, until `done` says so. A server that is away for a moment is waited for.
+pub async fn until<S: DeserializeOwned, T>(
     client: &Client,
     changes: &mut Changes,
-    id: uuid::Uuid,
-    mut done: impl FnMut(&Session) -> Option<T>,
+    what: &[&str],
+    mut done: impl FnMut(&S) -> Option<T>,
 ) -> Result<T, Fault> {
-    let id = id.to_string();
     let mut away_since: Option<Timestamp> = None;
     loop {
-        match client.get::<Session>(&["sessions", &id]).await {
-            Ok(session) => {
+        match client.get::<S>(what).await {
+            Ok(found) => {
                 away_since = None;
-                if let Some(result) = done(&session) {
+                if let Some(result) = done(&found) {
                     return Ok(result);
                 }
             }
@@ -131,7 +146,9 @@ pub async fn ready(
     id: uuid::Uuid,
     progress: &mut Progress,
 ) -> Result<Session, Fault> {
-    let found = until(client, changes, id, |session| {
+    let id = id.to_string();
+    let what = ["sessions", &id];
+    let found = until(client, changes, &what, |session: &Session| {
         progress.show(session);
         match session.state {
             SessionState::Scheduled | SessionState::Preparing => None,

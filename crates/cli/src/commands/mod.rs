@@ -16,6 +16,7 @@ pub mod copy;
 pub mod hosts;
 pub mod instructions;
 pub mod machines;
+pub mod notebooks;
 pub mod reservations;
 pub mod run;
 pub mod sessions;
@@ -52,6 +53,7 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Cp(ask) => copy::copy(&connect(&given)?, &ask).await.map(done),
         Command::Exec(ask) => instructions::exec(&connect(&given)?, &ask).await,
         Command::Hosts(ask) => hosts::list(&connect(&given)?, &ask).await.map(done),
+        Command::Notebooks(ask) => notebooks::command(&connect(&given)?, &ask).await.map(done),
         Command::ZeroCertificates(ask) => zero_certificates::command(&connect(&given)?, &ask).await.map(done),
         Command::Tokens(ask) => tokens::command(&connect(&given)?, &ask).await.map(done),
     }

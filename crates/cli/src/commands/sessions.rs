@@ -79,8 +79,11 @@ pub async fn end(client: &Client, ask: &End) -> Result<(), Fault> {
         eprintln!("The session on {} is being ended.", printable(&session.machine));
         return Ok(());
     }
-    let last =
-        progress::until(client, &mut changes, session.id, |session| session.state.is_final().then(|| session.clone()));
+    let id = session.id.to_string();
+    let what = ["sessions", &id];
+    let last = progress::until(client, &mut changes, &what, |session: &Session| {
+        session.state.is_final().then(|| session.clone())
+    });
     let last = last.await?;
     match last.state {
         SessionState::Failed => Err(Fault::Failed(format!(
