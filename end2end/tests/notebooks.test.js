@@ -1,0 +1,133 @@
+// A real JupyterLab in a real browser: launched from the portal, opened on an origin of its own, used, and given back.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { startBerth } from "../harness/berth.js";
+import { assertAccessible, assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
+import { enter, member } from "../harness/people.js";
+
+/** A first environment is built from the package registry. */
+const BUILD_MS = 8 * 60_000;
+const LONG_MS = 60_000;
+
+let berth;
+let browser;
+let admin;
+
+before(async () => {
+  berth = await startBerth({ agents: 1 });
+  browser = await launchBrowser();
+  admin = await enter(browser, berth.sign_in);
+});
+
+after(async () => {
+  await browser?.close();
+  await berth?.stop();
+});
+
+/** JupyterLab in a tab of its own, opened from its page in the portal. What goes wrong in the tab is kept in `trouble`. */
+async function jupyter(page, trouble) {
+  page.context().once("page", (tab) => {
+    tab.on("console", (message) => { if (message.type() === "error") trouble.push(message.text()); });
+    tab.on("pageerror", (error) => trouble.push(error.message));
+    tab.on("response", (answer) => { if (answer.status() >= 400) trouble.push(`${answer.status()} ${answer.url()}`); });
+  });
+  const [lab] = await Promise.all([
+    page.context().waitForEvent("page"),
+    page.getByRole("link", { name: "Open JupyterLab" }).click(),
+  ]);
+  await lab.waitForURL(/\/lab/, { timeout: LONG_MS });
+  return lab;
+}
+
+test("a notebook is launched, used on its own origin, and keeps its files", { timeout: BUILD_MS + 6 * LONG_MS }, async () => {
+  const { port } = new URL(berth.address);
+  const origin = `http://first.localhost:${port}`;
+  const page = await newPage(browser, { storageState: admin.storageState });
+  await open(page, `${berth.address}/notebooks`);
+  await assertAccessible(page);
+  await page.getByLabel("Name", { exact: false }).first().fill("first");
+  await page.getByRole("button", { name: "Launch" }).click();
+  await page.waitForURL(/\/notebooks\/first$/);
+  await page.getByText("running", { exact: true }).first().waitFor({ timeout: BUILD_MS });
+  await assertAccessible(page);
+
+  const trouble = [];
+  const lab = await jupyter(page, trouble);
+  await lab.getByText("Python 3 (ipykernel)").first().waitFor({ timeout: LONG_MS });
+  assert.deepEqual(trouble, []);
+  assert.equal(new URL(lab.url()).origin, origin);
+  assert.ok(!lab.url().includes("ticket"), "no secret in the address");
+  // The kernel itself, through the proxy, as JupyterLab's own pages reach it.
+  const computed = await lab.evaluate(async () => {
+    const xsrf = document.cookie.match(/_xsrf=([^;]+)/)?.[1] ?? "";
+    const headers = { "X-XSRFToken": xsrf, "Content-Type": "application/json" };
+    const started = await fetch("/api/kernels", { method: "POST", headers, body: JSON.stringify({ name: "python3" }) });
+    if (!started.ok) return `kernel: ${started.status} ${await started.text()}`;
+    const { id } = await started.json();
+    const socket = new WebSocket(`ws://${location.host}/api/kernels/${id}/channels?session_id=test`);
+    await new Promise((resolve, reject) => { socket.onopen = resolve; socket.onerror = () => reject(new Error("no socket")); });
+    const code = "import numpy, pandas, pyarrow; open('kept.txt', 'w').write('kept'); print(int(numpy.arange(7).sum()))";
+    const message = {
+      channel: "shell", content: { code, silent: false, store_history: false, user_expressions: {}, allow_stdin: false },
+      header: { msg_id: "1", session: "test", username: "", date: new Date().toISOString(), msg_type: "execute_request", version: "5.3" },
+      parent_header: {}, metadata: {}, buffers: [],
+    };
+    const output = new Promise((resolve) => {
+      let text = "";
+      socket.onmessage = ({ data }) => {
+        const said = JSON.parse(data);
+        if (said.msg_type === "stream") text += said.content.text;
+        if (said.msg_type === "error") resolve(said.content.evalue);
+        if (said.msg_type === "execute_reply" && said.parent_header.msg_id === "1") setTimeout(() => resolve(text), 300);
+      };
+    });
+    socket.send(JSON.stringify(message));
+    return output;
+  });
+  assert.equal(computed.trim(), "21");
+  // The portal's cookie does not come to the notebook's origin, nor its own answers to that origin's pages.
+  const seen = await lab.evaluate(async (portal) => {
+    try {
+      const answer = await fetch(`${portal}/api/v1/me`, { credentials: "include" });
+      return `${answer.status}`;
+    } catch {
+      return "refused";
+    }
+  }, berth.address);
+  assert.equal(seen, "refused");
+  const cookies = await lab.context().cookies(origin);
+  assert.ok(cookies.every(({ name }) => name === "berth-notebook" || name === "_xsrf"), JSON.stringify(cookies));
+  assert.ok(cookies.find(({ name }) => name === "berth-notebook").httpOnly);
+
+  // Nobody else comes in: without a cookie, with a forged one, and another person by way of the portal.
+  const bare = await fetch(`http://localhost:${port}/api/status`, { headers: { host: `first.localhost:${port}` } }).catch(() => null);
+  assert.ok(!bare?.ok);
+  const bob = await member(browser, berth, admin, { name: "Bob", role: "engineer" });
+  const others = await newPage(browser, { storageState: bob.storageState, expected: [/404/] });
+  const refused = await others.goto(`${origin}/lab`);
+  assert.equal(refused.status(), 404);
+  await others.context().close();
+
+  await page.bringToFront();
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Stop" }).click();
+  await page.getByText("stopped", { exact: true }).first().waitFor({ timeout: LONG_MS });
+  await lab.close();
+  await page.getByRole("button", { name: "Start" }).click();
+  await page.getByText("running", { exact: true }).first().waitFor({ timeout: LONG_MS });
+  const again = await jupyter(page, trouble);
+  const kept = await again.evaluate(async () => (await fetch("/api/contents/kept.txt")).json());
+  assert.equal(kept.content, "kept");
+  await again.close();
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Stop" }).click();
+  await page.getByText("stopped", { exact: true }).first().waitFor({ timeout: LONG_MS });
+  await page.getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await page.waitForURL(/\/notebooks$/);
+  await page.getByText("No notebooks yet").waitFor();
+  assertQuiet(page);
+  await page.context().close();
+});
