@@ -20,6 +20,7 @@ mod m0005_claims;
 mod m0006_replicas;
 mod m0007_sort_names;
 mod m0008_notebooks;
+mod m0009_machines_of_host;
 
 pub struct Migrator;
 
@@ -35,6 +36,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_replicas::MIGRATION),
             Box::new(m0007_sort_names::MIGRATION),
             Box::new(m0008_notebooks::MIGRATION),
+            Box::new(m0009_machines_of_host::MIGRATION),
         ]
     }
 }

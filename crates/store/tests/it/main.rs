@@ -4,4 +4,5 @@ mod claims;
 mod events;
 mod migrations;
 mod names;
+mod plans;
 mod slots;
