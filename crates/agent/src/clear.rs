@@ -1,4 +1,5 @@
-//! `berth-agent clear`: ends every session and every notebook's run that this host holds, for taking a host out of use.
+//! `berth-agent clear`: ends every session and every notebook's run that this host holds, and what is being built for
+//! notebooks, for taking a host out of use.
 
 use std::io;
 
@@ -8,6 +9,7 @@ use crate::{
     config::AgentConfig,
     environments::{Environment, Environments},
     identity::{IdentityError, StateDir},
+    notebooks::Notebooks,
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +20,8 @@ pub enum ClearError {
     Environments(#[source] io::Error),
     #[error("cannot look for sessions: {0}")]
     List(#[source] io::Error),
+    #[error("cannot end what is built for notebooks: {0}")]
+    Builds(#[source] io::Error),
 }
 
 /// A session, or a notebook's run, that was ended.
@@ -40,12 +44,14 @@ pub async fn clear(config: &AgentConfig) -> Result<Vec<Cleared>, ClearError> {
         let report = environments.of(found.kind).revert(found.session).await;
         cleared.push(Cleared { session: found.session, machine: found.machine, reason: report.reason() });
     }
-    let notebooks = environments.notebooks();
-    for found in notebooks.list().await.map_err(ClearError::List)? {
-        let report = notebooks.revert(found.session).await;
+    let runs = environments.notebooks();
+    for found in runs.list().await.map_err(ClearError::List)? {
+        let report = runs.revert(found.session).await;
         let machine = found.machine.map(|name| format!("notebook {name}"));
         cleared.push(Cleared { session: found.session, machine, reason: report.reason() });
     }
+    let notebooks = Notebooks::new(config, &environments).map_err(ClearError::Environments)?;
+    notebooks.end_builds().await.map_err(ClearError::Builds)?;
     environments.tidy();
     Ok(cleared)
 }

@@ -14,6 +14,7 @@ pub mod journal;
 pub mod link;
 pub mod metrics;
 pub mod notebooks;
+mod progress;
 pub mod run;
 pub mod sessions;
 pub mod simulate;

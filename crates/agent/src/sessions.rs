@@ -22,16 +22,11 @@ use crate::{
     clock,
     config::{AgentConfig, MachineConfig},
     environments::{
-        Check, Environment, Environments, PrepareSpec, PrepareStep, RevertReport, Running, StepEvent, StepSink,
-        Variables,
+        Check, Environment, Environments, PrepareSpec, PrepareStep, RevertReport, Running, StepSink, Variables,
     },
     journal::{Journal, MachineEntry},
+    progress::{Progress, advance, change, pending, tail},
 };
-
-/// How much of the set-up script's output is kept as its step's detail: the end of it, bytes.
-const DETAIL_BYTES: usize = 4 * 1024;
-
-pub(crate) type Progress<'a> = &'a (dyn Fn(ProgressEvent) + Send + Sync);
 
 struct Current {
     session: Option<SessionId>,
@@ -382,49 +377,14 @@ async fn prepare_with_steps(
     };
     let listen = async {
         while let Some(event) = events.recv().await {
-            apply(&mut steps, event, progress);
+            if let Some((name, state, detail)) = change(event, progress) {
+                let step = steps.entry(name).or_insert_with(|| pending(name.name()));
+                advance(step, state, detail, progress);
+            }
         }
     };
     let (prepared, ()) = tokio::join!(prepare, listen);
     prepared
-}
-
-fn apply(steps: &mut BTreeMap<PrepareStep, Step>, event: StepEvent, progress: Progress<'_>) {
-    let (name, state, detail) = match event {
-        StepEvent::Began(step) => (step, StepState::Running, None),
-        StepEvent::Done(step, detail) => (step, StepState::Done, Some(detail)),
-        StepEvent::Failed(step, detail) => (step, StepState::Failed, Some(detail)),
-        StepEvent::Skipped(step, detail) => (step, StepState::Skipped, Some(detail)),
-        StepEvent::Output(_, bytes) => {
-            for piece in bytes.chunks(protocol::MAX_PROGRESS_BYTES) {
-                progress(ProgressEvent::Stdout(piece.to_vec()));
-            }
-            return;
-        }
-    };
-    let step = steps.entry(name).or_insert_with(|| pending(name.name()));
-    let now = clock::now();
-    step.state = state;
-    match state {
-        StepState::Running => step.started_at = Some(now),
-        StepState::Done | StepState::Failed | StepState::Skipped => step.ended_at = Some(now),
-        StepState::Pending => {}
-    }
-    if let Some(detail) = detail.filter(|detail| !detail.is_empty()) {
-        step.detail = Some(tail(detail));
-    }
-    progress(ProgressEvent::Step(step.clone()));
-}
-
-pub(crate) fn pending(name: &str) -> Step {
-    Step { name: name.to_owned(), state: StepState::Pending, started_at: None, ended_at: None, detail: None }
-}
-
-/// The end of a long text, cut at a character.
-pub(crate) fn tail(text: String) -> String {
-    let Some(over) = text.len().checked_sub(DETAIL_BYTES).filter(|over| *over > 0) else { return text };
-    let from = (over..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
-    format!("…{}", &text[from..])
 }
 
 /// Destroys and verifies; each check becomes a step.

@@ -25,13 +25,21 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// An agent with one sandbox; stopped when dropped.
-struct Agent(Child);
+/// An agent with one sandbox; stopped when dropped, with all that outlives it.
+struct Agent {
+    child: Child,
+    clear: Command,
+}
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        if let Err(error) = self.0.kill().and_then(|()| self.0.wait()) {
-            eprintln!("cannot stop berth-agent {}: {error}", self.0.id());
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
+            eprintln!("cannot stop berth-agent {}: {error}", self.child.id());
+        }
+        match self.clear.stdout(Stdio::null()).status() {
+            Ok(status) if status.success() => {}
+            Ok(status) => eprintln!("what berth-agent left stays: {status}"),
+            Err(error) => eprintln!("cannot clear what berth-agent left: {error}"),
         }
     }
 }
@@ -56,7 +64,9 @@ impl Agent {
         if !joined.status.success() {
             bail!("berth-agent enroll: {}", String::from_utf8_lossy(&joined.stderr));
         }
-        Ok(Self(agent()?.arg("run").spawn()?))
+        let mut clear = agent()?;
+        clear.arg("clear");
+        Ok(Self { child: agent()?.arg("run").spawn()?, clear })
     }
 }
 

@@ -108,10 +108,26 @@ impl Deployment {
     }
 }
 
-/// `berth-agent` with real sandboxes, joined as `lab` with the machines `lab/a` and `lab/b`.
+/// `berth-agent` with real sandboxes, joined as `lab` with the machines `lab/a` and `lab/b`. What outlives it goes with this.
 pub struct Agent {
     pub program: Program,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.program.kill();
+        let cleared = agent_command(self.directory.path(), &["clear"]).output().expect("berth-agent clear");
+        let said = String::from_utf8_lossy(&cleared.stderr);
+        assert!(cleared.status.success() || std::thread::panicking(), "what the agent left stays: {said}");
+    }
+}
+
+/// A command of the agent whose folder it is.
+fn agent_command(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(agent());
+    command.args(arguments).env("BERTH_AGENT_CONFIG", directory.join("agent.toml")).env("BERTH_LOG", "error");
+    command
 }
 
 /// Beside `berth-server`: a test of the whole workspace builds it.
@@ -132,11 +148,7 @@ impl Agent {
         };
         let text = format!("state_dir = \"{}\"\n\n{}\n{}", path("state").display(), machine("a"), machine("b"));
         std::fs::write(path("agent.toml"), text).expect("the agent's configuration");
-        let command = |arguments: &[&str]| {
-            let mut command = Command::new(agent());
-            command.args(arguments).env("BERTH_AGENT_CONFIG", path("agent.toml")).env("BERTH_LOG", "error");
-            command
-        };
+        let command = |arguments: &[&str]| agent_command(directory.path(), arguments);
         let zero = path("zero.toml").display().to_string();
         let joined = command(&["enroll", &zero, "--name", "lab"]).output().expect("berth-agent enroll");
         assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
@@ -146,7 +158,7 @@ impl Agent {
             (machines["items"].as_array().map(Vec::len) == Some(2)).then_some(())
         };
         until("both machines are free", free).await;
-        Self { program, _directory: directory }
+        Self { program, directory }
     }
 }
 

@@ -442,11 +442,13 @@ impl Environments {
         Ok(found)
     }
 
-    /// Removes what the agent has on the host beside its state directory and its environments: the control group above
+    /// Removes what the agent has on the host beside its state directory and its environments: the control groups above
     /// theirs, if there are none. The next environment makes it again.
     pub fn tidy(&self) {
-        if let Err(error) = self.sandbox.remove_group() {
-            tracing::warn!(%error, "an empty control group is left");
+        for sandboxes in [&self.sandbox, &self.notebooks] {
+            if let Err(error) = sandboxes.remove_group() {
+                tracing::warn!(%error, "an empty control group is left");
+            }
         }
     }
 }

@@ -45,17 +45,26 @@ pub fn is_there(pid: i32, ticks: u64) -> bool {
     started_ticks(pid).is_ok_and(|now| now == ticks)
 }
 
+/// Sends a signal to the process that was started then; an error of kind `NotFound` if it has ended.
+pub fn signal(pid: i32, ticks: u64, signal: Signal) -> io::Result<()> {
+    let gone = || io::Error::from(io::ErrorKind::NotFound);
+    let named = pidfd_open(Pid::from_raw(pid).ok_or_else(gone)?, PidfdFlags::empty())?;
+    // Looked at after it was opened: if it is the same process now, the descriptor is of that one.
+    if !is_there(pid, ticks) {
+        return Err(gone());
+    }
+    Ok(pidfd_send_signal(&named, signal)?)
+}
+
 /// Kills the process that was started then and waits until it has been reaped, at most `limit`. Blocks.
 ///
 /// The first process of a pid namespace ends last: when all others in it have ended and been reaped.
 pub fn end(pid: i32, ticks: u64, limit: Duration) -> io::Result<()> {
-    let Some(named) = Pid::from_raw(pid) else { return Err(io::ErrorKind::InvalidInput.into()) };
-    let named = pidfd_open(named, PidfdFlags::empty())?;
-    // Looked at after it was opened: if it is the same process now, the descriptor is of that one.
-    if !is_there(pid, ticks) {
-        return Ok(());
+    match signal(pid, ticks, Signal::KILL) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
     }
-    pidfd_send_signal(&named, Signal::KILL)?;
     let deadline = Instant::now() + limit;
     let listed = PathBuf::from(format!("/proc/{pid}"));
     while listed.exists() {

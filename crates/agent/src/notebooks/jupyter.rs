@@ -3,12 +3,14 @@
 //! Its options are those of jupyter_server 2.21; what is given here goes before what a person's own configuration says.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use domain::{ids::NotebookId, notebooks::SOCKET};
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, MissedTickBehavior, timeout},
@@ -17,7 +19,7 @@ use tokio::{
 use super::build::{PLACE, last_words};
 use crate::environments::{
     ConnectError, Environment, ExecError, ExecSpec, Running, Target, Variables, process,
-    sandbox::{HOME, PATH, Sandbox, daemon::Secret},
+    sandbox::{HOME, PATH, Sandbox, daemon::Placed},
 };
 
 /// How long JupyterLab may take to answer.
@@ -28,7 +30,28 @@ const REAP_LIMIT: Duration = Duration::from_millis(500);
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 const LOG: &str = "jupyter.log";
 const LOG_BYTES: u64 = 1024 * 1024;
+/// How much of its log is told when it is over, bytes.
+const TOLD_LOG_BYTES: u64 = 64 * 1024;
+/// How long it may take to end in good order, its kernels too, before it is killed.
+const END_LIMIT: Duration = Duration::from_secs(5);
 const TOKEN_FILE: &str = "/run/user/1000/jupyter-token";
+/// A directory of configuration beside the person's own and the environment's.
+const CONFIG_DIRECTORY: &str = "/run/user/1000/jupyter-config";
+/// When all has been done that is to be done at its end, it goes. Otherwise its interpreter would take half a second to
+/// throw away what is thrown away anyway. In no other program that reads this file.
+const CONFIG: &str = "import atexit, os, sys
+
+def end():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+if os.path.basename(sys.argv[0]) == 'jupyter-lab':
+    atexit.register(end)
+";
+/// What is so until the person sets it otherwise. It does not ask whether to look for news: there is no Internet to get
+/// them from.
+const SETTINGS: &str = r#"{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}"#;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JupyterError {
@@ -55,16 +78,25 @@ impl Process {
     pub fn is_there(self) -> bool {
         process::is_there(self.pid, self.started_ticks)
     }
-    /// Ends it, and waits a little until its parent has seen that: killed together with its parent it would be left to
+    /// Has it end its kernels and terminals and then itself; by force if it takes too long. How it came to its end.
+    ///
+    /// Then waits a little until its parent has seen that: killed together with its parent it would be left to
     /// the host's first process, and the sandbox's end would wait for that one.
-    pub async fn end(self) {
-        if !self.is_there() {
-            return;
+    pub async fn end(self) -> EndedBy {
+        let ended = match process::signal(self.pid, self.started_ticks, Signal::TERM) {
+            Ok(()) => timeout(END_LIMIT, self.gone()).await,
+            // There is nothing to wait for.
+            Err(_) => Ok(()),
+        };
+        let ended_by = if ended.is_ok() { EndedBy::Itself } else { EndedBy::Force };
+        match process::signal(self.pid, self.started_ticks, Signal::KILL) {
+            // It has ended, as it should.
+            Ok(()) | Err(_) => self.reaped().await,
         }
-        if let Some(pid) = rustix::process::Pid::from_raw(self.pid) {
-            // It may end by itself at this moment.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-        }
+        ended_by
+    }
+
+    async fn reaped(self) {
         let entry = format!("/proc/{}", self.pid);
         let deadline = Instant::now() + REAP_LIMIT;
         while Instant::now() < deadline && Path::new(&entry).exists() {
@@ -74,6 +106,13 @@ impl Process {
     pub async fn gone(self) {
         process::gone(self.pid, self.started_ticks).await;
     }
+}
+
+/// How JupyterLab came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    Itself,
+    Force,
 }
 
 /// What every process of the run gets. Settings are the person's, in their home; what is at work now is the run's.
@@ -106,7 +145,7 @@ fn arguments() -> Vec<String> {
         ("ServerApp.quit_button", "False"),
         // No login shell: the host's profile would set another PATH.
         ("ServerApp.terminado_settings", shell),
-        // They would ask the Internet, which is not there.
+        // They would ask the Internet, which is not there. (Without news the page still asks whether it should: see above.)
         ("LabApp.check_for_updates_class", "jupyterlab.NeverCheckForUpdate"),
         ("LabApp.news_url", "None"),
         ("LabApp.extension_manager", "readonly"),
@@ -115,19 +154,38 @@ fn arguments() -> Vec<String> {
     arguments
 }
 
-/// The end of what it wrote.
+/// The last lines that it wrote.
 pub fn log_tail(directory: &Path) -> String {
-    last_words(&fs::read(directory.join(LOG)).unwrap_or_default(), "it wrote no log")
+    last_words(&log(directory), "it wrote no log")
+}
+
+/// The end of what it wrote, in whole lines; empty if there is nothing.
+pub fn log(directory: &Path) -> Vec<u8> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = fs::File::open(directory.join(LOG))?;
+        let over = file.metadata()?.len().saturating_sub(TOLD_LOG_BYTES);
+        file.seek(SeekFrom::Start(over))?;
+        let mut end = Vec::new();
+        file.take(TOLD_LOG_BYTES).read_to_end(&mut end)?;
+        let broken = if over == 0 { 0 } else { end.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1) };
+        Ok(end.split_off(broken))
+    };
+    read().unwrap_or_default()
 }
 
 /// Starts it, and returns when it answers.
 pub async fn start(sandbox: &Sandbox, running: &Running, token: &str) -> Result<Process, JupyterError> {
     let directory: PathBuf = sandbox.directory(running.session);
     let log = fs::OpenOptions::new().create(true).write(true).truncate(true).open(directory.join(LOG));
-    let spec =
-        ExecSpec { env: vec![("JUPYTER_TOKEN_FILE".to_owned(), TOKEN_FILE.to_owned())], ..ExecSpec::new(arguments()) };
-    let secret = Secret { path: TOKEN_FILE.to_owned(), text: token.to_owned() };
-    let pid = sandbox.daemon(running, spec, secret, log.map_err(JupyterError::Log)?, LOG_BYTES).await?;
+    let env = [("JUPYTER_TOKEN_FILE", TOKEN_FILE), ("JUPYTER_CONFIG_PATH", CONFIG_DIRECTORY)];
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let spec = ExecSpec { env, ..ExecSpec::new(arguments()) };
+    let files = vec![
+        Placed::new(TOKEN_FILE, token),
+        Placed::new(&format!("{CONFIG_DIRECTORY}/jupyter_server_config.py"), CONFIG),
+        Placed::new(&format!("{CONFIG_DIRECTORY}/labconfig/default_setting_overrides.json"), SETTINGS),
+    ];
+    let pid = sandbox.daemon(running, spec, files, log.map_err(JupyterError::Log)?, LOG_BYTES).await?;
     let ended = || JupyterError::Ended(log_tail(&directory));
     let started_ticks = process::started_ticks(pid).map_err(|_| ended())?;
     let process = Process { pid, started_ticks };

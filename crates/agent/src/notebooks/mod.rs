@@ -26,6 +26,7 @@ use domain::{
     labels::Labels,
     machines::{MachineKind, MachineLimits},
     notebooks::{NotebookOffer, RunSpec, TOKEN},
+    sessions::StepState,
 };
 use protocol::{Outcome, Secrets, ToServer};
 use tokio::sync::Notify;
@@ -35,6 +36,7 @@ use self::{
     build::PLACE,
     environments::{Came, Hold, PythonEnvironments},
     files::{Files, FilesError},
+    jupyter::EndedBy,
     python::Python,
     runs::{Ended, RunFile},
     steps::{ENVIRONMENT, FILES, JUPYTER, StartError, Steps},
@@ -46,7 +48,8 @@ use crate::{
         Cause, Environment, Environments, PrepareSpec, Running, StepSink,
         sandbox::{Given, Sandbox, helper::Bind},
     },
-    sessions::{NotRunning, Progress, revert_with_steps},
+    progress::{self, Progress},
+    sessions::{NotRunning, revert_with_steps},
 };
 
 /// What is built for notebooks gets, at most.
@@ -163,8 +166,7 @@ impl Notebooks {
     /// After a restart: takes up the runs whose JupyterLab is there, ends all others, removes half-built environments.
     /// Call before the link is opened.
     pub async fn recover(self: &Arc<Self>) -> io::Result<()> {
-        let environments = self.environments.clone();
-        tokio::task::spawn_blocking(move || environments.clean()).await.map_err(io::Error::other)?;
+        self.end_builds().await?;
         for found in self.sandbox.list().await? {
             let id = RunId::from_uuid(found.session.uuid());
             let file = RunFile::read(&self.sandbox.directory(found.session)).ok();
@@ -205,6 +207,12 @@ impl Notebooks {
             }
         });
         Ok(())
+    }
+
+    /// Ends and removes what an earlier agent had not built to its end.
+    pub async fn end_builds(&self) -> io::Result<()> {
+        let environments = self.environments.clone();
+        tokio::task::spawn_blocking(move || environments.clean()).await.map_err(io::Error::other)
     }
 
     /// Ends what is left of a run and, if it was up, tells why.
@@ -456,11 +464,24 @@ impl Notebooks {
         };
         let was = run.as_ref().map(|run| std::mem::replace(&mut *run.stage(), Stage::Ending));
         if let Some(Stage::Running { jupyter, .. }) = was {
-            jupyter.end().await;
+            self.end_jupyter(jupyter, progress).await;
         }
+        progress::output(&jupyter::log(&self.sandbox.directory(number(id))), progress);
         let outcome = self.destroy(id, progress).await;
         self.ended.forget(id);
         outcome
+    }
+
+    async fn end_jupyter(&self, jupyter: jupyter::Process, progress: Progress<'_>) {
+        let mut step = progress::pending(JUPYTER);
+        progress::advance(&mut step, StepState::Running, None, progress);
+        let began = tokio::time::Instant::now();
+        let words = match jupyter.end().await {
+            EndedBy::Itself => "ended its kernels and itself",
+            EndedBy::Force => "had to be killed",
+        };
+        let words = format!("{words}, after {:.1} s", began.elapsed().as_secs_f64());
+        progress::advance(&mut step, StepState::Done, Some(words), progress);
     }
 
     /// Waits until the builds that nobody waits for any more have ended.

@@ -24,19 +24,48 @@ print(json.dumps({'version': sys.version_info[:3], 'prefix': sys.base_prefix, 'p
     'has_venv': has_venv, 'machine': platform.machine()}))
 ";
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why environments cannot be made of a Python.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    #[error("it cannot be run: {0}")]
+    Run(#[source] io::Error),
+    #[error("it failed: {0}")]
+    Failed(String),
+    #[error("its answer makes no sense: {0}")]
+    Answer(#[source] serde_json::Error),
+    #[error("it is Python {major}.{minor}")]
+    Old { major: u32, minor: u32 },
+    #[error("it lies at {}, which no sandbox sees", .0.display())]
+    Hidden(PathBuf),
+    #[error("it has no module venv (apt-get install python3-venv, or install uv)")]
+    NoVenv,
+}
+
+/// One on the search path that cannot be used.
+#[derive(Debug)]
+pub struct PassedOver {
+    program: PathBuf,
+    why: Unusable,
+}
+
+#[derive(Debug, thiserror::Error)]
 pub enum PythonError {
     #[error(
         "no Python {}.{} or newer that sandboxes can see is on the PATH{}; apt-get install python3 python3-venv, or name one in [notebooks]",
-        OLDEST.0, OLDEST.1, why_not(.passed_over)
+        OLDEST.0, OLDEST.1, in_words(.passed_over)
     )]
-    None { passed_over: Vec<String> },
+    None { passed_over: Vec<PassedOver> },
     #[error("python = \"{}\" cannot be used: {why}", .program.display())]
-    Configured { program: PathBuf, why: String },
+    Configured {
+        program: PathBuf,
+        #[source]
+        why: Unusable,
+    },
 }
 
-fn why_not(passed_over: &[String]) -> String {
-    if passed_over.is_empty() { String::new() } else { format!("; passed over: {}", passed_over.join("; ")) }
+fn in_words(passed_over: &[PassedOver]) -> String {
+    let words: Vec<String> = passed_over.iter().map(|one| format!("{}: {}", one.program.display(), one.why)).collect();
+    if words.is_empty() { String::new() } else { format!("; passed over: {}", words.join("; ")) }
 }
 
 /// What makes environments, and of what.
@@ -60,26 +89,27 @@ struct Probed {
     machine: String,
 }
 
-fn probe(program: &Path) -> io::Result<Probed> {
-    let output = Command::new(program).args(["-I", "-c", PROBE]).stdin(Stdio::null()).output()?;
+fn probe(program: &Path) -> Result<Probed, Unusable> {
+    let output =
+        Command::new(program).args(["-I", "-c", PROBE]).stdin(Stdio::null()).output().map_err(Unusable::Run)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr).trim().chars().take(200).collect::<String>();
-        return Err(io::Error::other(if said.is_empty() { output.status.to_string() } else { said }));
+        return Err(Unusable::Failed(if said.is_empty() { output.status.to_string() } else { said }));
     }
-    Ok(serde_json::from_slice(&output.stdout)?)
+    serde_json::from_slice(&output.stdout).map_err(Unusable::Answer)
 }
 
-fn usable(program: &Path, uv: Option<&Path>) -> Result<Python, String> {
-    let found = probe(program).map_err(|error| error.to_string())?;
+fn usable(program: &Path, uv: Option<&Path>) -> Result<Python, Unusable> {
+    let found = probe(program)?;
     let (major, minor, patch) = found.version;
     if (major, minor) < OLDEST {
-        return Err(format!("it is Python {major}.{minor}"));
+        return Err(Unusable::Old { major, minor });
     }
     if let Some(place) = [&found.prefix, &found.program].into_iter().find(|path| is_hidden(path)) {
-        return Err(format!("it lies at {}, which no sandbox sees", place.display()));
+        return Err(Unusable::Hidden(place.clone()));
     }
     if !found.has_venv && uv.is_none() {
-        return Err("it has no module venv (apt-get install python3-venv, or install uv)".to_owned());
+        return Err(Unusable::NoVenv);
     }
     Ok(Python {
         program: found.program,
@@ -101,7 +131,7 @@ pub fn find(configured: Option<&Path>, search_path: &str) -> Result<Python, Pyth
     for program in directories().map(|directory| directory.join("python3")).filter(|path| path.is_file()) {
         match usable(&program, uv.as_deref()) {
             Ok(python) => return Ok(python),
-            Err(why) => passed_over.push(format!("{}: {why}", program.display())),
+            Err(why) => passed_over.push(PassedOver { program, why }),
         }
     }
     Err(PythonError::None { passed_over })

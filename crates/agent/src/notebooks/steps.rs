@@ -7,9 +7,8 @@ use protocol::ProgressEvent;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock,
     environments::{Cause, PrepareError, PrepareStep, StepEvent},
-    sessions::{Progress, pending, tail},
+    progress::{self, Progress},
 };
 
 pub const ENVIRONMENT: &str = "environment";
@@ -47,44 +46,27 @@ pub struct Steps<'a> {
 impl<'a> Steps<'a> {
     /// Tells all of them as pending.
     pub fn new(progress: Progress<'a>) -> Self {
-        let steps: Vec<Step> = ORDER.into_iter().map(pending).collect();
+        let steps: Vec<Step> = ORDER.into_iter().map(progress::pending).collect();
         for step in &steps {
             progress(ProgressEvent::Step(step.clone()));
         }
         Self { steps: Mutex::new(steps), progress }
     }
 
-    pub fn output(&self, piece: &[u8]) {
-        for piece in piece.chunks(protocol::MAX_PROGRESS_BYTES) {
-            (self.progress)(ProgressEvent::Stdout(piece.to_vec()));
-        }
+    pub fn output(&self, bytes: &[u8]) {
+        progress::output(bytes, self.progress);
     }
 
     pub fn set(&self, name: &str, state: StepState, detail: Option<String>) {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(step) = steps.iter_mut().find(|step| step.name == name) else { return };
-        let now = clock::now();
-        step.state = state;
-        match state {
-            StepState::Running => step.started_at = Some(now),
-            StepState::Done | StepState::Failed | StepState::Skipped => step.ended_at = Some(now),
-            StepState::Pending => {}
+        if let Some(step) = steps.iter_mut().find(|step| step.name == name) {
+            progress::advance(step, state, detail, self.progress);
         }
-        if let Some(detail) = detail.filter(|detail| !detail.is_empty()) {
-            step.detail = Some(tail(detail));
-        }
-        (self.progress)(ProgressEvent::Step(step.clone()));
     }
 
     /// Those of the sandbox. Its baseline is no step of a notebook, and it has no set-up script.
     pub fn sandbox(&self, event: StepEvent) {
-        let (step, state, detail) = match event {
-            StepEvent::Began(step) => (step, StepState::Running, None),
-            StepEvent::Done(step, detail) => (step, StepState::Done, Some(detail)),
-            StepEvent::Failed(step, detail) => (step, StepState::Failed, Some(detail)),
-            StepEvent::Skipped(step, detail) => (step, StepState::Skipped, Some(detail)),
-            StepEvent::Output(_, piece) => return self.output(&piece),
-        };
+        let Some((step, state, detail)) = progress::change(event, self.progress) else { return };
         match step {
             PrepareStep::Root | PrepareStep::Limits | PrepareStep::Start => self.set(step.name(), state, detail),
             PrepareStep::Baseline | PrepareStep::SetUp => {}

@@ -15,7 +15,7 @@ use std::{
 use agent::environments::{ExecSpec, Running};
 use domain::ids::SessionId;
 
-use crate::support::{Bench, assert_clean, assert_failed, until};
+use crate::support::{Bench, LISTEN, assert_clean, assert_failed, until};
 
 fn scratch(bench: &Bench, running: &Running) -> PathBuf {
     bench.directory.path().join("state/sandboxes").join(running.session.to_string())
@@ -114,10 +114,9 @@ async fn a_listening_port() {
     let bench = Bench::sandbox("");
     let running = bench.prepare().await;
     let user = session_user(&bench, &running);
-    let listen = "import socket,time; s=socket.socket(); s.bind(('127.0.0.1',0)); s.listen(); print(s.getsockname()[1],flush=True); time.sleep(1000)";
     let mut stray = Stray(
         Command::new("python3")
-            .args(["-c", listen])
+            .args(["-c", LISTEN])
             .uid(user)
             .gid(user)
             .current_dir("/")

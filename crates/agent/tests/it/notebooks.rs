@@ -86,12 +86,21 @@ async fn start(link: &mut Link, specs: &[&RunSpec]) -> Vec<String> {
     steps
 }
 
-async fn stop(link: &mut Link, spec: &RunSpec) {
+/// What JupyterLab had written.
+async fn stop(link: &mut Link, spec: &RunSpec) -> String {
     let id = TransactionId::new();
+    let began = Instant::now();
     link.instruct(id, stop_of(spec)).await;
     let ended = link.ended(id).await;
     assert_eq!(ended.outcome, DONE, "{:#?}", ended.steps);
+    println!("stopped within {:?}", began.elapsed());
+    for step in &ended.steps {
+        if let (Some(began), Some(ended)) = (step.started_at, step.ended_at) {
+            println!("{} {:#}: {}", step.name, ended - began, step.detail.as_deref().unwrap_or_default());
+        }
+    }
     link.acknowledge(id).await;
+    String::from_utf8_lossy(&ended.stdout).into_owned()
 }
 
 /// The server's end of the tunnel, by which connections are opened as if it were a network.
@@ -307,10 +316,15 @@ async fn a_notebook_from_its_start_to_its_end() {
     assert_eq!(network.ask(first.run, "GET", "/api/status", SECRET).await.0, 200);
     assert_eq!(network.ask(first.run, "GET", "/api/status", "wrong").await.0, 403);
     assert_eq!(network.ask(first.run, "GET", "/lab", "").await.0, 302, "to the sign-in page");
+    let settings = "/lab/api/settings/@jupyterlab/apputils-extension:notification";
+    let (_, settings) = network.ask(first.run, "GET", settings, SECRET).await;
+    let settings: serde_json::Value = serde_json::from_str(&settings).expect("JSON");
+    assert_eq!(settings["schema"]["properties"]["fetchNews"]["default"], "false", "it does not ask");
     let id = network.new_kernel(first.run).await;
     let mut kernel = network.kernel(first.run, &id).await;
     let pid =
-        kernel.run("import os; open(os.path.expanduser('~/kept'), 'w').write('kept'); x = 6; print(os.getpid())").await;
+        kernel.run("import os, atexit, pathlib; os.chdir(os.path.expanduser('~')); x = 6; print(os.getpid())").await;
+    kernel.run("pathlib.Path('kept').write_text('kept'); atexit.register(pathlib.Path('ended').touch)").await;
     for process in processes(first.run) {
         assert!(!program(process).contains(SECRET), "{}", program(process));
         let variables = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
@@ -336,9 +350,11 @@ async fn a_notebook_from_its_start_to_its_end() {
     let network = Network::over(peer.tunnel().await);
     let mut kernel = network.kernel(first.run, &id).await;
     assert_eq!(kernel.run("import os; print(os.getpid(), x * 7)").await, format!("{pid} 42"));
-    stop(&mut link, &first).await;
+    let log = stop(&mut link, &first).await;
+    assert!(log.contains("Kernel started") && log.contains("Shutting down 1 kernel"), "{log}");
+    assert!(!log.contains(SECRET), "{log}");
     assert_gone(&host, first.run).await;
-    stop(&mut link, &first).await;
+    assert_eq!(stop(&mut link, &first).await, "");
     assert!(network.connect(first.run).await.is_err());
 
     // The files are there at the next start. JupyterLab is killed, and the server hears of it until it stops the run.
@@ -347,6 +363,7 @@ async fn a_notebook_from_its_start_to_its_end() {
     let id = network.new_kernel(third.run).await;
     let mut kernel = network.kernel(third.run, &id).await;
     assert_eq!(kernel.run(read).await, "kept");
+    assert_eq!(kernel.run("print(os.path.exists('ended'))").await, "True", "its kernel came to its own end");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(jupyter(third.run)), nix::sys::signal::SIGKILL)
         .expect("is killed");
     let told = async |link: &mut Link| match link.next_answer().await {

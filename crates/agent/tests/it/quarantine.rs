@@ -16,7 +16,10 @@ use domain::{
 };
 use protocol::{ActualMachine, Outcome, ToAgent, ToServer};
 
-use crate::peer::{Host, Link, Peer, shell};
+use crate::{
+    peer::{Host, Link, Peer, shell},
+    support::LISTEN,
+};
 
 const MACHINE: &str = "[[machines]]\nname = \"m\"\nkind = \"sandbox\"\nwritable = [\"DIR/shared\"]\n";
 const DONE: Outcome = Outcome::Done { exit_code: None };
@@ -132,8 +135,7 @@ async fn what_is_left_quarantines_the_machine_until_it_is_gone() {
     dirty.is_clean_again().await;
 
     dirty.prepare().await;
-    let listen = "import socket,time; s=socket.socket(); s.bind(('127.0.0.1',0)); s.listen(); print(s.getsockname()[1],flush=True); time.sleep(1000)";
-    let mut listener = dirty.as_user("python3", &["-c", listen]);
+    let mut listener = dirty.as_user("python3", &["-c", LISTEN]);
     let mut port = String::new();
     let output = listener.0.stdout.take().expect("a pipe");
     BufReader::new(output).read_line(&mut port).expect("says its port");

@@ -24,6 +24,9 @@ pub struct Bench {
     pub environment: Arc<dyn Environment>,
 }
 
+/// A Python program that listens on a port, says which, and stays.
+pub const LISTEN: &str = "import signal, socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen(); print(s.getsockname()[1], flush=True); signal.pause()";
+
 /// What a program in an environment came to.
 #[derive(Debug)]
 pub struct Ran {

@@ -5,16 +5,17 @@
 
 use std::{
     fmt,
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Write},
     net::Shutdown,
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{FileExt, OpenOptionsExt},
+            fs::{DirBuilderExt, FileExt, OpenOptionsExt},
             net::UnixStream,
         },
     },
+    path::Path,
     process::{Child, Stdio},
 };
 
@@ -34,21 +35,36 @@ use super::{
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Daemon {
     pub enter: Enter,
-    pub secret: Secret,
+    /// Written before it starts.
+    pub files: Vec<Placed>,
     /// The log is cut to its last half when it has grown beyond this.
     pub log_bytes: u64,
 }
 
-/// A file inside that only the sandbox's user can read.
+/// A file inside that only the sandbox's user can read; it may hold a secret.
 #[derive(Serialize, Deserialize)]
-pub struct Secret {
+pub struct Placed {
     pub path: String,
     pub text: String,
 }
 
-impl fmt::Debug for Secret {
+impl Placed {
+    pub fn new(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned() }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        if let Some(above) = Path::new(&self.path).parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(above)?;
+        }
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
+        file.write_all(self.text.as_bytes())
+    }
+}
+
+impl fmt::Debug for Placed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({})", self.path)
+        write!(f, "Placed({})", self.path)
     }
 }
 
@@ -59,7 +75,9 @@ pub(super) fn serve(socket: &mut UnixStream, order: &Daemon, descriptors: Vec<Ow
     join_cgroups(&order.enter.procs_files)?;
     setsid().map_err(cannot("begin a session"))?;
     settle_in(&order.enter)?;
-    write_secret(&order.secret).map_err(cannot(format!("write {}", order.secret.path)))?;
+    for file in &order.files {
+        file.write().map_err(cannot(format!("write {}", file.path)))?;
+    }
     let pipe = || -> io::Result<(OwnedFd, OwnedFd, OwnedFd)> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         let second = write.try_clone()?;
@@ -104,12 +122,6 @@ impl Read for Attended {
         }
         self.pipe.read(buffer)
     }
-}
-
-fn write_secret(secret: &Secret) -> io::Result<()> {
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&secret.path)?;
-    file.write_all(secret.text.as_bytes())
 }
 
 /// Reads to the end. What cannot be kept, as on a full disk, is lost; the program does not wait for it.

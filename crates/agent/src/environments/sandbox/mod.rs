@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     build::Build,
     copy::Copying,
-    daemon::{Daemon, Secret},
+    daemon::{Daemon, Placed},
     exec::{HELPER_LIMIT, Helper},
     helper::{Bind, Reply, Request},
     volume::Unsupported,
@@ -148,12 +148,12 @@ impl Sandbox {
         self.scratch(session).path().to_owned()
     }
 
-    /// Starts a program that outlives the agent, with its output in `log`; says which process of the host it is.
+    /// Starts a program that outlives the agent, after writing `files`, with its output in `log`; says which process of the host it is.
     pub async fn daemon(
         &self,
         running: &Running,
         spec: ExecSpec,
-        secret: Secret,
+        files: Vec<Placed>,
         log: fs::File,
         log_bytes: u64,
     ) -> Result<i32, ExecError> {
@@ -161,7 +161,7 @@ impl Sandbox {
         spec.check()?;
         let named = spec.argv.first().cloned().unwrap_or_default();
         let enter = exec::entry(instance, spec);
-        let request = Request::Daemon(Daemon { enter, secret, log_bytes });
+        let request = Request::Daemon(Daemon { enter, files, log_bytes });
         let entering = |error: io::Error| ExecError::Enter(error.into());
         let mut helper = Helper::start(&self.helper, &request, vec![log.into()]).await.map_err(entering)?;
         match tokio::time::timeout(HELPER_LIMIT, helper.reply()).await {

@@ -5,10 +5,6 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use agent::{
-    config::AgentConfig,
-    environments::{Environment, Environments},
-};
 use domain::instructions::Work;
 use nix::{sys::signal::Signal, unistd::Pid};
 
@@ -171,29 +167,11 @@ impl Drop for Host {
             eprintln!("the agent's log:\n{}", self.log());
         }
         // A sandbox outlives its agent, and a test that failed has not reverted its own.
-        let config = self.config();
-        let reverted = std::thread::spawn(move || revert_all(&config)).join();
-        assert!(reverted.is_ok() || std::thread::panicking(), "a sandbox is left");
+        let mut command = self.command("clear");
+        let cleared = command.arg("--config").arg(self.config()).output().expect("berth-agent clear");
+        let said = String::from_utf8_lossy(&[cleared.stdout, cleared.stderr].concat()).into_owned();
+        assert!(cleared.status.success() || std::thread::panicking(), "something is left: {said}");
     }
-}
-
-fn revert_all(config: &Path) {
-    let config = AgentConfig::load(config).expect("a configuration");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
-        let helper = PathBuf::from(env!("CARGO_BIN_EXE_berth-agent"));
-        let environments = Environments::with_helper(&config, helper).expect("environments");
-        for found in environments.list().await.expect("a list") {
-            let report = environments.of(found.kind).revert(found.session).await;
-            assert!(report.is_clean(), "{report:?}");
-        }
-        let notebooks = environments.notebooks();
-        for found in notebooks.list().await.expect("a list") {
-            let report = notebooks.revert(found.session).await;
-            assert!(report.is_clean(), "{report:?}");
-        }
-        environments.tidy();
-    });
 }
 
 pub fn shell(script: &str) -> Work {
