@@ -21,6 +21,7 @@ mod m0006_replicas;
 mod m0007_sort_names;
 mod m0008_notebooks;
 mod m0009_machines_of_host;
+mod m0010_notebook_policies;
 
 pub struct Migrator;
 
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_sort_names::MIGRATION),
             Box::new(m0008_notebooks::MIGRATION),
             Box::new(m0009_machines_of_host::MIGRATION),
+            Box::new(m0010_notebook_policies::MIGRATION),
         ]
     }
 }

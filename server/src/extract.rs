@@ -4,7 +4,11 @@ use std::{fmt, marker::PhantomData};
 
 use axum::{
     Json,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection, ws::WebSocketUpgrade},
+    body::HttpBody,
+    extract::{
+        FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request, rejection::JsonRejection,
+        ws::WebSocketUpgrade,
+    },
     http::{StatusCode, request::Parts},
 };
 use serde::{
@@ -23,10 +27,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        match Json::<Object<T>>::from_request(request, state).await {
+        match <Json<Object<T>> as FromRequest<S>>::from_request(request, state).await {
             Ok(Json(Object(body))) => Ok(Body(body)),
             Err(rejection) => Err(Failure::from(fault(&rejection)).in_request(id)),
         }
+    }
+}
+
+/// A body that may be left away.
+impl<T: DeserializeOwned, S: Send + Sync> OptionalFromRequest<S> for Body<T> {
+    type Rejection = Failure;
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Failure> {
+        if HttpBody::is_end_stream(request.body()) {
+            return Ok(None);
+        }
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
     }
 }
 

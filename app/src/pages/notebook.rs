@@ -32,9 +32,12 @@ async fn fetch(notebook: String) -> Result<Shown, Failure> {
 }
 
 #[server(prefix = "/fn", endpoint = "notebooks-start")]
-async fn start(notebook: String) -> Result<(), Failure> {
+async fn start(notebook: String, size: Option<String>) -> Result<(), Failure> {
     let (services, call) = crate::server::asked()?;
-    services::notebooks::start(&services, &call, &notebook).await.map(|_| ()).map_err(crate::server::failure)
+    services::notebooks::start(&services, &call, &notebook, size.as_deref())
+        .await
+        .map(|_| ())
+        .map_err(crate::server::failure)
 }
 
 #[server(prefix = "/fn", endpoint = "notebooks-stop")]
@@ -142,7 +145,7 @@ fn Facts(notebook: Notebook) -> impl IntoView {
     view! {
         <dl class="facts two">
             <dt>"Environment"</dt><dd>{notebook.environment}</dd>
-            <dt>"Size"</dt><dd>{notebook.size.word()}</dd>
+            <dt>"Size"</dt><dd>{notebook.size}</dd>
             <dt>"Host"</dt><dd>{notebook.host.unwrap_or_else(|| "none yet".to_owned())}</dd>
             <dt>"Who"</dt><dd>{notebook.person}</dd>
             {labels.map(|labels| view! { <dt>"Labels"</dt><dd class="mono">{labels}</dd> })}

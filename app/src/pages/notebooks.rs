@@ -4,7 +4,7 @@ use api::Page as Items;
 use api::notebooks::{Notebook, NotebookEnvironment};
 use domain::access::Action;
 use domain::events::EventKind;
-use domain::notebooks::{BASE, NotebookSize};
+use domain::notebooks::{BASE, NotebookPolicy};
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
@@ -47,7 +47,7 @@ async fn list(all: bool, cursor: Option<String>) -> Result<Shown, Failure> {
 async fn launch(
     name: Option<String>,
     environment: Option<String>,
-    size: Option<NotebookSize>,
+    size: Option<String>,
     labels: Option<String>,
 ) -> Result<(), Failure> {
     let (services, call) = crate::server::asked()?;
@@ -64,7 +64,8 @@ async fn launch(
 #[server(prefix = "/fn", endpoint = "notebook-environments-create")]
 async fn make_environment(environment_name: String, requirements: String) -> Result<String, Failure> {
     let (services, call) = crate::server::asked()?;
-    let made = services::notebooks::create_environment(&services, &call, &environment_name, &requirements).await;
+    let software = services::notebooks::software(Some(&requirements), None).map_err(crate::server::failure)?;
+    let made = services::notebooks::create_environment(&services, &call, &environment_name, software).await;
     made.map(|made| made.name).map_err(crate::server::failure)
 }
 
@@ -83,12 +84,11 @@ pub(super) fn brief(cause: &str) -> String {
 const FIELDS: &[&str] = &["name", "labels"];
 
 fn sizes() -> Vec<(String, String)> {
-    let word = |size: &NotebookSize| {
-        let limits = size.limits();
-        let text = format!("{size}: {} CPU, {}", limits.cpu_millis / 1_000, bytes(limits.memory_bytes));
-        (size.word().to_owned(), text)
+    let word = |size: &domain::notebooks::NotebookSize| {
+        let text = format!("{}: {} CPU, {}", size.name, size.cpu_millis / 1_000, bytes(size.memory_bytes));
+        (size.name.clone(), text)
     };
-    NotebookSize::ALL.iter().map(word).collect()
+    NotebookPolicy::default().sizes.iter().map(word).collect()
 }
 
 #[component]
@@ -148,7 +148,7 @@ fn LaunchForm(environments: Memo<Vec<NotebookEnvironment>>, launching: Submissio
             <SubmitForm to=launching class="form">
                 <div class="form-row">
                     {move || view! { <SelectField name="environment" label="Environment" options=options() selected=BASE/> }}
-                    <SelectField name="size" label="Size" options=sizes() selected=NotebookSize::Small.word()/>
+                    <SelectField name="size" label="Size" options=sizes() selected="small"/>
                     <TextField name="name" label="Name" optional=true max_length=40 mono=true autocomplete="off" placeholder="made up" hint="Part of its address." error=launching.error_of(&["name"])/>
                     <TextField name="labels" label="Labels of the host" optional=true mono=true autocomplete="off" placeholder="gpu=a100" error=launching.error_of(&["labels"])/>
                 </div>
@@ -185,7 +185,7 @@ fn Table(notebooks: Items<Notebook>, all: bool) -> impl IntoView {
                 <td data-label="State"><Status badge=state since=at(&since) why=cause.as_deref().map(brief)/></td>
                 {all.then(|| view! { <td data-label="Who">{person}</td> })}
                 <td data-label="Environment">{environment}</td>
-                <td data-label="Size">{size.word()}</td>
+                <td data-label="Size">{size}</td>
                 <td data-label="Host">{host}</td>
             </tr>
         }
@@ -222,7 +222,7 @@ fn Environments(
                         </SubmitForm>
                     })}
                 </div>
-                <pre class="output" tabindex="0" aria-label=packages>{requirements}</pre>
+                <pre class="output" tabindex="0" aria-label=packages>{requirements.unwrap_or_default()}</pre>
             </li>
         }
     };

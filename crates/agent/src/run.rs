@@ -93,7 +93,13 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
         .filter(|entry| entry.ended.is_none())
         .filter_map(|entry| match entry.work {
             Work::Prepare { session, .. } | Work::Revert { session, .. } => Some(session),
-            Work::Run { .. } | Work::Verify { .. } | Work::StartNotebook { .. } | Work::StopNotebook { .. } => None,
+            Work::Run { .. }
+            | Work::Verify { .. }
+            | Work::StartNotebook { .. }
+            | Work::WarmNotebook { .. }
+            | Work::GiveNotebook { .. }
+            | Work::StopNotebook { .. }
+            | Work::RemoveVolume { .. } => None,
         })
         .collect();
     sessions.recover(&resumed).await.map_err(RunError::Recover)?;

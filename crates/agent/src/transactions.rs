@@ -446,6 +446,9 @@ impl Transactions {
                 let start = Box::pin(self.notebooks.start(&spec, secrets, &progress, &end));
                 self.or_stopped(start, &end, cancel, "while the notebook started, and ended it").await
             }
+            Work::WarmNotebook { .. } | Work::GiveNotebook { .. } | Work::RemoveVolume { .. } => {
+                Outcome::Failed { exit_code: None, cause: "this agent is too old for that".to_owned() }
+            }
             Work::StopNotebook { notebook, run, name: _ } => {
                 progress(ProgressEvent::Started);
                 self.notebooks.stop(notebook, run, &progress).await

@@ -23,6 +23,7 @@ crate::words! {
         NotebooksRead = "notebooks:read",
         NotebooksManage = "notebooks:manage",
         NotebooksOpen = "notebooks:open",
+        NotebooksSet = "notebooks:set",
         HostsRead = "hosts:read",
         HostsManage = "hosts:manage",
         ZeroCertificatesManage = "zero-certificates:manage",
@@ -77,6 +78,8 @@ impl Action {
             Action::NotebooksManage => rule(Some(Engineer), Some(Admin), Scope::Use),
             // What is in it is its owner's, as in a terminal.
             Action::NotebooksOpen => rule(Some(Engineer), None, Scope::Use),
+            // What holds for everybody: sizes, limits, what waits warm.
+            Action::NotebooksSet => rule(None, Some(Admin), Scope::All),
             Action::HostsRead => rule(None, Some(Engineer), Scope::Read),
             Action::HostsManage | Action::ZeroCertificatesManage | Action::InstructionsRun | Action::PeopleManage => {
                 rule(None, Some(Admin), Scope::All)
@@ -183,6 +186,7 @@ mod tests {
         notebooks:read            own all all  read
         notebooks:manage          own own all  use
         notebooks:open            own own own  use
+        notebooks:set             -   -   all  all
         hosts:read                all all all  read
         hosts:manage              -   -   all  all
         zero-certificates:manage  -   -   all  all

@@ -6,8 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{HostId, InstructionId, MachineId, NotebookId, PersonId, RunId, SessionId, TenantId, TransactionId},
-    notebooks::RunSpec,
+    ids::{
+        HostId, InstructionId, MachineId, NotebookId, PersonId, RunId, SessionId, TenantId, TransactionId, VolumeId,
+    },
+    notebooks::{RunSpec, WarmSpec},
 };
 
 /// An offer that was not claimed in this time has expired.
@@ -89,8 +91,14 @@ pub enum Work {
     Verify { machine: MachineId, machine_name: String },
     /// Start a notebook's run.
     StartNotebook { spec: RunSpec },
+    /// Start a run that waits for whoever asks next, with nobody's files.
+    WarmNotebook { spec: WarmSpec },
+    /// Put a person's files into a run that waits, which is the notebook's from then on. Where that fails the run is ended.
+    GiveNotebook { run: RunId, notebook: NotebookId, name: String, volume: VolumeId, volume_bytes: u64 },
     /// End a notebook's run and whatever is left of it; its person's files stay.
     StopNotebook { notebook: NotebookId, run: RunId, name: String },
+    /// Delete a person's files. Fails while a run has them.
+    RemoveVolume { volume: VolumeId, name: String },
 }
 
 impl Work {
@@ -99,9 +107,14 @@ impl Work {
         match self {
             Work::Run { .. } => false,
             // The agent keys them by session: preparing or reverting the same one twice comes to the same.
-            Work::Prepare { .. } | Work::Revert { .. } | Work::Verify { .. } | Work::StopNotebook { .. } => true,
+            Work::Prepare { .. }
+            | Work::Revert { .. }
+            | Work::Verify { .. }
+            | Work::GiveNotebook { .. }
+            | Work::StopNotebook { .. }
+            | Work::RemoveVolume { .. } => true,
             // Its token goes with the claim alone and is not there for a second one.
-            Work::StartNotebook { .. } => false,
+            Work::StartNotebook { .. } | Work::WarmNotebook { .. } => false,
         }
     }
     /// What a page calls it.
@@ -112,7 +125,10 @@ impl Work {
             Work::Revert { machine_name, .. } => format!("revert {machine_name}"),
             Work::Verify { machine_name, .. } => format!("verify {machine_name}"),
             Work::StartNotebook { spec } => format!("start notebook {}", spec.name),
+            Work::WarmNotebook { spec } => format!("start a warm notebook of {}", spec.name),
+            Work::GiveNotebook { name, .. } => format!("give a warm notebook to {name}"),
             Work::StopNotebook { name, .. } => format!("stop notebook {name}"),
+            Work::RemoveVolume { name, .. } => format!("delete the files of {name}"),
         }
     }
 }

@@ -97,6 +97,20 @@ pub struct Step {
     pub detail: Option<String>,
 }
 
+/// Adds a step, or puts it in place of the one of its name, its detail cut to [`MAX_STEP_DETAIL_BYTES`]. False if there are
+/// [`MAX_STEPS`] others already.
+pub fn put_step(steps: &mut Vec<Step>, mut step: Step) -> bool {
+    if let Some(detail) = &mut step.detail {
+        detail.truncate(detail.floor_char_boundary(MAX_STEP_DETAIL_BYTES));
+    }
+    match steps.iter().position(|known| known.name == step.name) {
+        Some(at) => steps[at] = step,
+        None if steps.len() >= MAX_STEPS => return false,
+        None => steps.push(step),
+    }
+    true
+}
+
 crate::words! {
     /// What keeps a session.
     pub enum Keep ("way of keeping a session") {

@@ -1,8 +1,11 @@
 //! Notebooks: launch, start, stop and delete them; what hosts report of their runs.
 
 mod environments;
+mod policy;
 mod reconcile;
 mod visits;
+mod volumes;
+mod warm;
 
 use domain::{
     access::{Action, Permit},
@@ -10,19 +13,25 @@ use domain::{
     ids::{HostId, NotebookId, RunId, TenantId},
     instructions::Work as Order,
     labels::Labels,
-    notebooks::{MAX_NOTEBOOKS, Notebook, NotebookAct, NotebookIntent, NotebookSize, NotebookState, check_name},
-    sessions::{MAX_STEP_DETAIL_BYTES, Step},
+    notebooks::{Notebook, NotebookAct, NotebookIntent, NotebookPolicy, NotebookSize, NotebookState, check_name},
+    sessions::Step,
 };
 use jiff::Timestamp;
 use store::{
+    Tx,
     audit::Entry,
     notebooks::{Filter, Turn},
     sessions::Written,
 };
 
-pub use environments::{create as create_environment, delete as delete_environment, list as environments};
+pub use environments::{
+    create as create_environment, delete as delete_environment, list as environments, set_pool, software,
+};
+pub use policy::{get as policy, set as set_policy};
 pub(crate) use reconcile::pass;
 pub use visits::{Door, Visitor, enter, may_stay, ticket, visitor};
+pub use volumes::{list as volumes, remove as remove_volume};
+pub use warm::list as warm_runs;
 
 use crate::{
     Call, Error, Result, Services, audit, idempotency, instructions,
@@ -43,7 +52,8 @@ pub struct Ask {
     pub name: Option<String>,
     /// Name or id; `base` if not given.
     pub environment: Option<String>,
-    pub size: Option<NotebookSize>,
+    /// The policy's first if not given.
+    pub size: Option<String>,
     pub labels: Labels,
 }
 
@@ -119,6 +129,8 @@ fn made_up(person_name: &str, id: NotebookId) -> String {
 pub async fn launch(services: &Services, call: &Call, ask: &Ask) -> Result<Notebook> {
     let permit = call.permit(Action::NotebooksManage)?;
     let environment = environments::find(services, &permit, ask.environment.as_deref()).await?;
+    let (policy, _) = store::notebooks::policy::get(services.store().read(), &permit).await?;
+    let size = find_size(&policy, ask.size.as_deref())?.clone();
     let (id, now) = (NotebookId::new(), services.clock().now());
     let name = match ask.name.as_deref().map(str::trim).filter(|name| !name.is_empty()) {
         Some(name) => name.to_owned(),
@@ -133,7 +145,7 @@ pub async fn launch(services: &Services, call: &Call, ask: &Ask) -> Result<Noteb
         name,
         environment: environment.id,
         environment_name: environment.name,
-        size: ask.size.unwrap_or(NotebookSize::Small),
+        size,
         labels: ask.labels.clone(),
         intent: NotebookIntent::Run,
         state: NotebookState::Waiting,
@@ -144,6 +156,9 @@ pub async fn launch(services: &Services, call: &Call, ask: &Ask) -> Result<Noteb
         host_name: None,
         transaction: None,
         start: None,
+        is_given: false,
+        active_at: None,
+        warned_at: None,
         steps: Vec::new(),
         created_at: now,
         generation: 1,
@@ -153,15 +168,18 @@ pub async fn launch(services: &Services, call: &Call, ask: &Ask) -> Result<Noteb
         return Err(idempotency::overtaken());
     }
     idempotency::bind(&tx, call, EventKind::Notebook, id.uuid()).await?;
-    if store::notebooks::count(&tx, &permit, notebook.person).await? >= u64::from(MAX_NOTEBOOKS) {
-        let why = format!("you have {MAX_NOTEBOOKS} notebooks, which is the most; delete one that you do not need");
+    let held = store::notebooks::held(&tx, &permit, notebook.person).await?;
+    let most = policy.max_notebooks;
+    if store::notebooks::count(&tx, &permit, notebook.person).await? >= u64::from(most) {
+        let why = format!("you have {most} notebooks, which is the most; delete one that you do not need");
         return Err(Error::Conflict(why));
     }
+    policy.admits(held, &notebook.size).map_err(|over| Error::Conflict(over.to_string()))?;
     if !store::notebooks::insert(&tx, &notebook).await? {
         let name = &notebook.name;
         return Err(Error::Conflict(format!("there is a notebook '{name}' already; choose another name")));
     }
-    let detail = format!("'{}', {} of {}", notebook.name, notebook.size, notebook.environment_name);
+    let detail = format!("'{}', {} of {}", notebook.name, notebook.size.name, notebook.environment_name);
     audit::record(services, call, &permit, &tx, entry("notebook.launch", id, detail)).await?;
     store::events::append(&tx, &permit, EventKind::Notebook, id, "created", now).await?;
     tx.commit().await?;
@@ -178,63 +196,89 @@ fn refuse(notebook: &Notebook, act: NotebookAct) -> Error {
     Error::Conflict(format!("the notebook '{name}' is {state}; {act} does not go with that"))
 }
 
-/// Starts it anew, in another size if one is given. Its files are as they were.
-pub async fn start(services: &Services, call: &Call, which: &str) -> Result<Notebook> {
-    change(services, call, which, NotebookAct::Start, |turn| {
-        (turn.intent, turn.state, turn.cause) = (NotebookIntent::Run, NotebookState::Waiting, None);
+fn find_size<'a>(policy: &'a NotebookPolicy, name: Option<&str>) -> Result<&'a NotebookSize> {
+    let name = name.map(str::trim).filter(|name| !name.is_empty());
+    policy.size(name).ok_or_else(|| {
+        let sizes: Vec<&str> = policy.sizes.iter().map(|size| size.name.as_str()).collect();
+        let name: String = name.unwrap_or_default().chars().take(40).collect();
+        Error::invalid("size", format!("there is no size '{name}'; there are {}", sizes.join(", ")))
     })
-    .await
+}
+
+/// Starts it anew, in another size if one is given. Its files are as they were.
+pub async fn start(services: &Services, call: &Call, which: &str, size: Option<&str>) -> Result<Notebook> {
+    let permit = call.permit(Action::NotebooksManage)?;
+    for _ in 0..TRIES {
+        let (policy, _) = store::notebooks::policy::get(services.store().read(), &permit).await?;
+        let notebook = find(services, &permit, which).await?;
+        check_act(call, &notebook, NotebookAct::Start)?;
+        // Its size as it is defined now.
+        let size = find_size(&policy, Some(size.unwrap_or(&notebook.size.name)))?;
+        let tx = services.store().begin().await?;
+        let held = store::notebooks::held(&tx, &permit, notebook.person).await?;
+        policy.admits(held, size).map_err(|over| Error::Conflict(over.to_string()))?;
+        let (intent, state, since) = (NotebookIntent::Run, NotebookState::Waiting, services.clock().now());
+        let new = Turn { size, intent, state, since, cause: None, ..Turn::of(&notebook) };
+        if let Some(started) = change(services, call, tx, &permit, &notebook, &new).await? {
+            return Ok(started);
+        }
+    }
+    Err(keeps_changing())
 }
 
 /// Stops it, or gives up its start. Its files stay.
 pub async fn stop(services: &Services, call: &Call, which: &str) -> Result<Notebook> {
-    change(services, call, which, NotebookAct::Stop, |turn| {
-        (turn.intent, turn.cause) = (NotebookIntent::Stop, None);
-    })
-    .await
+    let permit = call.permit(Action::NotebooksManage)?;
+    for _ in 0..TRIES {
+        let notebook = find(services, &permit, which).await?;
+        check_act(call, &notebook, NotebookAct::Stop)?;
+        let tx = services.store().begin().await?;
+        let new = Turn { intent: NotebookIntent::Stop, cause: None, ..Turn::of(&notebook) };
+        if let Some(stopping) = change(services, call, tx, &permit, &notebook, &new).await? {
+            return Ok(stopping);
+        }
+    }
+    Err(keeps_changing())
 }
 
+fn check_act(call: &Call, notebook: &Notebook, act: NotebookAct) -> Result<()> {
+    if notebook.acts(&call.actor).contains(&act) { Ok(()) } else { Err(refuse(notebook, act)) }
+}
+
+fn keeps_changing() -> Error {
+    Error::Conflict("the notebook keeps changing; look again".to_owned())
+}
+
+/// Writes what is wanted of it from now on; `None` if it was changed meanwhile.
 async fn change(
     services: &Services,
     call: &Call,
-    which: &str,
-    act: NotebookAct,
-    set: impl Fn(&mut Turn<'_>),
-) -> Result<Notebook> {
-    let permit = call.permit(Action::NotebooksManage)?;
-    for _ in 0..TRIES {
-        let now = services.clock().now();
-        let notebook = find(services, &permit, which).await?;
-        if !notebook.acts(&call.actor).contains(&act) {
-            return Err(refuse(&notebook, act));
-        }
-        let mut new = Turn::of(&notebook);
-        set(&mut new);
-        if new.state != notebook.state {
-            new.since = now;
-        }
-        let tx = services.store().begin().await?;
-        if store::notebooks::turn(&tx, &permit, &notebook, &new).await? == Written::Stale {
-            tx.rollback().await?;
-            continue;
-        }
-        let action = if act == NotebookAct::Start { "notebook.start" } else { "notebook.stop" };
-        audit::record(services, call, &permit, &tx, entry(action, notebook.id, format!("'{}'", notebook.name))).await?;
-        store::events::append(&tx, &permit, EventKind::Notebook, notebook.id, new.intent.word(), now).await?;
-        tx.commit().await?;
-        services.live().nudge();
-        return find(services, &permit, which).await;
+    tx: Tx,
+    permit: &Permit,
+    notebook: &Notebook,
+    new: &Turn<'_>,
+) -> Result<Option<Notebook>> {
+    let now = services.clock().now();
+    if store::notebooks::turn(&tx, permit, notebook, new).await? == Written::Stale {
+        tx.rollback().await?;
+        return Ok(None);
     }
-    Err(Error::Conflict("the notebook keeps changing; look again".to_owned()))
+    let (action, detail) = match new.intent {
+        NotebookIntent::Run => ("notebook.start", format!("'{}', {}", notebook.name, new.size.name)),
+        NotebookIntent::Stop => ("notebook.stop", format!("'{}'", notebook.name)),
+    };
+    audit::record(services, call, permit, &tx, entry(action, notebook.id, detail)).await?;
+    store::events::append(&tx, permit, EventKind::Notebook, notebook.id, new.intent.word(), now).await?;
+    tx.commit().await?;
+    services.live().nudge();
+    find(services, permit, &notebook.id.to_string()).await.map(Some)
 }
 
 /// Deletes one that does not run. The person's files stay: they are shared by all of the person's notebooks.
 pub async fn delete(services: &Services, call: &Call, which: &str) -> Result<()> {
     let permit = call.permit(Action::NotebooksManage)?;
     let notebook = find(services, &permit, which).await?;
-    if !notebook.acts(&call.actor).contains(&NotebookAct::Delete) {
-        return Err(refuse(&notebook, NotebookAct::Delete));
-    }
+    check_act(call, &notebook, NotebookAct::Delete)?;
     let now = services.clock().now();
     let tx = services.store().begin().await?;
     if store::notebooks::delete(&tx, &permit, &notebook).await? == Written::Stale {
@@ -256,12 +300,9 @@ pub(crate) fn token(services: &Services, run: RunId) -> Result<String> {
 }
 
 /// A host reports a step of a run's start.
-pub(crate) async fn on_step(services: &Services, tenant: TenantId, run: RunId, mut step: Step) -> Result<()> {
+pub(crate) async fn on_step(services: &Services, tenant: TenantId, run: RunId, step: Step) -> Result<()> {
     let permit = Permit::system(tenant);
     let now = services.clock().now();
-    if let Some(detail) = &mut step.detail {
-        detail.truncate(detail.floor_char_boundary(MAX_STEP_DETAIL_BYTES));
-    }
     let tx = services.store().begin().await?;
     match store::notebooks::set_step(&tx, &permit, run, step).await? {
         Some(notebook) => {
@@ -288,7 +329,9 @@ pub async fn on_link(services: &Services, tenant: TenantId, host: HostId, runs: 
             on_run_ended(services, tenant, host, run, "it was not there any more when its host came back").await?;
         }
     }
-    for run in runs {
+    warm::on_link(services, &permit, host, runs, now).await?;
+    let waiting = store::notebooks::warm::list(services.store().read(), &permit, MAX_ON_HOST).await?;
+    for run in runs.iter().filter(|run| !waiting.iter().any(|warm| warm.run.run == **run)) {
         let known = there.iter().find(|notebook| notebook.run == Some(*run));
         let wanted = known.is_some_and(|notebook| notebook.state.is_placed());
         if !wanted {
@@ -313,12 +356,12 @@ pub async fn on_run_ended(services: &Services, tenant: TenantId, host: HostId, r
         let now = services.clock().now();
         let found = store::notebooks::by_run(services.store().read(), &permit, run).await?;
         let ended = found.filter(|notebook| notebook.host == Some(host) && notebook.state == NotebookState::Running);
-        let Some(notebook) = ended else { return Ok(()) };
+        let Some(notebook) = ended else { return warm::on_run_ended(services, &permit, host, run, why, now).await };
         if settle(services, &permit, &notebook, NotebookState::Failed, Some(why), now).await? == Written::Done {
             return Ok(());
         }
     }
-    Err(Error::Conflict("the notebook keeps changing".to_owned()))
+    Err(keeps_changing())
 }
 
 /// Nothing of the notebook is on a host any more.
@@ -330,6 +373,6 @@ async fn settle(
     cause: Option<&str>,
     now: Timestamp,
 ) -> Result<Written> {
-    let new = Turn { state, since: now, cause, transaction: None, ..Turn::of(notebook) };
+    let new = Turn { state, since: now, cause, transaction: None, active: None, warned: None, ..Turn::of(notebook) };
     reconcile::write(services, permit, notebook, &new, now).await
 }

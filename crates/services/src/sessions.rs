@@ -7,7 +7,7 @@ use domain::{
     interval::Interval,
     machines::Machine,
     reservations::ReservationState,
-    sessions::{EndCause, Keep, LogLine, MAX_STEP_DETAIL_BYTES, Session, SessionAction, SessionState, Step},
+    sessions::{EndCause, Keep, LogLine, Session, SessionAction, SessionState, Step},
 };
 use jiff::Timestamp;
 use store::{
@@ -276,12 +276,9 @@ pub async fn on_present(
 }
 
 /// An agent reports a step of preparing or reverting.
-pub async fn on_step(services: &Services, tenant: TenantId, session: SessionId, mut step: Step) -> Result<()> {
+pub async fn on_step(services: &Services, tenant: TenantId, session: SessionId, step: Step) -> Result<()> {
     let permit = Permit::system(tenant);
     let now = services.clock().now();
-    if let Some(detail) = &mut step.detail {
-        detail.truncate(detail.floor_char_boundary(MAX_STEP_DETAIL_BYTES));
-    }
     let tx = services.store().begin().await?;
     match store::sessions::set_step(&tx, &permit, session, step).await? {
         Written::Done => {

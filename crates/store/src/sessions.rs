@@ -6,7 +6,7 @@ use domain::{
     machines::Machine,
     reservations::ReservationState,
     sessions::{
-        Before, EndCause, LogLine, MAX_LOG_BYTES, MAX_STEPS, Occupant, Session, SessionState, Step, Warning, Work,
+        Before, EndCause, LogLine, MAX_LOG_BYTES, Occupant, Session, SessionState, Step, Warning, Work, put_step,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -370,10 +370,8 @@ pub async fn set_step(tx: &Tx, permit: &Permit, session: SessionId, step: Step) 
     .await?;
     let Some(row) = row else { return Ok(Written::Stale) };
     let mut steps: Vec<Step> = convert::json("sessions.steps", &row.steps)?;
-    match steps.iter().position(|known| known.name == step.name) {
-        Some(at) => steps[at] = step,
-        None if steps.len() >= MAX_STEPS => return Ok(Written::Stale),
-        None => steps.push(step),
+    if !put_step(&mut steps, step) {
+        return Ok(Written::Stale);
     }
     sql::execute(
         conn,

@@ -4,6 +4,7 @@ use api::{
     Page, Problem,
     notebooks::{
         CreateNotebookEnvironment, LaunchNotebook, Notebook, NotebookEnvironment, NotebookLogPiece, NotebookLogs,
+        NotebookPolicy, NotebookPool, NotebookVolume, StartNotebook, WarmNotebook, WarmNotebooks,
     },
 };
 use axum::{
@@ -12,7 +13,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use domain::ids::NotebookId;
+use domain::ids::{NotebookId, VolumeId};
 use serde::Deserialize;
 use services::{Call, Error, notebooks, page::PageAsk};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -34,6 +35,11 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(logs))
         .routes(routes!(environments, create_environment))
         .routes(routes!(delete_environment))
+        .routes(routes!(set_pool))
+        .routes(routes!(policy, set_policy))
+        .routes(routes!(warm))
+        .routes(routes!(volumes))
+        .routes(routes!(delete_volume))
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -111,18 +117,21 @@ async fn get(
     Ok(Json(Notebook::new(notebooks::get(&state.services, &call, &which).await?, &call.actor)))
 }
 
-/// Starts one that is stopped or failed. Its files are as they were.
+/// Starts one that is stopped or failed, in another size if one is given. Its files are as they were.
 #[utoipa::path(
     post, path = "/notebooks/{id}/start", tag = "notebooks", operation_id = "start_notebook",
-    params(("id" = String, Path, description = "Id or name")),
+    params(("id" = String, Path, description = "Id or name")), request_body = Option<StartNotebook>,
     responses((status = 200, body = Notebook), (status = 409, body = Problem))
 )]
 async fn start(
     State(state): State<AppState>,
     Caller(call): Caller,
     Named(which): Named<String>,
+    body: Option<Body<StartNotebook>>,
 ) -> Result<Json<Notebook>, Failure> {
-    Ok(Json(Notebook::new(notebooks::start(&state.services, &call, &which).await?, &call.actor)))
+    let size = body.and_then(|Body(ask)| ask.size);
+    let started = notebooks::start(&state.services, &call, &which, size.as_deref()).await?;
+    Ok(Json(Notebook::new(started, &call.actor)))
 }
 
 /// Stops one, or gives up its start. Its files stay.
@@ -194,7 +203,7 @@ async fn environments(
     Ok(Json(page.map(NotebookEnvironment::from).into()))
 }
 
-/// Makes an environment from a list of packages. Hosts build it when a notebook first needs it.
+/// Makes an environment from a list of packages or an image. Hosts build it when a notebook first needs it.
 #[utoipa::path(
     post, path = "/notebook-environments", tag = "notebooks", operation_id = "create_notebook_environment",
     request_body = CreateNotebookEnvironment,
@@ -205,7 +214,8 @@ async fn create_environment(
     Caller(call): Caller,
     Body(ask): Body<CreateNotebookEnvironment>,
 ) -> Result<(StatusCode, Json<NotebookEnvironment>), Failure> {
-    let made = notebooks::create_environment(&state.services, &call, &ask.name, &ask.requirements).await?;
+    let software = notebooks::software(ask.requirements.as_deref(), ask.image.as_deref())?;
+    let made = notebooks::create_environment(&state.services, &call, &ask.name, software).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }
 
@@ -222,4 +232,104 @@ async fn delete_environment(
 ) -> Result<StatusCode, Failure> {
     notebooks::delete_environment(&state.services, &call, &which).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Sets how many started notebooks of an environment wait for whoever asks next, so that they open at once; 0 for none.
+#[utoipa::path(
+    put, path = "/notebook-environments/{id}/pool", tag = "notebooks", operation_id = "set_notebook_pool",
+    params(("id" = String, Path, description = "Id or name")), request_body = NotebookPool,
+    responses((status = 200, body = NotebookEnvironment))
+)]
+async fn set_pool(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+    Body(ask): Body<NotebookPool>,
+) -> Result<Json<NotebookEnvironment>, Failure> {
+    let pool = domain::notebooks::Pool { count: ask.count, size: ask.size };
+    Ok(Json(notebooks::set_pool(&state.services, &call, &which, Some(pool)).await?.into()))
+}
+
+/// What waits, for admins and managers; nobody else sees any.
+#[utoipa::path(
+    get, path = "/notebook-warm", tag = "notebooks", operation_id = "list_warm_notebooks",
+    responses((status = 200, body = WarmNotebooks))
+)]
+async fn warm(State(state): State<AppState>, Caller(call): Caller) -> Result<Json<WarmNotebooks>, Failure> {
+    let runs = notebooks::warm_runs(&state.services, &call).await?;
+    Ok(Json(WarmNotebooks { items: runs.into_iter().map(WarmNotebook::from).collect() }))
+}
+
+/// Sizes to choose from, limits for each person, and when idle notebooks stop.
+#[utoipa::path(
+    get, path = "/notebook-policy", tag = "notebooks", operation_id = "get_notebook_policy",
+    responses((status = 200, body = NotebookPolicy))
+)]
+async fn policy(State(state): State<AppState>, Caller(call): Caller) -> Result<Json<NotebookPolicy>, Failure> {
+    let (policy, generation) = notebooks::policy(&state.services, &call).await?;
+    Ok(Json(NotebookPolicy::new(policy, generation)))
+}
+
+/// Sets all of it. What runs goes on in its size; idle times hold at once.
+#[utoipa::path(
+    put, path = "/notebook-policy", tag = "notebooks", operation_id = "set_notebook_policy",
+    request_body = NotebookPolicy,
+    responses(
+        (status = 200, body = NotebookPolicy),
+        (status = 409, body = Problem, description = "It is not of the given generation any more")
+    )
+)]
+async fn set_policy(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Body(ask): Body<NotebookPolicy>,
+) -> Result<Json<NotebookPolicy>, Failure> {
+    let (read, policy) = (ask.generation, domain::notebooks::NotebookPolicy::from(ask));
+    let generation = notebooks::set_policy(&state.services, &call, read, &policy).await?;
+    Ok(Json(NotebookPolicy::new(policy, generation)))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct VolumesQuery {
+    /// `mine` (the default), `all`, or a person's id.
+    whose: Option<String>,
+    /// 1 to 500; 100 where it is left away.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u64>,
+    #[param(min_length = 1)]
+    cursor: Option<String>,
+}
+
+/// People's files on hosts: one volume for all notebooks of a person on a host.
+#[utoipa::path(
+    get, path = "/notebook-volumes", tag = "notebooks", operation_id = "list_notebook_volumes", params(VolumesQuery),
+    responses((status = 200, body = Page<NotebookVolume>))
+)]
+async fn volumes(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Ask(query): Ask<VolumesQuery>,
+) -> Result<Json<Page<NotebookVolume>>, Failure> {
+    let ask = PageAsk { limit: query.limit, cursor: query.cursor };
+    let page = notebooks::volumes(&state.services, &call, whose(query.whose.as_deref())?, &ask).await?;
+    Ok(Json(page.map(NotebookVolume::from).into()))
+}
+
+/// Deletes files for good. They are listed until their host has deleted them.
+#[utoipa::path(
+    delete, path = "/notebook-volumes/{id}", tag = "notebooks", operation_id = "delete_notebook_volume",
+    params(("id" = uuid::Uuid, Path, description = "Id")),
+    responses(
+        (status = 202, description = "The host is told to"),
+        (status = 409, body = Problem, description = "A notebook with these files runs")
+    )
+)]
+async fn delete_volume(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<VolumeId>,
+) -> Result<StatusCode, Failure> {
+    notebooks::remove_volume(&state.services, &call, which).await?;
+    Ok(StatusCode::ACCEPTED)
 }

@@ -17,6 +17,14 @@ enum Sends {
     Upgrade,
 }
 
+/// One that is refused for what is in it.
+fn policy() -> Value {
+    json!({
+        "sizes": [], "max_notebooks": 1, "max_running": 1, "max_cpu_millis": null, "max_memory_bytes": null,
+        "volume_bytes": 1, "idle_after_min": null, "warn_before_min": 0,
+    })
+}
+
 /// Method, path, what it needs, and what to send.
 fn table() -> Vec<(&'static str, &'static str, Action, Sends)> {
     use Action as A;
@@ -59,6 +67,12 @@ fn table() -> Vec<(&'static str, &'static str, Action, Sends)> {
         ("GET", "/notebooks/{id}/logs", A::NotebooksRead, Nothing),
         ("GET", "/notebook-environments", A::NotebooksRead, Nothing),
         ("POST", "/notebook-environments", A::NotebooksManage, Json(json!({"name": "no name", "requirements": ""}))),
+        ("PUT", "/notebook-environments/{id}/pool", A::NotebooksSet, Json(json!({"count": 99, "size": "small"}))),
+        ("GET", "/notebook-policy", A::NotebooksRead, Nothing),
+        ("PUT", "/notebook-policy", A::NotebooksSet, Json(policy())),
+        ("GET", "/notebook-warm", A::NotebooksRead, Nothing),
+        ("GET", "/notebook-volumes", A::NotebooksManage, Nothing),
+        ("DELETE", "/notebook-volumes/{id}", A::NotebooksManage, Nothing),
         ("DELETE", "/notebook-environments/{id}", A::NotebooksManage, Nothing),
         ("GET", "/hosts", A::HostsRead, Nothing),
         ("GET", "/hosts/{id}", A::HostsRead, Nothing),

@@ -42,7 +42,11 @@ impl Checker<'_> {
         }
         let python = text.python.as_ref().map(|path| self.absolute("python", path));
         let network = self.network(text.network.as_ref(), MachineKind::Sandbox);
-        NotebooksConfig { offer: NotebookOffer { cpu_millis, memory_bytes, places }, python, network }
+        NotebooksConfig {
+            offer: NotebookOffer { cpu_millis, memory_bytes, places, takes_images: false, gives_warm: false },
+            python,
+            network,
+        }
     }
 }
 

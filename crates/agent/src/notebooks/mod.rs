@@ -25,7 +25,7 @@ use domain::{
     ids::{NotebookId, RunId, SessionId},
     labels::Labels,
     machines::{MachineKind, MachineLimits},
-    notebooks::{NotebookOffer, RunSpec, TOKEN},
+    notebooks::{NotebookOffer, RunSpec, Software, TOKEN},
     sessions::StepState,
 };
 use protocol::{Outcome, Secrets, ToServer};
@@ -412,7 +412,11 @@ impl Notebooks {
             ..BUILD_LIMITS
         };
         let output = |piece: &[u8]| steps.output(piece);
-        let (hold, came) = self.environments.get(&spec.requirements, &python, &limits, &output).await?;
+        let requirements = match &spec.software {
+            Software::Packages { requirements } => requirements,
+            Software::Image { .. } => return Err("this host runs no images".into()),
+        };
+        let (hold, came) = self.environments.get(requirements, &python, &limits, &output).await?;
         let words = match came {
             Came::Present => "present",
             Came::Built => "built",

@@ -380,6 +380,12 @@ impl Simulated {
                 self.later(end, id, Act::Run { run: spec.run, is_up: true });
                 self.later(end, id, Act::End(done));
             }
+            Work::WarmNotebook { spec } => {
+                let end = self.steps(id, now, &START_STEPS);
+                self.later(end, id, Act::Run { run: spec.run, is_up: true });
+                self.later(end, id, Act::End(done));
+            }
+            Work::GiveNotebook { .. } | Work::RemoveVolume { .. } => self.later(now, id, Act::End(done)),
             Work::StopNotebook { notebook: _, run, name: _ } => {
                 let end = self.steps(id, now, &CHECKS);
                 self.later(end, id, Act::Run { run, is_up: false });

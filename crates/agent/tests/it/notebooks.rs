@@ -11,7 +11,7 @@ use bytes::Bytes;
 use domain::{
     ids::{NotebookId, RunId, SessionId, StreamId, TransactionId, VolumeId},
     instructions::Work,
-    notebooks::{NEEDED_REQUIREMENTS, NotebookSize, RunSpec, SOCKET, TOKEN},
+    notebooks::{NEEDED_REQUIREMENTS, NotebookPolicy, RunSpec, SOCKET, Software, TOKEN},
     sessions::StepState,
 };
 use futures_util::{SinkExt, StreamExt};
@@ -39,8 +39,8 @@ fn spec(volume: VolumeId, requirements: &str) -> RunSpec {
         notebook: NotebookId::new(),
         run: RunId::new(),
         name: "ann-1".to_owned(),
-        requirements: requirements.to_owned(),
-        limits: NotebookSize::Small.limits(),
+        software: Software::Packages { requirements: requirements.to_owned() },
+        limits: NotebookPolicy::default().sizes[0].limits(),
         volume,
         volume_bytes: 1 << 30,
     }

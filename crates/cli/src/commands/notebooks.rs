@@ -2,8 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use api::notebooks::{LaunchNotebook, Notebook, NotebookLogs};
+use api::notebooks::{LaunchNotebook, Notebook, NotebookLogs, StartNotebook};
 use domain::notebooks::NotebookState;
+use serde::Serialize;
 
 use crate::{
     args::{self, ListNotebooks, Notebooks},
@@ -23,8 +24,13 @@ pub async fn command(client: &Client, ask: &Notebooks) -> Result<(), Fault> {
     match ask {
         Notebooks::Launch(ask) => launch(client, ask).await,
         Notebooks::List(ask) => list(client, ask).await,
-        Notebooks::Start { notebook } => act(client, notebook, "start", "is being started").await,
-        Notebooks::Stop { notebook } => act(client, notebook, "stop", "is being stopped; its files stay").await,
+        Notebooks::Start { notebook, size } => {
+            let body = StartNotebook { size: size.clone() };
+            act(client, notebook, "start", &body, "is being started").await
+        }
+        Notebooks::Stop { notebook } => {
+            act(client, notebook, "stop", &serde_json::json!({}), "is being stopped; its files stay").await
+        }
         Notebooks::Delete { notebook } => {
             client.delete(&[PATH, notebook]).await?;
             eprintln!("{} is deleted; its files stay.", printable(notebook));
@@ -34,8 +40,14 @@ pub async fn command(client: &Client, ask: &Notebooks) -> Result<(), Fault> {
     }
 }
 
-async fn act(client: &Client, notebook: &str, act: &str, said: &str) -> Result<(), Fault> {
-    let changed: Notebook = client.post(&[PATH, notebook, act], &serde_json::json!({})).await?;
+async fn act<B: Serialize + Sync>(
+    client: &Client,
+    notebook: &str,
+    act: &str,
+    body: &B,
+    said: &str,
+) -> Result<(), Fault> {
+    let changed: Notebook = client.post(&[PATH, notebook, act], body).await?;
     eprintln!("{} {said}.", printable(&changed.name));
     Ok(())
 }
@@ -44,7 +56,7 @@ async fn launch(client: &Client, ask: &args::LaunchNotebook) -> Result<(), Fault
     let body = LaunchNotebook {
         name: ask.name.clone(),
         environment: ask.env.clone(),
-        size: Some(ask.size),
+        size: ask.size.clone(),
         labels: ask.labels.clone(),
     };
     let (mut changes, wanted) = Changes::watch(client).await;
@@ -114,7 +126,7 @@ async fn list(client: &Client, ask: &ListNotebooks) -> Result<(), Fault> {
                 since.map_or_else(|_| notebook.since.clone(), |at| times::relative(at, now.timestamp())),
                 notebook.person.clone(),
                 notebook.environment.clone(),
-                notebook.size.to_string(),
+                notebook.size.clone(),
                 notebook.host.clone().unwrap_or_default(),
                 notebook.cause.clone().unwrap_or_default(),
             ]);

@@ -10,7 +10,7 @@ use domain::{
     instructions::Work,
     labels::Labels,
     machines::{MachineKind, MachineLimits},
-    notebooks::{NotebookOffer, RunSpec, TOKEN},
+    notebooks::{NotebookOffer, RunSpec, Software, TOKEN, WarmSpec},
     sessions::{Step, StepState},
 };
 use protocol::{
@@ -97,7 +97,13 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
                 labels: labels(),
                 machines: vec![],
                 reports: vec![],
-                notebooks: Some(NotebookOffer { cpu_millis: 8_000, memory_bytes: 32 << 30, places: 16 }),
+                notebooks: Some(NotebookOffer {
+                    cpu_millis: 8_000,
+                    memory_bytes: 32 << 30,
+                    places: 16,
+                    takes_images: false,
+                    gives_warm: true,
+                }),
                 runs: vec![ID.into()],
                 open: vec![],
             },
@@ -119,13 +125,25 @@ fn to_agent() -> Vec<(&'static str, ToAgent)> {
         notebook: ID.into(),
         run: ID.into(),
         name: "ann-1".to_owned(),
-        requirements: "jupyterlab\n".to_owned(),
+        software: Software::Packages { requirements: "jupyterlab\n".to_owned() },
         limits: MachineLimits { cpu_millis: 1_000, memory_bytes: 2 << 30, pids: 1_024, disk_bytes: 4 << 30 },
         volume: ID.into(),
         volume_bytes: 10 << 30,
     };
     let token = Secrets([(TOKEN.to_owned(), "t".to_owned())].into());
     let start = Work::StartNotebook { spec };
+    let packages = Software::Packages { requirements: "jupyterlab\n".to_owned() };
+    let limits = MachineLimits { cpu_millis: 1_000, memory_bytes: 2 << 30, pids: 1_024, disk_bytes: 4 << 30 };
+    let warm = WarmSpec { run: ID.into(), name: "base".to_owned(), software: packages, limits };
+    let warm = Work::WarmNotebook { spec: warm };
+    let give = Work::GiveNotebook {
+        run: ID.into(),
+        notebook: ID.into(),
+        name: "ann-1".to_owned(),
+        volume: ID.into(),
+        volume_bytes: 10 << 30,
+    };
+    let remove = Work::RemoveVolume { volume: ID.into(), name: "Ann".to_owned() };
     let stop = Work::StopNotebook { notebook: ID.into(), run: ID.into(), name: "ann-1".to_owned() };
     vec![
         ("welcome", ToAgent::Welcome { version: 1, host, host_name: "h".to_owned(), server_time_ms: 1 }),
@@ -141,6 +159,9 @@ fn to_agent() -> Vec<(&'static str, ToAgent)> {
         ("open-tunnel", ToAgent::OpenTunnel),
         ("instructions-start-notebook", ToAgent::Instructions { transaction, work: start, secrets: Some(token) }),
         ("instructions-stop-notebook", instructions(stop)),
+        ("instructions-warm-notebook", instructions(warm)),
+        ("instructions-give-notebook", instructions(give)),
+        ("instructions-remove-volume", instructions(remove)),
     ]
 }
 

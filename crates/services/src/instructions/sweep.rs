@@ -27,8 +27,14 @@ fn allowance(work: &Work) -> SignedDuration {
     let limit_s = match work {
         Work::Run { timeout_s, .. } => *timeout_s,
         Work::Prepare { environment, .. } => environment.setup_timeout_s.unwrap_or(SETUP_LIMIT_S),
-        Work::Revert { .. } | Work::Verify { .. } | Work::StopNotebook { .. } => SETUP_LIMIT_S,
-        Work::StartNotebook { .. } => u32::try_from(START_LIMIT.as_secs()).unwrap_or(SETUP_LIMIT_S),
+        Work::Revert { .. }
+        | Work::Verify { .. }
+        | Work::GiveNotebook { .. }
+        | Work::StopNotebook { .. }
+        | Work::RemoveVolume { .. } => SETUP_LIMIT_S,
+        Work::StartNotebook { .. } | Work::WarmNotebook { .. } => {
+            u32::try_from(START_LIMIT.as_secs()).unwrap_or(SETUP_LIMIT_S)
+        }
     };
     GRACE.saturating_add(SignedDuration::from_secs(limit_s.into()))
 }

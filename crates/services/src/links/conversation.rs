@@ -17,7 +17,7 @@ use domain::{
     ids::{HostId, InstructionId, RunId, SessionId, TransactionId},
     instructions::{OutputChannel, TransactionState, Work},
     labels::Labels,
-    notebooks::{NotebookOffer, TOKEN},
+    notebooks::{NotebookOffer, RunSpec, TOKEN, WarmSpec},
 };
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
@@ -384,15 +384,17 @@ async fn claim(services: &Services, link: &Arc<Link>, transaction: TransactionId
 /// What the host needs to know and nobody else, made for this claim.
 fn secrets(services: &Services, work: &Work) -> Result<Option<Secrets>, Trouble> {
     match work {
-        Work::StartNotebook { spec } => {
-            let token = notebooks::token(services, spec.run)?;
+        Work::StartNotebook { spec: RunSpec { run, .. } } | Work::WarmNotebook { spec: WarmSpec { run, .. } } => {
+            let token = notebooks::token(services, *run)?;
             Ok(Some(Secrets([(TOKEN.to_owned(), token)].into())))
         }
         Work::Run { .. }
         | Work::Prepare { .. }
         | Work::Revert { .. }
         | Work::Verify { .. }
-        | Work::StopNotebook { .. } => Ok(None),
+        | Work::GiveNotebook { .. }
+        | Work::StopNotebook { .. }
+        | Work::RemoveVolume { .. } => Ok(None),
     }
 }
 
@@ -400,9 +402,12 @@ impl Known {
     fn of(instruction: InstructionId, session: Option<SessionId>, work: &Work) -> Self {
         let (run, is_revert) = match work {
             Work::Revert { .. } | Work::Verify { .. } => (None, true),
-            Work::Run { .. } | Work::Prepare { .. } => (None, false),
+            // Nobody looks at the steps of a run that is nobody's.
+            Work::Run { .. } | Work::Prepare { .. } | Work::WarmNotebook { .. } | Work::RemoveVolume { .. } => {
+                (None, false)
+            }
             Work::StartNotebook { spec } => (Some(spec.run), false),
-            Work::StopNotebook { run, .. } => (Some(*run), false),
+            Work::GiveNotebook { run, .. } | Work::StopNotebook { run, .. } => (Some(*run), false),
         };
         Self { instruction, session, run, is_revert }
     }

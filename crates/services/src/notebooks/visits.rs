@@ -7,7 +7,7 @@ use domain::{
     notebooks::{Notebook, NotebookAct, NotebookState, TICKET_LIFETIME, VISIT_LIFETIME},
 };
 use jiff::SignedDuration;
-use store::{audit::Entry, notebooks::Visit};
+use store::{audit::Entry, notebooks::visits::Visit};
 
 use super::{find, refuse, token};
 use crate::{Call, Error, Result, Services, Via, audit, live, secrets, sign_in};
@@ -48,9 +48,9 @@ pub async fn ticket(services: &Services, call: &Call, which: &str) -> Result<Doo
     let door = Door { name: notebook.name.clone(), secret: secrets::random(SECRET_BYTES)?, lifetime: TICKET_LIFETIME };
     let now = services.clock().now();
     let tx = services.store().begin().await?;
-    store::notebooks::prune_visits(&tx, now).await?;
-    store::notebooks::void_tickets(&tx, notebook.id, call.actor.person).await?;
-    store::notebooks::insert_visit(&tx, &visit(&notebook, call, sign_in, &door, true, now)?).await?;
+    store::notebooks::visits::prune(&tx, now).await?;
+    store::notebooks::visits::void_tickets(&tx, notebook.id, call.actor.person).await?;
+    store::notebooks::visits::insert(&tx, &visit(&notebook, call, sign_in, &door, true, now)?).await?;
     let entry = Entry {
         action: "notebook.open",
         subject_kind: "notebook",
@@ -90,7 +90,7 @@ async fn known(
 ) -> Result<Option<(Visit, Call, Notebook)>> {
     let now = services.clock().now();
     let conn = services.store().read();
-    let found = store::notebooks::visit(conn, hash, name, now).await?;
+    let found = store::notebooks::visits::get(conn, hash, name, now).await?;
     let Some(visit) = found.filter(|visit| visit.is_ticket == is_ticket) else { return Ok(None) };
     let Some(call) = sign_in::caller_of(services, &visit.sign_in, None).await? else { return Ok(None) };
     let Ok(permit) = call.permit(Action::NotebooksOpen) else { return Ok(None) };
@@ -108,10 +108,10 @@ pub async fn enter(services: &Services, name: &str, ticket: &str) -> Result<Opti
     let door = Door { name: name.to_owned(), secret: secrets::random(SECRET_BYTES)?, lifetime: VISIT_LIFETIME };
     let now = services.clock().now();
     let tx = services.store().begin().await?;
-    if !store::notebooks::use_up(&tx, &ticket).await? {
+    if !store::notebooks::visits::use_up(&tx, &ticket).await? {
         return Ok(None);
     }
-    store::notebooks::insert_visit(&tx, &visit(&notebook, &call, &ticket.sign_in, &door, false, now)?).await?;
+    store::notebooks::visits::insert(&tx, &visit(&notebook, &call, &ticket.sign_in, &door, false, now)?).await?;
     tx.commit().await?;
     Ok(Some(door))
 }

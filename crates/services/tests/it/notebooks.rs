@@ -5,7 +5,9 @@ use domain::{
     hosts::HostLink,
     ids::{HostId, RunId},
     instructions::{TransactionState, Work},
-    notebooks::{BASE, Notebook, NotebookAct, NotebookOffer, NotebookSize, NotebookState, RunSpec, TICKET_LIFETIME},
+    notebooks::{
+        BASE, Notebook, NotebookAct, NotebookOffer, NotebookPolicy, NotebookState, RunSpec, Software, TICKET_LIFETIME,
+    },
     people::Role,
 };
 use jiff::SignedDuration;
@@ -13,7 +15,12 @@ use services::{Call, Error, Via, notebooks, reconciler, sign_in};
 use store::Store;
 use testkit::World;
 
-const OFFER: NotebookOffer = NotebookOffer { cpu_millis: 2_000, memory_bytes: 4 << 30, places: 8 };
+const OFFER: NotebookOffer =
+    NotebookOffer { cpu_millis: 2_000, memory_bytes: 4 << 30, places: 8, takes_images: false, gives_warm: true };
+
+fn packages(list: &str) -> Software {
+    notebooks::software(Some(list), None).expect("is a list")
+}
 
 async fn pass(world: &World) {
     // Twice: what is safe to repeat does nothing the second time.
@@ -69,8 +76,8 @@ async fn from_launch_to_stop_and_back() {
         let Work::StartNotebook { spec } = host_says(&world, TransactionState::Done, None).await else {
             panic!("no start");
         };
-        assert!(spec.requirements.contains("jupyterlab") && spec.requirements.contains("pandas"));
-        assert_eq!((Some(spec.run), spec.limits), (starting.run, NotebookSize::Small.limits()));
+        assert!(spec.software.text().contains("jupyterlab") && spec.software.text().contains("pandas"));
+        assert_eq!((Some(spec.run), spec.limits), (starting.run, NotebookPolicy::default().sizes[0].limits()));
         let up = get(&world, &ada, "ada-1").await;
         assert_eq!((up.state, up.acts(&ada.actor)), (NotebookState::Running, vec![NotebookAct::Open, NotebookAct::Stop]));
 
@@ -82,7 +89,7 @@ async fn from_launch_to_stop_and_back() {
         assert!(matches!(host_says(&world, TransactionState::Done, None).await, Work::StopNotebook { run, .. } if run == spec.run));
         assert_eq!(get(&world, &ada, "ada-1").await.state, NotebookState::Stopped);
 
-        notebooks::start(&world.services, &ada, "ada-1").await.expect("its owner may");
+        notebooks::start(&world.services, &ada, "ada-1", None).await.expect("its owner may");
         pass(&world).await;
         let Work::StartNotebook { spec: again } = host_says(&world, TransactionState::Done, None).await else {
             panic!("no start");
@@ -279,8 +286,8 @@ async fn an_environment_of_ones_own_gets_what_a_notebook_needs() {
     testkit::both(|store: Store| async move {
         let (world, ada, _) = world_of(store).await;
         let bob = world.person("Bob", Role::Engineer).await;
-        notebooks::create_environment(&world.services, &ada, "forecast", "prophet\n").await.expect("may");
-        let again = notebooks::create_environment(&world.services, &bob, "forecast", "x\n").await;
+        notebooks::create_environment(&world.services, &ada, "forecast", packages("prophet\n")).await.expect("may");
+        let again = notebooks::create_environment(&world.services, &bob, "forecast", packages("x\n")).await;
         assert!(matches!(again, Err(Error::Conflict(_))));
         let ask = notebooks::Ask { environment: Some("forecast".to_owned()), ..notebooks::Ask::default() };
         let launched = notebooks::launch(&world.services, &bob, &ask).await.expect("the tenant's");
@@ -289,7 +296,7 @@ async fn an_environment_of_ones_own_gets_what_a_notebook_needs() {
         let Work::StartNotebook { spec } = host_says(&world, TransactionState::Done, None).await else {
             panic!("no start");
         };
-        assert!(spec.requirements.contains("jupyterlab") && spec.requirements.ends_with("prophet\n"));
+        assert!(spec.software.text().contains("jupyterlab") && spec.software.text().ends_with("prophet\n"));
         assert!(matches!(
             notebooks::delete_environment(&world.services, &ada, "forecast").await,
             Err(Error::Conflict(_))
