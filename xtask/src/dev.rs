@@ -96,6 +96,7 @@ struct Ready<'a> {
 
 fn run(options: &Options) -> Result<()> {
     setup::ensure(&[setup::BUBBLEWRAP])?;
+    let tools = setup::notebooks()?;
     let site = build(options.mode)?;
     let bin = paths::target()?.join(options.mode.server_folder());
 
@@ -105,7 +106,7 @@ fn run(options: &Options) -> Result<()> {
     let config = write_server_config(&data, &site, port, &address)?;
 
     let signals = processes::hold_signals()?;
-    let mut programs = Programs::default();
+    let mut programs = Programs::new(tools);
     let ready = data.dir.join("server.ready");
     remove_if_there(&ready)?;
     let server = bin.join("berth-server");

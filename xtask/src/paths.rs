@@ -31,7 +31,7 @@ pub fn target() -> Result<PathBuf> {
 }
 
 /// This project's folder in the user's cache.
-fn cache() -> Result<PathBuf> {
+pub fn cache() -> Result<PathBuf> {
     let base = env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))

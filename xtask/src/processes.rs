@@ -26,12 +26,17 @@ struct Program {
 }
 
 /// Running programs, stopped in the reverse order of their start, also when this is dropped.
-#[derive(Default)]
 pub struct Programs {
     programs: Vec<Program>,
+    /// A folder that all have on their `PATH`.
+    tools: Option<PathBuf>,
 }
 
 impl Programs {
+    pub fn new(tools: Option<PathBuf>) -> Self {
+        Self { programs: Vec::new(), tools }
+    }
+
     /// Starts a program whose output goes to `log`. It gets a process group of its own, so that Ctrl+C reaches it only
     /// through [`Programs::stop`]; and it ends when this process is killed.
     pub fn start(&mut self, name: &str, program: &Path, args: &[&OsStr], log: PathBuf) -> Result<()> {
@@ -44,6 +49,7 @@ impl Programs {
             }
             None => cargo::clean(program),
         };
+        setup::on_path(&mut command, self.tools.as_deref())?;
         command.args(args).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         // A child inherits the mask, and with it would never hear SIGTERM.
         let held = SigSet::thread_get_mask()?;

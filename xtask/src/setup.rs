@@ -3,11 +3,11 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
-use crate::cargo;
+use crate::{cargo, paths};
 
 /// A program and the Debian packages that bring it.
 #[derive(Clone, Copy)]
@@ -40,6 +40,14 @@ pub const BTRFS: Tool = Tool {
     packages: &["btrfs-progs"],
     purpose: "run the tests of containers whose disk is limited",
 };
+/// Looked for only where no Python on `PATH` makes virtual environments.
+const PYTHON: Tool = Tool {
+    program: "/usr/lib/*/ensurepip/__init__.py",
+    packages: &["python3", "python3-venv"],
+    purpose: "make notebooks' environments",
+};
+/// Of PyPI, pinned.
+const UV_VERSION: &str = "0.13.9";
 /// Debian's own toolchain with the WebAssembly target, used when rustup's has none.
 pub const DEBIAN_WASM: Tool = Tool {
     program: "/usr/lib/rustlib/src/rust/library/std/Cargo.toml",
@@ -91,4 +99,72 @@ fn apt() -> Command {
     let mut command = Command::new("apt-get");
     command.env("DEBIAN_FRONTEND", "noninteractive").stdout(std::process::Stdio::null());
     command
+}
+
+/// What notebooks' environments are made with: a Python, and `uv` where it can be installed, which takes a third of pip's time.
+/// Gives a folder with nothing but `uv` in it, to be put on the agents' `PATH`; `None` where that has one, or there is none.
+pub fn notebooks() -> Result<Option<PathBuf>> {
+    if python().is_none() {
+        ensure(&[PYTHON])?;
+    }
+    if find("uv").is_some() {
+        return Ok(None);
+    }
+    let folder = paths::cache()?.join("uv").join(UV_VERSION);
+    if !folder.join("uv").is_file()
+        && let Err(error) = install_uv(&folder)
+    {
+        eprintln!("note: no uv, so environments are made with pip: {error:#}");
+        return Ok(None);
+    }
+    Ok(Some(folder))
+}
+
+/// The first Python on `PATH` that makes virtual environments with pip in them.
+fn python() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|dir| dir.join("python3")).find(|program| {
+        let mut probe = cargo::clean(program);
+        probe.args(["-I", "-c", "import ensurepip, venv"]).stdin(Stdio::null()).stderr(Stdio::null());
+        probe.status().is_ok_and(|status| status.success())
+    })
+}
+
+fn install_uv(folder: &Path) -> Result<()> {
+    let python = python().context("no Python makes virtual environments")?;
+    eprintln!("installing uv {UV_VERSION} from PyPI");
+    // Beside its place, and moved there whole: another run may be doing the same.
+    let part = folder.with_extension(format!("part-{}", std::process::id()));
+    let done = install_uv_in(&part, &python).and_then(|()| {
+        let ready = part.join("ready");
+        match fs::rename(&ready, folder) {
+            Err(_) if folder.join("uv").is_file() => Ok(()),
+            renamed => renamed.with_context(|| format!("cannot make {}", folder.display())),
+        }
+    });
+    if let Err(error) = fs::remove_dir_all(&part) {
+        eprintln!("note: {} is left: {error}", part.display());
+    }
+    done
+}
+
+fn install_uv_in(part: &Path, python: &Path) -> Result<()> {
+    fs::create_dir_all(part.join("ready"))?;
+    let venv = part.join("venv");
+    cargo::output(cargo::clean(python).args(["-m", "venv"]).arg(&venv))?;
+    let mut pip = cargo::clean(venv.join("bin/python"));
+    pip.args(["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
+    cargo::output(pip.arg(format!("uv=={UV_VERSION}")))?;
+    fs::rename(venv.join("bin/uv"), part.join("ready/uv"))?;
+    Ok(())
+}
+
+/// Puts what [`notebooks`] gave on the program's `PATH`, behind what is there.
+pub fn on_path(command: &mut Command, folder: Option<&Path>) -> Result<()> {
+    if let Some(folder) = folder {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let folders = env::split_paths(&path).chain([folder.to_owned()]);
+        command.env("PATH", env::join_paths(folders)?);
+    }
+    Ok(())
 }

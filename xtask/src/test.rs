@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::num::NonZero;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -13,6 +14,8 @@ use crate::{cargo, dev, setup, tidy};
 /// The word by which cargo is told to run tests through this program.
 pub const RUNNER: &str = "run-test";
 const THREADS: &str = "RUST_TEST_THREADS";
+/// A folder that tests have on their `PATH`.
+const TOOLS: &str = "XTASK_TOOLS";
 
 const USAGE: &str = "\
 Usage: cargo xtask test [lint] [rust] [browser]
@@ -130,10 +133,15 @@ fn check_tidy() -> Result<()> {
 
 fn rust(tally: &mut Tally) -> Result<()> {
     setup::ensure(&[setup::BUBBLEWRAP, setup::POSTGRES, setup::PODMAN, setup::BTRFS])?;
+    let tools = setup::notebooks()?;
     let mut test = cargo::cargo("cargo")?;
     let this = std::env::current_exe()?;
     let runner = format!("target.'cfg(unix)'.runner = ['{}', '{RUNNER}']", this.display());
     test.args(["--config", &runner, "test", "--workspace", "--locked", "--no-fail-fast"]);
+    // Not on cargo's own PATH: some crates are built anew when that changes.
+    if let Some(tools) = tools {
+        test.env(TOOLS, tools);
+    }
     tally.runner(&mut test, count_cargo)
 }
 
@@ -143,6 +151,7 @@ pub fn runner(args: &[String]) -> Result<ExitCode> {
     let Some((program, rest)) = args.split_first() else { bail!("{RUNNER} is for cargo, which names a program") };
     let mut command = Command::new(program);
     command.args(rest);
+    setup::on_path(&mut command, std::env::var_os(TOOLS).as_ref().map(Path::new))?;
     if std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == "agent") && std::env::var_os(THREADS).is_none() {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         command.env(THREADS, (4 * processors).to_string());
@@ -152,6 +161,7 @@ pub fn runner(args: &[String]) -> Result<ExitCode> {
 
 fn browser(tally: &mut Tally) -> Result<()> {
     setup::ensure(&[setup::BUBBLEWRAP, setup::CHROMIUM, setup::NODE])?;
+    let tools = setup::notebooks()?;
     if let Err(error) = dev::build(Mode::Development) {
         tally.step("build for the browser", Err(error));
         return Ok(());
@@ -160,6 +170,7 @@ fn browser(tally: &mut Tally) -> Result<()> {
     let mut install = cargo::clean("npm");
     cargo::run(install.current_dir(&folder).args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]))?;
     let mut node = cargo::clean("node");
+    setup::on_path(&mut node, tools.as_deref())?;
     node.current_dir(&folder)
         .args(["--test", "--test-concurrency=1", "--test-reporter=spec", "tests/"])
         .env("CARGO_TARGET_DIR", paths::target()?)

@@ -388,11 +388,64 @@ async fn a_notebook_from_its_start_to_its_end() {
     until("nobody holds the files", || holders(&image) == 0).await;
 }
 
+/// The search path without `uv`, so that pip makes the environments.
+fn without_uv() -> (&'static str, String) {
+    let path = std::env::var("PATH").expect("a path");
+    let folders: Vec<&str> = path.split(':').filter(|folder| !Path::new(folder).join("uv").exists()).collect();
+    ("PATH", folders.join(":"))
+}
+
+/// A host that has no `uv`, with packages of the test's own, and its link.
+async fn with_pip(peer: &mut Peer, packages: &Path) -> (Host, Link) {
+    let mut host = Host::new(NOTEBOOKS);
+    host.variables.push(without_uv());
+    host.variables.push(("PIP_FIND_LINKS", packages.display().to_string()));
+    let (status, output) = host.enroll(peer, &[]).await;
+    assert!(status.success(), "{output}");
+    host.start();
+    let (link, _) = peer.link().await;
+    (host, link)
+}
+
+/// A directory that whoever builds can read.
+fn packages() -> tempfile::TempDir {
+    let packages = tempfile::Builder::new().prefix("berth-it-").tempdir_in("/var/tmp").expect("a directory");
+    std::fs::set_permissions(packages.path(), std::fs::Permissions::from_mode(0o755)).expect("is opened to all");
+    packages
+}
+
+/// Writes a wheel whose one program says something and ends.
+const WHEEL: &str = r#"
+import sys, zipfile
+with zipfile.ZipFile(sys.argv[1] + '/brief-1.0-py3-none-any.whl', 'w') as wheel:
+    program = zipfile.ZipInfo('brief-1.0.data/scripts/jupyter-lab')
+    program.external_attr = 0o100755 << 16
+    wheel.writestr(program, '#!python\nprint("brief and gone")\n')
+    wheel.writestr('brief-1.0.dist-info/METADATA', 'Metadata-Version: 2.1\nName: brief\nVersion: 1.0\n')
+    wheel.writestr('brief-1.0.dist-info/WHEEL', 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+    wheel.writestr('brief-1.0.dist-info/RECORD', ''.join(f'{name},,\n' for name in wheel.namelist()))
+"#;
+
+#[tokio::test]
+async fn pip_makes_environments_where_there_is_no_uv() {
+    let packages = packages();
+    let mut write = std::process::Command::new("/usr/bin/python3");
+    write.args(["-c", WHEEL]).arg(packages.path());
+    assert!(write.status().expect("Python runs").success());
+    let mut peer = Peer::start().await;
+    let (host, mut link) = with_pip(&mut peer, packages.path()).await;
+    let id = begin(&mut link, &spec(VolumeId::new(), "--no-index\nbrief\n")).await;
+    let ended = link.ended(id).await;
+    assert!(String::from_utf8_lossy(&ended.stdout).contains("Successfully installed brief-1.0"), "{ended:?}");
+    assert!(host.log().contains("an environment was built"), "{}", host.log());
+    let Outcome::Failed { cause, .. } = &ended.outcome else { panic!("{ended:?}") };
+    assert!(cause.starts_with("jupyter: ") && cause.contains("brief and gone"), "{cause}");
+}
+
 #[tokio::test]
 async fn what_pip_cannot_install_is_told_in_its_own_words() {
     let mut peer = Peer::start().await;
-    let host = Host::started(&peer, NOTEBOOKS).await;
-    let (mut link, _) = peer.link().await;
+    let (host, mut link) = with_pip(&mut peer, Path::new("/nowhere")).await;
     let bad = spec(VolumeId::new(), "--no-index\nno-such-package==1.0\n");
     let id = begin(&mut link, &bad).await;
     let ended = link.ended(id).await;
@@ -427,11 +480,16 @@ raise SystemExit('no wheel of this')
 "#;
 
 #[tokio::test]
-async fn what_pip_runs_sees_nothing_of_the_host() {
+async fn what_a_package_runs_sees_nothing_of_the_host() {
+    what_is_built_sees_nothing(without_uv()).await;
+    what_is_built_sees_nothing(("PATH", std::env::var("PATH").expect("a path"))).await;
+}
+
+async fn what_is_built_sees_nothing(path: (&'static str, String)) {
     let mut peer = Peer::start().await;
     let mut host = Host::new(NOTEBOOKS);
-    let packages = tempfile::Builder::new().prefix("berth-it-").tempdir_in("/var/tmp").expect("a directory");
-    std::fs::set_permissions(packages.path(), std::fs::Permissions::from_mode(0o755)).expect("is opened to all");
+    host.variables.push(path);
+    let packages = packages();
     let source = packages.path().join("nosy-1.0");
     std::fs::create_dir(&source).expect("is made");
     let system = "[build-system]\nrequires = []\nbuild-backend = \"nosy\"\nbackend-path = [\".\"]\n";
@@ -442,7 +500,9 @@ async fn what_pip_runs_sees_nothing_of_the_host() {
     let mut pack = std::process::Command::new("tar");
     pack.args(["-czf", "nosy-1.0.tar.gz", "nosy-1.0"]).current_dir(packages.path());
     assert!(pack.status().expect("tar runs").success());
-    host.variables.push(("PIP_FIND_LINKS", packages.path().display().to_string()));
+    for name in ["PIP_FIND_LINKS", "UV_FIND_LINKS"] {
+        host.variables.push((name, packages.path().display().to_string()));
+    }
     let (status, output) = host.enroll(&peer, &[]).await;
     assert!(status.success(), "{output}");
     host.start();
