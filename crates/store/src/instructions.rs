@@ -7,8 +7,8 @@ use domain::{
 };
 use jiff::Timestamp;
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, FromQueryResult, QueryOrder, QuerySelect, Statement, Value, entity::prelude::*,
-    sea_query::Expr,
+    ActiveValue::Set, ConnectionTrait, FromQueryResult, QueryOrder, QuerySelect, QueryTrait, Statement, UpdateMany,
+    Value, entity::prelude::*, sea_query::Expr,
 };
 
 use crate::{Corrupt, Store, StoreError, Tx, convert};
@@ -111,7 +111,8 @@ fn stored(rows: Vec<Model>) -> Result<Vec<Stored>, StoreError> {
     Ok(rows.into_iter().map(Stored::try_from).collect::<Result<_, _>>()?)
 }
 
-const OPEN: [&str; 4] = ["waiting", "offered", "claimed", "running"];
+/// In no final state. In the words of the index `transactions_open`, which SQLite does not take for values that are bound.
+const OPEN: &str = r#""transactions"."state" in ('waiting', 'offered', 'claimed', 'running')"#;
 /// Rows in one INSERT: databases limit the values of a statement.
 const INSERT_CHUNK: usize = 200;
 
@@ -252,15 +253,14 @@ async fn transaction_by(
 
 /// The host's transactions that are in no final state, oldest first, at most `limit`.
 pub async fn open_of(store: &Store, permit: &Permit, host: HostId, limit: u64) -> Result<Vec<Stored>, StoreError> {
-    let rows = Entity::find()
+    stored(find_open(permit, host).order_by_asc(Column::Id).limit(limit).all(store.read()).await?)
+}
+
+fn find_open(permit: &Permit, host: HostId) -> Select<Entity> {
+    Entity::find()
         .filter(Column::TenantId.eq(permit.tenant().uuid()))
         .filter(Column::HostId.eq(host.uuid()))
-        .filter(Column::State.is_in(OPEN))
-        .order_by_asc(Column::Id)
-        .limit(limit)
-        .all(store.read())
-        .await?;
-    stored(rows)
+        .filter(Expr::cust(OPEN))
 }
 
 /// Transactions of any tenant that are in no final state and whose claim window was over at `now`: what the sweeper looks
@@ -271,12 +271,18 @@ pub async fn past_window(
     after: Option<TransactionId>,
     limit: u64,
 ) -> Result<Vec<Stored>, StoreError> {
-    let mut query =
-        Entity::find().filter(Column::State.is_in(OPEN)).filter(Column::ExpiresMs.lte(now.as_millisecond()));
+    let mut query = find_past_window(now);
     if let Some(after) = after {
         query = query.filter(Column::Id.gt(after.uuid()));
     }
     stored(query.order_by_asc(Column::Id).limit(limit).all(store.read()).await?)
+}
+
+/// Which they are stands apart from their order: SQLite would go through all there ever were for the sake of that.
+fn find_past_window(now: Timestamp) -> Select<Entity> {
+    let past = Entity::find().select_only().column(Column::Id).filter(Expr::cust(OPEN));
+    let past = past.filter(Column::ExpiresMs.lte(now.as_millisecond()));
+    Entity::find().filter(Column::Id.in_subquery(past.into_query()))
 }
 
 #[derive(FromQueryResult)]
@@ -291,7 +297,7 @@ pub async fn open_hosts(store: &Store, permit: &Permit, id: InstructionId) -> Re
         .column(Column::HostId)
         .filter(Column::TenantId.eq(permit.tenant().uuid()))
         .filter(Column::InstructionId.eq(id.uuid()))
-        .filter(Column::State.is_in(OPEN))
+        .filter(Expr::cust(OPEN))
         .into_model::<HostRow>()
         .all(store.read())
         .await?;
@@ -342,15 +348,17 @@ pub async fn offer(tx: &Tx, permit: &Permit, id: TransactionId, now: Timestamp) 
 
 /// Offered → waiting for all of a host whose link went down before it claimed them.
 pub async fn withdraw_offers(tx: &Tx, permit: &Permit, host: HostId) -> Result<u64, StoreError> {
-    let result = Entity::update_many()
+    Ok(withdrawal(permit, host).exec(tx.conn()).await?.rows_affected)
+}
+
+fn withdrawal(permit: &Permit, host: HostId) -> UpdateMany<Entity> {
+    Entity::update_many()
         .col_expr(Column::State, Expr::value(TransactionState::Waiting.word()))
         .col_expr(Column::OfferedMs, Expr::value(Option::<i64>::None))
         .filter(Column::TenantId.eq(permit.tenant().uuid()))
         .filter(Column::HostId.eq(host.uuid()))
+        .filter(Expr::cust(OPEN))
         .filter(Column::State.eq(TransactionState::Offered.word()))
-        .exec(tx.conn())
-        .await?;
-    Ok(result.rows_affected)
 }
 
 /// What a claim brings.
@@ -529,4 +537,30 @@ pub async fn output(
             Ok(Piece { seq: row.seq, channel, content: row.content })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StoreOptions;
+
+    /// How SQLite, which guesses, goes about what is asked at each turn of a transaction: not by way of those that are over.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_open_is_found_by_its_own_index() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite:{}", directory.path().join("berth.db").display());
+        let store = Store::connect(&StoreOptions { url, max_connections: 2 }).await.expect("connects");
+        store.migrate().await.expect("goes up");
+        let backend = store.read().get_database_backend();
+        let (permit, host) = (Permit::system(TenantId::new()), HostId::new());
+        let of_host = find_open(&permit, host).order_by_asc(Column::Id).limit(10).build(backend);
+        let past = find_past_window(Timestamp::UNIX_EPOCH).order_by_asc(Column::Id).limit(10).build(backend);
+        for mut statement in [of_host, past, withdrawal(&permit, host).build(backend)] {
+            statement.sql.insert_str(0, "explain query plan ");
+            let rows = store.read().query_all_raw(statement.clone()).await.expect("explains");
+            let plan: String = rows.iter().map(|row| row.try_get::<String>("", "detail").expect("a text")).collect();
+            assert!(plan.contains("transactions_open"), "{}: {plan}", statement.sql);
+        }
+        store.close().await.expect("closes");
+    }
 }
