@@ -45,6 +45,8 @@ use crate::{
 /// The cookie, where the portal is not on HTTPS. On HTTPS it has the prefix `__Host-`, by which the browser makes sure
 /// that no other host of the domain has set it.
 const COOKIE: &str = "berth";
+/// The same where the portal is reached by HTTPS.
+const HOST_COOKIE: &str = "__Host-berth";
 /// The most that a form of these may hold, in bytes.
 const MAX_FORM_BYTES: usize = 16 * 1024;
 /// The one value that a sign-in holds.
@@ -123,9 +125,14 @@ impl SessionStore for SignIns {
     }
 }
 
+/// Whether a cookie of this name is the portal's.
+pub fn is_cookie(name: &str) -> bool {
+    [COOKIE, HOST_COOKIE].contains(&name)
+}
+
 /// Reads and sets the cookie.
 pub fn layer(services: Services, https: bool) -> SessionManagerLayer<SignIns> {
-    let name = if https { format!("__Host-{COOKIE}") } else { COOKIE.to_owned() };
+    let name = if https { HOST_COOKIE } else { COOKIE };
     SessionManagerLayer::new(SignIns(services))
         .with_name(name)
         .with_http_only(true)

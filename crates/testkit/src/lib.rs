@@ -9,6 +9,8 @@ use std::future::Future;
 
 use store::{Store, StoreOptions};
 
+pub mod kernel;
+pub mod lab;
 mod ports;
 pub mod postgres;
 mod world;

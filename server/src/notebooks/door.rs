@@ -9,7 +9,9 @@ use axum::{
 use services::{Error, notebooks};
 
 use super::proxy;
-use crate::{caller::Caller, error_page::escaped, extract::Named, failure::Failure, state::AppState};
+use crate::{
+    caller::Caller, error_page::escaped, extract::Named, failure::Failure, sign_in::is_cookie, state::AppState,
+};
 
 /// Where a ticket is taken, at the notebook's origin; JupyterLab has nothing there.
 const ENTRANCE: &str = "/.berth/enter";
@@ -58,12 +60,13 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-/// The cookies that are JupyterLab's.
+/// The cookies that are JupyterLab's. The portal's own is never sent here by a browser, and goes no further if it is.
 pub(super) fn other_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let others = lines.flat_map(|line| line.split(';')).map(str::trim);
-    let others: Vec<&str> =
-        others.filter(|pair| pair.split_once('=').is_some_and(|(name, _)| name != COOKIE)).collect();
+    let others: Vec<&str> = others
+        .filter(|pair| pair.split_once('=').is_some_and(|(name, _)| name != COOKIE && !is_cookie(name)))
+        .collect();
     if others.is_empty() { None } else { HeaderValue::from_str(&others.join("; ")).ok() }
 }
 
@@ -191,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_cookie_of_the_door_stays_at_the_door() {
-        let map = headers(&[("cookie", "_xsrf=1; berth-notebook=secret; a=b")]);
+        let map = headers(&[("cookie", "_xsrf=1; berth-notebook=secret; a=b; berth=portal; __Host-berth=portal")]);
         assert_eq!(cookie(&map), Some("secret"));
         assert_eq!(other_cookies(&map).unwrap(), "_xsrf=1; a=b");
         assert_eq!(other_cookies(&headers(&[("cookie", "berth-notebook=secret")])), None);

@@ -10,6 +10,7 @@ mod bad_input;
 mod document;
 mod hosts;
 mod kill;
+mod notebooks;
 mod outage;
 mod port;
 mod process;

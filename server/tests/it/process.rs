@@ -103,6 +103,12 @@ impl Deployment {
         self.server = Program::start(server().arg("run").envs(self.variables.iter().cloned()));
     }
 
+    /// What anybody with this token may ask for.
+    pub fn request(&self, method: &str, path: &str, token: &str) -> reqwest::RequestBuilder {
+        let method = method.parse::<reqwest::Method>().expect("a method");
+        crate::site::client().request(method, format!("{}{path}", self.url)).bearer_auth(token)
+    }
+
     pub async fn json(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         crate::site::json(&self.url, &self.token, method, path, body).await
     }
@@ -139,6 +145,11 @@ fn agent() -> PathBuf {
 
 impl Agent {
     pub async fn start(url: &str, token: &str) -> Self {
+        Self::offering(url, token, "").await
+    }
+
+    /// With more in its configuration.
+    pub async fn offering(url: &str, token: &str, more: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("berth-server-it-").tempdir_in("/var/tmp").expect("a folder");
         let path = |name: &str| directory.path().join(name);
         let zero = crate::hosts::zero(url, token, 1).await;
@@ -146,7 +157,7 @@ impl Agent {
         let machine = |name: &str| {
             format!("[[machines]]\nname = \"{name}\"\nkind = \"sandbox\"\ncpus = 1\nmemory = \"512MiB\"\n")
         };
-        let text = format!("state_dir = \"{}\"\n\n{}\n{}", path("state").display(), machine("a"), machine("b"));
+        let text = format!("state_dir = \"{}\"\n{more}\n{}\n{}", path("state").display(), machine("a"), machine("b"));
         std::fs::write(path("agent.toml"), text).expect("the agent's configuration");
         let command = |arguments: &[&str]| agent_command(directory.path(), arguments);
         let zero = path("zero.toml").display().to_string();

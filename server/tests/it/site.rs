@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use domain::people::Role;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, header, redirect::Policy};
+use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde_json::Value;
 use server::{Server, config::Config};
 use services::{Clock, Services, people::operator};
 use store::{Store, StoreOptions};
+pub use testkit::lab::client;
 use tokio::{sync::oneshot, task::JoinHandle};
 
 pub const PASSWORD: &str = "correct horse battery";
@@ -98,16 +99,7 @@ impl Site {
 
     /// Makes a person of that role by invitation, and returns a browser that has come in by the link.
     pub async fn person(&self, admin_token: &str, email: &str, role: Role) -> (String, Browser) {
-        let body = serde_json::json!({"email": email, "role": role.word()});
-        let made = self.api(admin_token, "POST", "/people").json(&body).send().await.unwrap();
-        assert_eq!(made.status(), StatusCode::CREATED);
-        let made: Value = made.json().await.unwrap();
-        let link = made["link"]["url"].as_str().unwrap();
-        let secret = link.split("token=").nth(1).unwrap();
-        let mut browser = Browser::new(&self.url);
-        let answer = browser.post("/sign-in/link", &[("token", secret)]).await;
-        assert_eq!(location(&answer), "/account?choose=password");
-        (made["person"]["id"].as_str().unwrap().to_owned(), browser)
+        invited(&self.url, admin_token, email, role).await
     }
 
     /// What REST answers to this request, which has to succeed.
@@ -122,8 +114,29 @@ impl Site {
     }
 }
 
+/// Makes a person of that role by invitation, and returns their id and a browser that has come in by the link.
+pub async fn invited(url: &str, admin_token: &str, email: &str, role: Role) -> (String, Browser) {
+    let body = serde_json::json!({"email": email, "role": role.word()});
+    let made = json(url, admin_token, "POST", "/people", Some(body)).await;
+    let link = made["link"]["url"].as_str().unwrap();
+    let secret = link.split("token=").nth(1).unwrap();
+    let mut browser = Browser::new(url);
+    let answer = browser.post("/sign-in/link", &[("token", secret)]).await;
+    assert_eq!(location(&answer), "/account?choose=password");
+    (made["person"]["id"].as_str().unwrap().to_owned(), browser)
+}
+
 /// Waits until `look` finds something.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
+    within(LIMIT, what, look).await
+}
+
+/// As [`until`], for what may take another time.
+pub async fn within<T, F: Future<Output = Option<T>>>(
+    limit: std::time::Duration,
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
     let waiting = async {
         // A tick is the quickest that is looked, not how long anything takes.
         let mut ticks = tokio::time::interval(std::time::Duration::from_millis(20));
@@ -134,7 +147,7 @@ pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl 
             }
         }
     };
-    tokio::time::timeout(LIMIT, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+    tokio::time::timeout(limit, waiting).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
 /// What REST answers to this request, which has to succeed.
@@ -150,15 +163,6 @@ pub async fn json(url: &str, token: &str, method: &str, path: &str, body: Option
     let text = answer.text().await.unwrap();
     assert!(status.is_success(), "{path}: {status} {text}");
     serde_json::from_str(&text).unwrap_or(Value::Null)
-}
-
-pub fn client() -> Client {
-    static PROVIDER: std::sync::Once = std::sync::Once::new();
-    PROVIDER.call_once(|| {
-        // The server has set it, if one of this process was first.
-        rustls::crypto::ring::default_provider().install_default().ok();
-    });
-    Client::builder().redirect(Policy::none()).no_proxy().build().unwrap()
 }
 
 pub fn location(answer: &Response) -> &str {
@@ -180,9 +184,14 @@ impl Browser {
 
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let method = method.parse::<reqwest::Method>().unwrap();
-        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = client().request(method, format!("{}{path}", self.url));
-        if cookies.is_empty() { request } else { request.header(header::COOKIE, cookies.join("; ")) }
+        if self.cookies.is_empty() { request } else { request.header(header::COOKIE, self.cookie()) }
+    }
+
+    /// As in the Cookie header.
+    pub fn cookie(&self) -> String {
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        cookies.join("; ")
     }
 
     /// Sends a form of the portal's own page.
