@@ -105,7 +105,8 @@ impl Deployment {
                 "[[machines]]\nname = \"{name}\"\nkind = \"sandbox\"\ncpus = 1\nmemory = \"512MiB\"\nlabels = {{ ring = \"test\" }}\n"
             )
         };
-        let text = format!("state_dir = \"{}\"\n\n{}\n{}", state.display(), machine("a"), machine("b"));
+        let notebooks = "[notebooks]\ncpus = 4\nmemory = \"8GiB\"\n";
+        let text = format!("state_dir = \"{}\"\n\n{notebooks}{}\n{}", state.display(), machine("a"), machine("b"));
         fs::write(&config, text).expect("the agent's configuration");
         let agent = |arguments: &[&str]| {
             let mut command = Command::new(self.programs.join("berth-agent"));

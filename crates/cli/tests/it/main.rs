@@ -2,6 +2,7 @@
 
 mod broken;
 mod deployment;
+mod notebooks;
 mod pty;
 mod refused;
 mod tls;
