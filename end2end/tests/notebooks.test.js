@@ -26,13 +26,16 @@ after(async () => {
   await berth?.stop();
 });
 
-/** JupyterLab in a tab of its own, opened from its page in the portal. What goes wrong in the tab is kept in `trouble`. */
+/** Keeps what goes wrong in the tab in `trouble`. */
+function watch(tab, trouble) {
+  tab.on("console", (message) => { if (message.type() === "error") trouble.push(message.text()); });
+  tab.on("pageerror", (error) => trouble.push(error.message));
+  tab.on("response", (answer) => { if (answer.status() >= 400) trouble.push(`${answer.status()} ${answer.url()}`); });
+}
+
+/** JupyterLab in a tab of its own, opened from its page in the portal. */
 async function jupyter(page, trouble) {
-  page.context().once("page", (tab) => {
-    tab.on("console", (message) => { if (message.type() === "error") trouble.push(message.text()); });
-    tab.on("pageerror", (error) => trouble.push(error.message));
-    tab.on("response", (answer) => { if (answer.status() >= 400) trouble.push(`${answer.status()} ${answer.url()}`); });
-  });
+  page.context().once("page", (tab) => watch(tab, trouble));
   const [lab] = await Promise.all([
     page.context().waitForEvent("page"),
     page.getByRole("link", { name: "Open JupyterLab" }).click(),
@@ -44,17 +47,21 @@ async function jupyter(page, trouble) {
 test("a notebook is launched, used on its own origin, and keeps its files", { timeout: BUILD_MS + 6 * LONG_MS }, async () => {
   const { port } = new URL(berth.address);
   const origin = `http://first.localhost:${port}`;
+  const launching = await newPage(browser, { storageState: admin.storageState });
+  await open(launching, `${berth.address}/notebooks`);
+  await assertAccessible(launching);
+  await launching.getByLabel("Name", { exact: false }).first().fill("first");
+  await launching.getByRole("button", { name: "Launch" }).click();
+  await launching.waitForURL(/\/notebooks\/first\?open$/);
+  assertQuiet(launching);
   const page = await newPage(browser, { storageState: admin.storageState });
-  await open(page, `${berth.address}/notebooks`);
+  await open(page, `${berth.address}/notebooks/first`);
+  // Whoever launched it is led into it.
+  const [lab, trouble] = [launching, []];
+  watch(lab, trouble);
+  await lab.waitForURL(`${origin}/lab`, { timeout: BUILD_MS });
+  await page.getByText("running", { exact: true }).first().waitFor({ timeout: LONG_MS });
   await assertAccessible(page);
-  await page.getByLabel("Name", { exact: false }).first().fill("first");
-  await page.getByRole("button", { name: "Launch" }).click();
-  await page.waitForURL(/\/notebooks\/first$/);
-  await page.getByText("running", { exact: true }).first().waitFor({ timeout: BUILD_MS });
-  await assertAccessible(page);
-
-  const trouble = [];
-  const lab = await jupyter(page, trouble);
   await lab.getByText("Python 3 (ipykernel)").first().waitFor({ timeout: LONG_MS });
   assert.deepEqual(trouble, []);
   assert.equal(new URL(lab.url()).origin, origin);
@@ -114,7 +121,7 @@ test("a notebook is launched, used on its own origin, and keeps its files", { ti
   await page.getByRole("button", { name: "Stop" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Stop" }).click();
   await page.getByText("stopped", { exact: true }).first().waitFor({ timeout: LONG_MS });
-  await lab.close();
+  await lab.context().close();
   await page.getByRole("button", { name: "Start" }).click();
   await page.getByText("running", { exact: true }).first().waitFor({ timeout: LONG_MS });
   const again = await jupyter(page, trouble);
@@ -130,4 +137,58 @@ test("a notebook is launched, used on its own origin, and keeps its files", { ti
   await page.getByText("No notebooks yet").waitFor();
   assertQuiet(page);
   await page.context().close();
+});
+
+test("an admin sets sizes and what waits warm, and a person's files are deleted by name", { timeout: BUILD_MS + 6 * LONG_MS }, async () => {
+  const page = await newPage(browser, { storageState: admin.storageState });
+  await open(page, `${berth.address}/notebooks/settings`);
+  await assertAccessible(page);
+  await page.getByLabel("Name of size 4").fill("tiny");
+  await page.getByLabel("CPUs of size 4").fill("0.5");
+  await page.getByLabel("Memory, GiB of size 4").fill("0");
+  await page.getByLabel("Disk, GiB of size 4").fill("1");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("the size 'tiny' needs 256 MiB to 64 TiB of memory").waitFor();
+  assert.equal(await page.getByLabel("CPUs of size 4").inputValue(), "0.5", "what was typed is kept");
+  await page.getByLabel("Memory, GiB of size 4").fill("1");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("Saved.").waitFor();
+  await page.getByLabel("How many wait").fill("1");
+  await page.locator("form select[name=size]").selectOption("tiny");
+  await page.getByRole("button", { name: "Set", exact: true }).click();
+  const waiting = page.getByRole("row", { name: /base tiny 1 1 0/ });
+  await waiting.waitFor({ timeout: BUILD_MS });
+
+  // It is given to the first who asks for that size, without a start; then the next one is made ready.
+  await open(page, `${berth.address}/notebooks`);
+  await page.getByLabel("Name", { exact: false }).first().fill("warm");
+  await page.getByLabel("Size").selectOption("tiny");
+  const lab = page;
+  await page.getByRole("button", { name: "Launch" }).click();
+  await lab.waitForURL(/warm\.localhost.*\/lab/, { timeout: LONG_MS });
+  const kept = await lab.evaluate(async () => (await fetch("/api/contents/kept.txt")).json());
+  assert.equal(kept.content, "kept", "the files are those of the person");
+  await lab.context().close();
+
+  const again = await newPage(browser, { storageState: admin.storageState });
+  await open(again, `${berth.address}/notebooks/settings`);
+  await again.getByLabel("How many wait").fill("0");
+  await again.getByRole("button", { name: "Set", exact: true }).click();
+  await again.getByRole("row", { name: /base tiny/ }).waitFor({ state: "detached", timeout: LONG_MS });
+  await open(again, `${berth.address}/notebooks/warm`);
+  await again.getByRole("button", { name: "Stop" }).click();
+  await again.getByRole("dialog").getByRole("button", { name: "Stop" }).click();
+  await again.getByText("stopped", { exact: true }).first().waitFor({ timeout: LONG_MS });
+  await open(again, `${berth.address}/notebooks`);
+  const files = again.getByRole("table", { name: "Your files" });
+  const host = (await files.getByRole("rowheader").first().innerText()).trim();
+  await files.locator("summary").click();
+  await files.getByLabel(`Type ${host} to confirm`).fill("nonsense");
+  await files.getByRole("button", { name: "Delete the files" }).click();
+  await again.getByText(`type the host's name, ${host}`).waitFor();
+  await files.getByLabel(`Type ${host} to confirm`).fill(host);
+  await files.getByRole("button", { name: "Delete the files" }).click();
+  await files.waitFor({ state: "detached", timeout: LONG_MS });
+  assertQuiet(again);
+  await again.context().close();
 });

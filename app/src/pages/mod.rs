@@ -14,6 +14,7 @@ mod machine;
 mod machines;
 mod not_found;
 mod notebook;
+mod notebook_settings;
 mod notebooks;
 mod people;
 mod reserve;
@@ -54,6 +55,7 @@ pub fn Pages() -> impl IntoView {
             <Route path=path!("/sessions") view=sessions::Sessions ssr=WHOLE/>
             <Route path=path!("/sessions/:id") view=session::SessionPage ssr=WHOLE/>
             <Route path=path!("/notebooks") view=notebooks::Notebooks ssr=WHOLE/>
+            <Route path=path!("/notebooks/settings") view=notebook_settings::NotebookSettings ssr=WHOLE/>
             <Route path=path!("/notebooks/:id") view=notebook::NotebookPage ssr=WHOLE/>
             <Route path=path!("/people") view=people::People ssr=WHOLE/>
             <Route path=path!("/tokens") view=tokens::Tokens ssr=WHOLE/>

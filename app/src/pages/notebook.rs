@@ -1,12 +1,12 @@
 //! One notebook: its steps as it starts, the way in, its end, and what its start wrote.
 
-use api::notebooks::Notebook;
+use api::notebooks::{Notebook, NotebookSize};
 use domain::events::EventKind;
 use domain::notebooks::{NotebookAct, NotebookState};
 use leptos::prelude::*;
-use leptos_router::hooks::use_params_map;
+use leptos_router::hooks::{use_params_map, use_query_map};
 
-use super::notebooks::brief;
+use super::notebooks::{brief, size_options};
 use crate::Failure;
 use crate::components::confirm::{Confirm, ConfirmButtons};
 use crate::components::icon::Icon;
@@ -18,8 +18,11 @@ use crate::components::time::{Time, at};
 use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 
-/// The notebook, and what its latest start wrote.
-type Shown = (Notebook, String);
+/// The query of this page's address that asks to be led into JupyterLab as soon as it runs.
+pub(super) const OPENS: &str = "open";
+
+/// The notebook, what its latest start wrote, and the sizes in which it can be started.
+type Shown = (Notebook, String, Vec<NotebookSize>);
 
 #[server(prefix = "/fn", endpoint = "notebooks-get", input = leptos::server_fn::codec::Json)]
 async fn fetch(notebook: String) -> Result<Shown, Failure> {
@@ -28,7 +31,9 @@ async fn fetch(notebook: String) -> Result<Shown, Failure> {
     let found = services::notebooks::get(&services, &call, &notebook).await.map_err(refuse)?;
     let (pieces, _) = services::notebooks::logs(&services, &call, &notebook, None).await.map_err(refuse)?;
     let log: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.content).collect();
-    Ok((Notebook::new(found, &call.actor), String::from_utf8_lossy(&log).into_owned()))
+    let (policy, generation) = services::notebooks::policy(&services, &call).await.map_err(refuse)?;
+    let sizes = api::notebooks::NotebookPolicy::new(policy, generation).sizes;
+    Ok((Notebook::new(found, &call.actor), String::from_utf8_lossy(&log).into_owned(), sizes))
 }
 
 #[server(prefix = "/fn", endpoint = "notebooks-start")]
@@ -76,6 +81,7 @@ pub fn NotebookPage() -> impl IntoView {
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
     let shown =
         Data::new(move || Fetch { notebook: id.get() }, move || live.get() + starting.answered() + stopping.answered());
+    lead_in(shown);
     let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
     view! {
         <Page title="Notebook" about up=("/notebooks", "Notebooks")>
@@ -89,6 +95,19 @@ pub fn NotebookPage() -> impl IntoView {
     }
 }
 
+/// Leads whoever has just launched it into JupyterLab. They do not come back here by going back.
+fn lead_in(shown: Data<Shown>) {
+    let query = use_query_map();
+    Effect::new(move |_| {
+        let Some(Ok((notebook, ..))) = shown.get() else { return };
+        let is_asked = query.with(|query| query.get(OPENS).is_some());
+        if is_asked && notebook.actions.contains(&NotebookAct::Open) {
+            // A browser that does not go has the button.
+            drop(window().location().replace(&format!("/notebooks/{}/open", notebook.name)));
+        }
+    });
+}
+
 #[component]
 fn Shown(
     shown: Signal<Shown>,
@@ -96,9 +115,12 @@ fn Shown(
     stopping: Submission<Stop>,
     deleting: Submission<Delete>,
 ) -> impl IntoView {
-    let notebook = Memo::new(move |_| shown.with(|(notebook, _)| notebook.clone()));
-    let log = Memo::new(move |_| shown.with(|(_, log)| log.clone()));
-    let acts = Memo::new(move |_| notebook.with(|notebook| (notebook.name.clone(), notebook.actions.clone())));
+    let notebook = Memo::new(move |_| shown.with(|(notebook, ..)| notebook.clone()));
+    let log = Memo::new(move |_| shown.with(|(_, log, _)| log.clone()));
+    let sizes = Memo::new(move |_| shown.with(|(_, _, sizes)| sizes.clone()));
+    let acts = Memo::new(move |_| {
+        notebook.with(|notebook| (notebook.name.clone(), notebook.size.clone(), notebook.actions.clone()))
+    });
     let steps = Memo::new(move |_| notebook.with(|notebook| notebook.steps.clone()));
     view! {
         <section class="card" aria-labelledby="state">
@@ -111,8 +133,8 @@ fn Shown(
                     }}
                 </div>
                 {move || {
-                    let (name, actions) = acts.get();
-                    view! { <Acts name actions starting stopping deleting/> }
+                    let (name, size, actions) = acts.get();
+                    view! { <Acts name size sizes=sizes.get() actions starting stopping deleting/> }
                 }}
             </div>
             <p class="soft">{move || notebook.with(|notebook| next(notebook.state))}</p>
@@ -157,20 +179,28 @@ fn Facts(notebook: Notebook) -> impl IntoView {
 #[component]
 fn Acts(
     name: String,
+    size: String,
+    sizes: Vec<NotebookSize>,
     actions: Vec<NotebookAct>,
     starting: Submission<Start>,
     stopping: Submission<Stop>,
     deleting: Submission<Delete>,
 ) -> impl IntoView {
-    let name = StoredValue::new(name);
+    let (name, size, sizes) = (StoredValue::new(name), StoredValue::new(size), StoredValue::new(sizes));
     let button = move |act: NotebookAct| {
         match act {
         NotebookAct::Open => view! {
             <a class="button primary" href=format!("/notebooks/{}/open", name.get_value()) rel="external" target="_blank"><Icon name="external"/>"Open JupyterLab"</a>
         }.into_any(),
         NotebookAct::Start => view! {
-            <SubmitForm to=starting>
+            <SubmitForm to=starting class="row">
                 <input type="hidden" name="notebook" value=name.get_value()/>
+                <select class="select" name="size" aria-label="Size">
+                    {size_options(&sizes.get_value()).into_iter().map(|(value, word)| {
+                        let chosen = value == size.get_value();
+                        view! { <option value=value selected=chosen>{word}</option> }
+                    }).collect_view()}
+                </select>
                 <button type="submit" class="button primary" disabled=move || starting.pending().get()><Icon name="play"/>"Start"</button>
             </SubmitForm>
         }.into_any(),

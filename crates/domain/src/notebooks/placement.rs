@@ -1,6 +1,6 @@
 //! Where a run goes.
 
-use super::{NotebookOffer, NotebookSize, Software};
+use super::{Notebook, NotebookOffer, NotebookSize, Software};
 use crate::{
     hosts::{HostIntent, HostLink},
     ids::{HostId, RunId},
@@ -46,6 +46,10 @@ impl Place {
                 && self.used_cpu_millis + u64::from(size.cpu_millis) <= u64::from(offer.cpu_millis)
                 && self.used_memory_bytes + size.memory_bytes <= offer.memory_bytes
         })
+    }
+    /// Whether the notebook could go here if there were room.
+    pub(super) fn could_take(&self, notebook: &Notebook) -> bool {
+        notebook.labels.select(&self.labels) && self.could_ever_fit(notebook.size.limits())
     }
     fn could_ever_fit(&self, size: MachineLimits) -> bool {
         self.offer.is_some_and(|offer| {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    NotebookEnvironment, NotebookPolicy, NotebookSize,
+    Notebook, NotebookEnvironment, NotebookPolicy, NotebookSize,
     placement::{Place, freest},
 };
 use crate::{
@@ -67,10 +67,12 @@ pub struct Plan {
     pub stop: Vec<RunId>,
 }
 
-/// At most one start for each environment at a time: what it takes up is known the next time.
+/// At most one start for each environment at a time: what it takes up is known the next time. None where a notebook of
+/// `waiting` could go: what has given way to it must not take the room that it waits for.
 pub fn plan(
     environments: &[NotebookEnvironment],
     runs: &[WarmRun],
+    waiting: &[Notebook],
     policy: &NotebookPolicy,
     places: &[Place],
     now: Timestamp,
@@ -109,6 +111,7 @@ pub fn plan(
                     && place.runs(&environment.software)
                     && place.offer.is_some_and(|offer| offer.gives_warm)
                     && place.fits(size.limits())
+                    && !waiting.iter().any(|notebook| place.could_take(notebook))
             });
             // Where fewest of it wait: two people seldom have their files on the same host.
             let here = |place: &Place| there.iter().filter(|run| run.host == place.host).count();
@@ -184,8 +187,9 @@ mod tests {
         let policy = NotebookPolicy::default();
         let (a, b, now) = (a_place("a"), a_place("b"), Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1));
         let (two, places) = (environment(2, "small"), [a.clone(), b.clone()]);
-        let check =
-            |environments: &[NotebookEnvironment], runs: &[WarmRun]| plan(environments, runs, &policy, &places, now);
+        let check = |environments: &[NotebookEnvironment], runs: &[WarmRun]| {
+            plan(environments, runs, &[], &policy, &places, now)
+        };
         let first = check(std::slice::from_ref(&two), &[]);
         assert_eq!(first.start, [(two.id, policy.sizes[0].clone(), a.host)]);
         let there = a_run(&two, &a, WarmState::Ready);
@@ -207,7 +211,7 @@ mod tests {
         let failed = a_run(&one, &a, WarmState::Failed);
         let at = |seconds: i64, places: &[Place]| {
             let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);
-            plan(std::slice::from_ref(&one), std::slice::from_ref(&failed), &policy, places, now)
+            plan(std::slice::from_ref(&one), std::slice::from_ref(&failed), &[], &policy, places, now)
         };
         assert_eq!(at(59, std::slice::from_ref(&a)), Plan::default());
         assert_eq!(at(60, std::slice::from_ref(&a)).start.len(), 1);
@@ -216,7 +220,7 @@ mod tests {
         let ready = a_run(&one, &a, WarmState::Ready);
         a.intent = HostIntent::Draining;
         let now = Timestamp::UNIX_EPOCH;
-        let left = plan(std::slice::from_ref(&one), std::slice::from_ref(&ready), &policy, &[a], now);
+        let left = plan(std::slice::from_ref(&one), std::slice::from_ref(&ready), &[], &policy, &[a], now);
         assert_eq!(left.stop, [ready.run]);
     }
 }

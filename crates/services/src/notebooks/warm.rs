@@ -7,10 +7,11 @@ use domain::{
     events::EventKind,
     ids::{HostId, NotebookId, RunId, TenantId},
     instructions::{TransactionState, Work as Order},
-    notebooks::{BUILD_PAUSE, NotebookEnvironment, WarmRun, WarmSpec, WarmState, plan_warm},
+    notebooks::{BUILD_PAUSE, NotebookEnvironment, NotebookState, WarmRun, WarmSpec, WarmState, plan_warm},
 };
 use jiff::Timestamp;
 use store::notebooks::{
+    Filter,
     places::Wanted,
     warm::{Turn, Warm},
 };
@@ -69,7 +70,9 @@ async fn pass_of(
     let places = store::notebooks::places::of(&tx, permit, &wanted).await?;
     let runs: Vec<WarmRun> =
         store::notebooks::warm::list(tx.conn(), permit, MAX_RUNS).await?.into_iter().map(|warm| warm.run).collect();
-    let plan = plan_warm(environments, &runs, &policy, &places, now);
+    let waiting = Filter { state: Some(NotebookState::Waiting), ..Filter::default() };
+    let waiting = store::notebooks::list(tx.conn(), permit, &waiting, MAX_RUNS).await?;
+    let plan = plan_warm(environments, &runs, &waiting, &policy, &places, now);
     let mut hosts = Vec::new();
     for (id, size, host) in &plan.start {
         let Some(environment) = environments.iter().find(|environment| environment.id == *id) else { continue };

@@ -6,12 +6,13 @@ use domain::{
     ids::{HostId, RunId},
     instructions::{TransactionState, Work},
     notebooks::{
-        BASE, Notebook, NotebookAct, NotebookOffer, NotebookPolicy, NotebookState, RunSpec, Software, TICKET_LIFETIME,
+        BASE, BUILD_PAUSE, Notebook, NotebookAct, NotebookOffer, NotebookPolicy, NotebookSize, NotebookState, Pool,
+        RunSpec, Software, TICKET_LIFETIME, WarmState,
     },
     people::Role,
 };
 use jiff::SignedDuration;
-use services::{Call, Error, Via, notebooks, reconciler, sign_in};
+use services::{Call, Error, Via, notebooks, page::PageAsk, reconciler, reservations::Whose, sign_in};
 use store::Store;
 use testkit::World;
 
@@ -307,4 +308,204 @@ async fn an_environment_of_ones_own_gets_what_a_notebook_needs() {
         assert_eq!(names.items.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), [BASE, "forecast"]);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_and_limits_are_what_an_admin_sets() {
+    testkit::both(|store: Store| async move {
+        let (world, ada, _) = world_of(store).await;
+        let root = world.person("Root", Role::Admin).await;
+        let (mut policy, generation) = notebooks::policy(&world.services, &ada).await.expect("all may look");
+        assert_eq!((policy.clone(), generation), (NotebookPolicy::default(), 0));
+        policy.sizes.truncate(1);
+        policy.sizes[0] = NotebookSize { name: "tiny".to_owned(), cpu_millis: 500, ..policy.sizes[0].clone() };
+        policy.max_running = 2;
+        let set = async |call: &Call, read: i64, policy: &NotebookPolicy| {
+            notebooks::set_policy(&world.services, call, Some(read), policy).await
+        };
+        assert!(matches!(set(&ada, 0, &policy).await, Err(Error::Denied(_))));
+        let bad = NotebookPolicy { max_running: 0, ..policy.clone() };
+        assert!(matches!(set(&root, 0, &bad).await, Err(Error::Invalid { field: "max_running", .. })));
+        assert_eq!(set(&root, 0, &policy).await.expect("an admin may"), 1);
+        assert!(matches!(set(&root, 0, &policy).await, Err(Error::Conflict(_))), "it is not what was read any more");
+
+        let first = launch(&world, &ada, "a").await;
+        assert_eq!((first.size.name.as_str(), first.size.cpu_millis), ("tiny", 500));
+        let of = |size: &str, name: &str| notebooks::Ask {
+            size: Some(size.to_owned()),
+            name: Some(name.to_owned()),
+            ..notebooks::Ask::default()
+        };
+        let unknown = notebooks::launch(&world.services, &ada, &of("small", "b")).await;
+        assert!(matches!(unknown, Err(Error::Invalid { field: "size", why }) if why.contains("there are tiny")));
+        launch(&world, &ada, "b").await;
+        let over = notebooks::launch(&world.services, &ada, &of("tiny", "c")).await;
+        assert!(matches!(over, Err(Error::Conflict(why)) if why.starts_with("2 notebooks of yours run")));
+        notebooks::stop(&world.services, &ada, "b").await.expect("may");
+        pass(&world).await;
+        let ask = of("tiny", "c");
+        // Of many at once only as many get in as the limit lets.
+        let all = futures_util::future::join_all((0..4).map(|at| {
+            let ask = notebooks::Ask { name: Some(format!("c{at}")), ..ask.clone() };
+            let (services, ada) = (&world.services, &ada);
+            async move { notebooks::launch(services, ada, &ask).await }
+        }))
+        .await;
+        assert_eq!(all.iter().filter(|launched| launched.is_ok()).count(), 1, "{all:?}");
+        let refused = notebooks::start(&world.services, &ada, "b", None).await;
+        assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+        notebooks::stop(&world.services, &ada, "a").await.expect("may");
+        host_says(&world, TransactionState::Failed, None).await;
+    })
+    .await;
+}
+
+async fn pool(world: &World, root: &Call, count: u32) {
+    let pool = Pool { count, size: "small".to_owned() };
+    notebooks::set_pool(&world.services, root, BASE, Some(pool)).await.expect("an admin may");
+    pass(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_warm_is_given_and_another_takes_its_place() {
+    testkit::both(|store: Store| async move {
+        let (world, ada, host) = world_of(store).await;
+        let root = world.person("Root", Role::Admin).await;
+        let any = Pool { count: 1, size: "small".to_owned() };
+        assert!(notebooks::set_pool(&world.services, &ada, BASE, Some(any)).await.is_err(), "only an admin may");
+        pool(&world, &root, 1).await;
+        let Work::WarmNotebook { spec } = host_says(&world, TransactionState::Done, None).await else {
+            panic!("no start");
+        };
+        let waiting = notebooks::warm_runs(&world.services, &root).await.expect("may");
+        assert_eq!((waiting.len(), waiting[0].run, waiting[0].state), (1, spec.run, WarmState::Ready));
+        assert_eq!(notebooks::warm_runs(&world.services, &ada).await.expect("may ask").len(), 0);
+        notebooks::on_link(&world.services, world.tenant, host, &[spec.run]).await.expect("compares");
+
+        launch(&world, &ada, "a").await;
+        pass(&world).await;
+        let open = world.open_work().await;
+        let (given, started): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|(_, work)| matches!(work, Work::GiveNotebook { .. }));
+        assert!(matches!(&given[..], [(_, Work::GiveNotebook { run, .. })] if *run == spec.run), "{given:?}");
+        assert!(matches!(&started[..], [(_, Work::WarmNotebook { .. })]), "the next is made ready: {started:?}");
+        world.finish_work(given[0].0, TransactionState::Done, None).await;
+        pass(&world).await;
+        let up = get(&world, &ada, "a").await;
+        assert_eq!((up.state, up.run, up.is_given), (NotebookState::Running, Some(spec.run), true));
+
+        // There is room for two: the one that waits gives way to a notebook of another size.
+        world.finish_work(started[0].0, TransactionState::Done, None).await;
+        pass(&world).await;
+        let medium = NotebookPolicy::default().sizes[1].name.clone();
+        world.offer_notebooks(host, Some(NotebookOffer { cpu_millis: 3_000, memory_bytes: 6 << 30, ..OFFER })).await;
+        let ask = notebooks::Ask { name: Some("b".to_owned()), size: Some(medium), ..notebooks::Ask::default() };
+        notebooks::launch(&world.services, &ada, &ask).await.expect("may");
+        pass(&world).await;
+        assert!(matches!(host_says(&world, TransactionState::Done, None).await, Work::StopNotebook { .. }));
+        assert!(matches!(host_says(&world, TransactionState::Done, None).await, Work::StartNotebook { .. }));
+        assert_eq!(get(&world, &ada, "b").await.state, NotebookState::Running);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_warm_run_that_cannot_be_given_or_started_holds_nobody_up() {
+    testkit::both(|store: Store| async move {
+        let (world, ada, host) = world_of(store).await;
+        let root = world.person("Root", Role::Admin).await;
+        pool(&world, &root, 1).await;
+        host_says(&world, TransactionState::Failed, Some("no such package")).await;
+        let failed = notebooks::warm_runs(&world.services, &root).await.expect("may");
+        assert_eq!((failed[0].state, failed[0].cause.as_deref()), (WarmState::Failed, Some("no such package")));
+        assert_eq!(world.open_work().await.len(), 0, "it is not tried again at once");
+        world.clock.advance(BUILD_PAUSE);
+        pass(&world).await;
+        let Work::WarmNotebook { spec } = host_says(&world, TransactionState::Done, None).await else {
+            panic!("no start");
+        };
+        // A host that comes back without it has lost it.
+        notebooks::on_link(&world.services, world.tenant, host, &[]).await.expect("compares");
+        pass(&world).await;
+        let Work::WarmNotebook { spec: next } = host_says(&world, TransactionState::Done, None).await else {
+            panic!("no start");
+        };
+        assert_ne!(next.run, spec.run);
+        pool(&world, &root, 0).await;
+        let open = world.open_work().await;
+        assert!(matches!(&open[..], [(_, Work::StopNotebook { run, .. })] if *run == next.run), "{open:?}");
+        host_says(&world, TransactionState::Done, None).await;
+        assert_eq!(notebooks::warm_runs(&world.services, &root).await.expect("may").len(), 0);
+
+        pool(&world, &root, 1).await;
+        host_says(&world, TransactionState::Done, None).await;
+        pool_is_left(&world, &ada).await;
+    })
+    .await;
+}
+
+/// Giving fails; the notebook is started as if nothing had waited.
+async fn pool_is_left(world: &World, ada: &Call) {
+    launch(world, ada, "a").await;
+    pass(world).await;
+    let open = world.open_work().await;
+    let given = open.iter().find(|(_, work)| matches!(work, Work::GiveNotebook { .. })).expect("is given").0;
+    world.finish_work(given, TransactionState::Failed, Some("no room on its disk")).await;
+    pass(world).await;
+    let open = world.open_work().await;
+    let stop = open.iter().find(|(_, work)| matches!(work, Work::StopNotebook { .. })).expect("is ended").0;
+    world.finish_work(stop, TransactionState::Done, None).await;
+    pass(world).await;
+    let open = world.open_work().await;
+    assert!(open.iter().any(|(_, work)| matches!(work, Work::StartNotebook { .. })), "{open:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_deleted_when_nothing_has_them() {
+    testkit::both(|store: Store| async move {
+        let (world, ada, _) = world_of(store).await;
+        let bob = world.person("Bob", Role::Engineer).await;
+        running(&world, &ada, "a").await;
+        let list = async |call: &Call| {
+            let ask = PageAsk { limit: None, cursor: None };
+            notebooks::volumes(&world.services, call, Whose::Mine, &ask).await.expect("may").items
+        };
+        let mine = list(&ada).await;
+        assert_eq!((mine.len(), list(&bob).await.len()), (1, 0));
+        let id = mine[0].id;
+        let remove = async |call: &Call| notebooks::remove_volume(&world.services, call, id).await;
+        assert!(matches!(remove(&bob).await, Err(Error::NotFound { .. })));
+        assert!(matches!(remove(&ada).await, Err(Error::Conflict(_))), "while a notebook has them");
+        notebooks::stop(&world.services, &ada, "a").await.expect("may");
+        pass(&world).await;
+        host_says(&world, TransactionState::Done, None).await;
+        remove(&ada).await.expect("may");
+        remove(&ada).await.expect("twice comes to the same");
+        host_says(&world, TransactionState::Failed, Some("the disk hangs")).await;
+        let kept = list(&ada).await;
+        assert_eq!(kept[0].cause.as_deref(), Some("the disk hangs"));
+        remove(&ada).await.expect("may");
+        // Nothing is started with files that are being deleted.
+        notebooks::start(&world.services, &ada, "a", None).await.expect("may");
+        pass(&world).await;
+        let why = get(&world, &ada, "a").await.cause.expect("a reason");
+        assert!(why.contains("are deleted"), "{why}");
+        // A host that does not come for it is asked again.
+        host_says(&world, TransactionState::NeverDelivered, None).await;
+        assert!(matches!(host_says(&world, TransactionState::Done, None).await, Work::RemoveVolume { .. }));
+        assert_eq!(get(&world, &ada, "a").await.state, NotebookState::Starting);
+        assert_ne!(list(&ada).await[0].id, id, "new ones");
+    })
+    .await;
+}
+
+#[test]
+fn an_environment_is_of_packages_or_an_image() {
+    let image = |image: &str| notebooks::software(None, Some(image));
+    assert!(matches!(image("registry.example/team/lab:1"), Ok(Software::Image { .. })));
+    for bad in ["", "a b", "-v", "a;b"] {
+        let software = image(bad);
+        assert!(!matches!(software, Ok(Software::Image { .. })), "{bad}");
+    }
+    assert!(notebooks::software(Some("numpy"), Some("lab:1")).is_err());
 }
