@@ -46,10 +46,7 @@ fn the_notebooks_of_the_command_line() {
     assert_eq!(mine(&deployment)["state"], "running", "it waited");
 
     let listed = text(&deployment.berth(&["notebooks", "list"]).stdout);
-    assert!(
-        ["NAME", "mine", "running", "ada", "base", "lab"].iter().all(|w| listed.contains(w)),
-        "{listed}"
-    );
+    assert!(["NAME", "mine", "running", "ada", "base", "lab"].iter().all(|w| listed.contains(w)), "{listed}");
     let logs = deployment.berth(&["notebooks", "logs", "mine"]);
     assert!(text(&logs.stdout).contains("jupyterlab"), "{}", text(&logs.stdout));
 
