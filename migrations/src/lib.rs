@@ -22,6 +22,7 @@ mod m0007_sort_names;
 mod m0008_notebooks;
 mod m0009_machines_of_host;
 mod m0010_notebook_policies;
+mod m0011_notebook_idle;
 
 pub struct Migrator;
 
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_notebooks::MIGRATION),
             Box::new(m0009_machines_of_host::MIGRATION),
             Box::new(m0010_notebook_policies::MIGRATION),
+            Box::new(m0011_notebook_idle::MIGRATION),
         ]
     }
 }

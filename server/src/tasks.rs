@@ -2,7 +2,7 @@
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{replicas, state::AppState};
+use crate::{notebooks, replicas, state::AppState};
 
 /// Starts everything that runs until the server stops. The ledger goes on until `served`, when nobody is left who waits
 /// for a write.
@@ -17,4 +17,5 @@ pub fn start(state: &AppState, tracker: &TaskTracker, stop: &CancellationToken, 
     tracker.spawn(services::reconciler::run(services.clone(), stop.clone()));
     tracker.spawn(services::replicas::run(services.clone(), state.config.replica_address(), stop.clone()));
     tracker.spawn(replicas::follow(services.clone(), stop.clone()));
+    tracker.spawn(notebooks::watch_idle(state.clone(), stop.clone()));
 }

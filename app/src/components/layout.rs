@@ -10,6 +10,7 @@ use web_sys::{Element, HtmlElement};
 use super::icon::Icon;
 use super::keys::KeysSheet;
 use super::navigation::Navigation;
+use super::notices::Notices;
 use super::palette::Palette;
 use super::problem::Denied;
 use super::stale::StaleBanner;
@@ -61,6 +62,7 @@ fn SignedIn(viewer: Viewer, children: Children) -> impl IntoView {
                     <AccountMenu viewer=viewer.clone()/>
                 </header>
                 <StaleBanner/>
+                <Notices/>
                 <main id="main" tabindex="-1">{children()}</main>
             </div>
         </div>

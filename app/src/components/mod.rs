@@ -13,6 +13,7 @@ pub mod keys;
 pub mod layout;
 pub mod load;
 pub mod navigation;
+pub mod notices;
 pub mod palette;
 pub mod problem;
 pub mod skeleton;

@@ -15,6 +15,7 @@ mod machines;
 mod not_found;
 mod notebook;
 mod notebook_settings;
+mod notebook_shares;
 mod notebooks;
 mod people;
 mod reserve;

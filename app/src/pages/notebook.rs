@@ -6,12 +6,14 @@ use domain::notebooks::{NotebookAct, NotebookState};
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
+use super::notebook_shares::{SharesSection, Whose};
 use super::notebooks::{brief, size_options};
 use crate::Failure;
 use crate::components::confirm::{Confirm, ConfirmButtons};
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
 use crate::components::load::{failure_of, follow};
+use crate::components::notices::{IdleNotice, Keep};
 use crate::components::status::Status;
 use crate::components::steps::Steps;
 use crate::components::time::{Time, at};
@@ -78,9 +80,12 @@ pub fn NotebookPage() -> impl IntoView {
     let starting = Submission::<Start>::new();
     let stopping = Submission::<Stop>::new();
     let deleting = Submission::<Delete>::new();
+    let keeping = Submission::<Keep>::new();
     let id = Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()));
-    let shown =
-        Data::new(move || Fetch { notebook: id.get() }, move || live.get() + starting.answered() + stopping.answered());
+    let shown = Data::new(
+        move || Fetch { notebook: id.get() },
+        move || live.get() + starting.answered() + stopping.answered() + keeping.answered(),
+    );
     lead_in(shown);
     let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
     view! {
@@ -88,8 +93,9 @@ pub fn NotebookPage() -> impl IntoView {
             {failure_of(move || starting.failure())}
             {failure_of(move || stopping.failure())}
             {failure_of(move || deleting.failure())}
+            {failure_of(move || keeping.failure())}
             {move || (!deleting.led_away()).then(|| {
-                follow(shown, move |shown| view! { <Shown shown starting stopping deleting/> }.into_any())
+                follow(shown, move |shown| view! { <Shown shown starting stopping deleting keeping/> }.into_any())
             })}
         </Page>
     }
@@ -114,6 +120,7 @@ fn Shown(
     starting: Submission<Start>,
     stopping: Submission<Stop>,
     deleting: Submission<Delete>,
+    keeping: Submission<Keep>,
 ) -> impl IntoView {
     let notebook = Memo::new(move |_| shown.with(|(notebook, ..)| notebook.clone()));
     let log = Memo::new(move |_| shown.with(|(_, log, _)| log.clone()));
@@ -122,7 +129,10 @@ fn Shown(
         notebook.with(|notebook| (notebook.name.clone(), notebook.size.clone(), notebook.actions.clone()))
     });
     let steps = Memo::new(move |_| notebook.with(|notebook| notebook.steps.clone()));
+    let own = Memo::new(move |_| notebook.with(|notebook| notebook.is_own.then(|| notebook.name.clone())));
     view! {
+        {move || view! { <Whose notebook=notebook.get()/> }}
+        <div role="status">{move || view! { <IdleNotice notebook=notebook.get() keeping/> }}</div>
         <section class="card" aria-labelledby="state">
             <div class="card-head">
                 <h2 id="state" class="visually-hidden">"State"</h2>
@@ -140,6 +150,7 @@ fn Shown(
             <p class="soft">{move || notebook.with(|notebook| next(notebook.state))}</p>
             {move || view! { <Facts notebook=notebook.get()/> }}
         </section>
+        {move || own.get().map(|notebook| view! { <SharesSection notebook/> })}
         {move || {
             let steps = steps.get();
             (!steps.is_empty()).then(|| view! {
@@ -163,6 +174,7 @@ fn Shown(
 
 #[component]
 fn Facts(notebook: Notebook) -> impl IntoView {
+    let active_at = notebook.active_at.as_deref().and_then(at);
     let labels = Some(notebook.labels).filter(|labels| !labels.is_empty());
     view! {
         <dl class="facts two">
@@ -170,6 +182,7 @@ fn Facts(notebook: Notebook) -> impl IntoView {
             <dt>"Size"</dt><dd>{notebook.size}</dd>
             <dt>"Host"</dt><dd>{notebook.host.unwrap_or_else(|| "none yet".to_owned())}</dd>
             <dt>"Who"</dt><dd>{notebook.person}</dd>
+            {active_at.map(|at| view! { <dt>"Last used"</dt><dd><Time at/></dd> })}
             {labels.map(|labels| view! { <dt>"Labels"</dt><dd class="mono">{labels}</dd> })}
             <dt>"Launched"</dt><dd>{at(&notebook.created_at).map(|at| view! { <Time at/> })}</dd>
         </dl>
@@ -192,6 +205,8 @@ fn Acts(
         NotebookAct::Open => view! {
             <a class="button primary" href=format!("/notebooks/{}/open", name.get_value()) rel="external" target="_blank"><Icon name="external"/>"Open JupyterLab"</a>
         }.into_any(),
+        // Its notice has the button.
+        NotebookAct::Keep => ().into_any(),
         NotebookAct::Start => view! {
             <SubmitForm to=starting class="row">
                 <input type="hidden" name="notebook" value=name.get_value()/>

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::notebook::OPENS;
+use super::notebook_shares::SharedWithMe;
 use crate::Failure;
 use crate::components::empty::Empty;
 use crate::components::field::{SelectField, TextArea, TextField};
@@ -151,6 +152,7 @@ pub fn Notebooks() -> impl IntoView {
                 <p class="soft"><a href="/notebooks/settings">"Sizes, limits, idle times and what waits warm"</a></p>
             })}
             {follow(shown, move |shown| view! { <Shown shown all launching making deleting removing/> }.into_any())}
+            {move || (!all.get()).then(|| view! { <SharedWithMe/> })}
         </Page>
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::{
     access::Actor,
-    notebooks::{NotebookAct, NotebookIntent, NotebookState, Software, WarmState},
+    notebooks::{Access, NotebookAct, NotebookIntent, NotebookState, Software, WarmState},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -36,6 +36,14 @@ pub struct Notebook {
     /// Where it runs, or ran last.
     pub host: Option<String>,
     pub host_id: Option<Uuid>,
+    /// RFC 3339; the last sign of use that is known, while it runs.
+    pub active_at: Option<String>,
+    /// RFC 3339; when it stops if nothing runs in it before. Null where it is in use, or is never stopped for that.
+    pub stops_at: Option<String>,
+    /// The caller's.
+    pub is_own: bool,
+    /// How far the caller gets in; null: not at all.
+    pub access: Option<Access>,
     /// Of the latest start.
     pub steps: Vec<Step>,
     /// RFC 3339.
@@ -49,6 +57,10 @@ impl Notebook {
     pub fn new(notebook: domain::notebooks::Notebook, actor: &Actor) -> Self {
         Self {
             actions: notebook.acts(actor),
+            access: notebook.access(actor),
+            is_own: notebook.person == actor.person,
+            active_at: notebook.active_at.map(|at| at.to_string()),
+            stops_at: notebook.stops_at.map(|at| at.to_string()),
             id: notebook.id.uuid(),
             name: notebook.name,
             person: notebook.person_name,
@@ -96,6 +108,47 @@ pub struct StartNotebook {
     /// Another size from now on.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 32))]
     pub size: Option<String>,
+}
+
+/// With whom a notebook is shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NotebookShare {
+    pub person_id: Uuid,
+    pub person: String,
+    pub email: String,
+    pub access: Access,
+    /// RFC 3339.
+    pub created_at: String,
+}
+
+impl From<domain::notebooks::Share> for NotebookShare {
+    fn from(share: domain::notebooks::Share) -> Self {
+        Self {
+            person_id: share.person.uuid(),
+            person: share.person_name,
+            email: share.person_email,
+            access: share.access,
+            created_at: share.created_at.to_string(),
+        }
+    }
+}
+
+/// `GET /notebooks/{id}/shares`: 50 at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NotebookShares {
+    pub items: Vec<NotebookShare>,
+}
+
+/// `PUT /notebooks/{id}/shares/{person}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ShareNotebook {
+    /// `read`: sees all documents and files of the owner's home, and what runs; `full`: also runs code as the owner, and changes
+    /// and deletes files.
+    pub access: Access,
 }
 
 /// A piece of what a notebook's latest start wrote.

@@ -291,6 +291,27 @@ pub enum Notebooks {
         /// Its name or id
         notebook: String,
     },
+    /// Say that one is still needed that stops as nobody uses it
+    Keep {
+        /// Its name or id
+        notebook: String,
+    },
+    /// Share one of yours with a colleague, who then sees all files in your home
+    Share(ShareNotebook),
+    /// Take it back: what they have open is cut
+    Unshare {
+        /// Its name or id
+        notebook: String,
+        /// Their address or id
+        person: String,
+    },
+    /// With whom one of yours is shared
+    Shares {
+        /// Its name or id
+        notebook: String,
+        #[command(flatten)]
+        json: Json,
+    },
     /// Delete one that does not run; its files stay
     Delete {
         /// Its name or id
@@ -328,10 +349,27 @@ pub struct LaunchNotebook {
 }
 
 #[derive(Debug, Args)]
+pub struct ShareNotebook {
+    /// Its name or id
+    pub notebook: String,
+    /// Their address or id
+    pub person: String,
+    /// They see documents, files and what runs [default]
+    #[arg(long, conflicts_with = "full")]
+    pub read_only: bool,
+    /// They also run code as you, and change and delete files
+    #[arg(long)]
+    pub full: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct ListNotebooks {
     /// Everybody's that you may see, not only yours
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shared")]
     pub everybody: bool,
+    /// What others share with you
+    #[arg(long)]
+    pub shared: bool,
     #[command(flatten)]
     pub json: Json,
 }

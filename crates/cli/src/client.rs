@@ -213,6 +213,10 @@ impl Client {
         self.json(self.request(Method::PATCH, self.url(parts)).json(body)).await
     }
 
+    pub async fn put<T: DeserializeOwned>(&self, parts: &[&str], body: &impl Serialize) -> Result<T, Fault> {
+        self.json(self.request(Method::PUT, self.url(parts)).json(body)).await
+    }
+
     pub async fn delete(&self, parts: &[&str]) -> Result<(), Fault> {
         self.answer(self.request(Method::DELETE, self.url(parts))).await.map(drop)
     }

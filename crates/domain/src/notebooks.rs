@@ -3,18 +3,22 @@
 //! A notebook is asked for once and can run many times; each run is an environment of its own on a host, known there by its
 //! [`RunId`]. What people want is [`NotebookIntent`], what is so is [`NotebookState`]; [`next`] brings one to the other.
 
+mod idle;
 mod next;
 mod placement;
 mod policy;
+mod shares;
 mod warm;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    idle::{Asked, Facts, IDLE_CAUSE, Idle, IdleRule, Warned, idle},
     next::{Next, Work, next},
     placement::{Place, Placed, place},
     policy::{BadPolicy, Held, MAX_SIZES, NotebookPolicy, NotebookSize, OverLimit},
+    shares::{Access, MAX_SHARES, Share},
     warm::{BUILD_PAUSE, MAX_WARM, Pool, WarmRun, WarmState, plan as plan_warm},
 };
 use crate::{
@@ -84,6 +88,8 @@ crate::words! {
         Start = "start",
         Stop = "stop",
         Delete = "delete",
+        /// Say that it is still needed, though nothing seems to happen in it.
+        Keep = "keep",
     }
 }
 
@@ -210,6 +216,10 @@ pub struct Notebook {
     pub active_at: Option<Timestamp>,
     /// Its person was told then that it stops if it is not used.
     pub warned_at: Option<Timestamp>,
+    /// When it stops if it is not used; `None` where nobody was told.
+    pub stops_at: Option<Timestamp>,
+    /// How far it is shared with whoever asked; `None` for its owner, and where that was not looked up.
+    pub share: Option<Access>,
     pub steps: Vec<Step>,
     pub created_at: Timestamp,
     /// Rises with each change of what it is to be or is.
@@ -221,8 +231,13 @@ impl Notebook {
     pub fn acts(&self, actor: &Actor) -> Vec<NotebookAct> {
         let may = |action: Action| actor.permit(action).and_then(|permit| permit.check_owner(self.person)).is_ok();
         let mut acts = Vec::new();
-        if self.state == NotebookState::Running && self.intent == NotebookIntent::Run && may(Action::NotebooksOpen) {
+        if let (NotebookState::Running, NotebookIntent::Run, Some(access)) =
+            (self.state, self.intent, self.access(actor))
+        {
             acts.push(NotebookAct::Open);
+            if access == Access::Full && self.stops_at.is_some() {
+                acts.push(NotebookAct::Keep);
+            }
         }
         if !may(Action::NotebooksManage) {
             return acts;

@@ -92,6 +92,7 @@ struct Inner {
     ledger: ledger::Ledger,
     links: links::Links,
     under_way: idempotency::UnderWay,
+    noted_use: notebooks::NotedUse,
     /// The database's disk is full, as far as writes have shown.
     is_full: AtomicBool,
 }
@@ -128,6 +129,7 @@ impl Services {
             ledger: ledger::Ledger::default(),
             links: links::Links::default(),
             under_way: idempotency::UnderWay::default(),
+            noted_use: notebooks::NotedUse::default(),
             is_full: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -159,6 +161,9 @@ impl Services {
     }
     pub(crate) fn under_way(&self) -> &idempotency::UnderWay {
         &self.inner.under_way
+    }
+    pub(crate) fn noted_use(&self) -> &notebooks::NotedUse {
+        &self.inner.noted_use
     }
     /// The links of agents that this replica holds.
     pub fn links(&self) -> &links::Links {

@@ -1,8 +1,10 @@
 //! Notebooks: launch, start, stop and delete them; what hosts report of their runs.
 
+mod activity;
 mod environments;
 mod policy;
 mod reconcile;
+mod shares;
 mod visits;
 mod volumes;
 mod warm;
@@ -24,12 +26,15 @@ use store::{
     sessions::Written,
 };
 
+pub(crate) use activity::NotedUse;
+pub use activity::{Looked, Quiet, answered, keep, keep_here, look, note_work};
 pub use environments::{
     create as create_environment, delete as delete_environment, list as environments, set_pool, software,
 };
 pub use policy::{get as policy, set as set_policy};
 pub(crate) use reconcile::pass;
-pub use visits::{Door, Visitor, enter, may_stay, ticket, visitor};
+pub use shares::{share, shared, shares, unshare};
+pub use visits::{Door, Presence, Visitor, enter, may_stay, presence, ticket, visitor};
 pub use volumes::{list as volumes, remove as remove_volume};
 pub use warm::list as warm_runs;
 
@@ -90,8 +95,12 @@ async fn find(services: &Services, permit: &Permit, which: &str) -> Result<Noteb
         Ok(id) => store::notebooks::get(conn, permit, id).await?,
         Err(_) => store::notebooks::by_name(conn, permit, which).await?,
     };
-    let found = found.filter(|notebook| permit.check_owner(notebook.person).is_ok());
-    found.ok_or_else(|| Error::not_found(KIND, which))
+    let Some(mut notebook) = found else { return Err(Error::not_found(KIND, which)) };
+    notebook.share = shares::of(services, permit, &notebook).await?;
+    if permit.check_owner(notebook.person).is_err() && notebook.share.is_none() {
+        return Err(Error::not_found(KIND, which));
+    }
+    Ok(notebook)
 }
 
 pub async fn get(services: &Services, call: &Call, which: &str) -> Result<Notebook> {
@@ -159,6 +168,8 @@ pub async fn launch(services: &Services, call: &Call, ask: &Ask) -> Result<Noteb
         is_given: false,
         active_at: None,
         warned_at: None,
+        stops_at: None,
+        share: None,
         steps: Vec::new(),
         created_at: now,
         generation: 1,
@@ -242,6 +253,8 @@ pub async fn stop(services: &Services, call: &Call, which: &str) -> Result<Noteb
 }
 
 fn check_act(call: &Call, notebook: &Notebook, act: NotebookAct) -> Result<()> {
+    // With whom it is shared, they can see that it is there.
+    call.permit(Action::NotebooksManage)?.check_owner(notebook.person)?;
     if notebook.acts(&call.actor).contains(&act) { Ok(()) } else { Err(refuse(notebook, act)) }
 }
 

@@ -1,8 +1,10 @@
 //! Notebooks; in files of their own what belongs to them.
 
+pub mod activity;
 pub mod environments;
 pub mod places;
 pub mod policy;
+pub mod shares;
 pub mod visits;
 pub mod volumes;
 pub mod warm;
@@ -45,6 +47,7 @@ struct Row {
     is_given: bool,
     active_ms: Option<i64>,
     warned_ms: Option<i64>,
+    stops_ms: Option<i64>,
     steps: String,
     created_ms: i64,
     generation: i64,
@@ -53,7 +56,7 @@ struct Row {
 const COLUMNS: &str = "n.id, n.tenant_id, n.person_id, p.name as person_name, n.name, n.environment_id, \
     e.name as environment_name, n.size, n.cpu_millis, n.memory_bytes, n.disk_bytes, n.labels, n.intent, n.state, \
     n.since_ms, n.cause, n.run_id, n.host_id, h.name as host_name, n.transaction_id, n.start_transaction_id, n.is_given, \
-    n.active_ms, n.warned_ms, n.steps, n.created_ms, n.generation";
+    n.active_ms, n.warned_ms, n.stops_ms, n.steps, n.created_ms, n.generation";
 const TABLES: &str = "notebooks n join people p on p.id = n.person_id \
     join notebook_environments e on e.id = n.environment_id left join hosts h on h.id = n.host_id";
 
@@ -99,6 +102,9 @@ impl TryFrom<Row> for Notebook {
             is_given: row.is_given,
             active_at: convert::time_opt("notebooks.active_ms", row.active_ms)?,
             warned_at: convert::time_opt("notebooks.warned_ms", row.warned_ms)?,
+            // What is left of a warning that is void means nothing.
+            stops_at: convert::time_opt("notebooks.stops_ms", row.warned_ms.and(row.stops_ms))?,
+            share: None,
             steps: convert::json("notebooks.steps", &row.steps)?,
             created_at: convert::time("notebooks.created_ms", row.created_ms)?,
             generation: row.generation,

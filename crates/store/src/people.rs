@@ -221,6 +221,10 @@ async fn is_named(tx: &Tx, person: PersonId) -> Result<bool, StoreError> {
         "select 1 as n from sessions where person_id = $1 limit 1",
         "select 1 as n from zero_certificates where created_by = $1 limit 1",
         "select 1 as n from instructions where created_by = $1 limit 1",
+        "select 1 as n from notebooks where person_id = $1 limit 1",
+        "select 1 as n from notebook_volumes where person_id = $1 limit 1",
+        "select 1 as n from notebook_environments where created_by = $1 limit 1",
+        "select 1 as n from notebook_shares where created_by = $1 limit 1",
     ] {
         if exists(tx, sql, person).await? {
             return Ok(true);
@@ -241,12 +245,15 @@ pub async fn remove(tx: &Tx, permit: &Permit, person: PersonId, now: Timestamp) 
     sign_ins::end_all(tx, person, None).await?;
     one_time_links::delete_all(tx, person).await?;
     tokens::delete_all(tx, permit, person).await?;
-    let keys = Statement::from_sql_and_values(
-        tx.conn().get_database_backend(),
+    for sql in [
         "delete from idempotency_keys where person_id = $1",
-        [person.uuid().into()],
-    );
-    tx.conn().execute_raw(keys).await?;
+        "delete from notebook_shares where person_id = $1",
+        "delete from notebook_visits where person_id = $1",
+    ] {
+        let values = [person.uuid().into()];
+        let deletion = Statement::from_sql_and_values(tx.conn().get_database_backend(), sql, values);
+        tx.conn().execute_raw(deletion).await?;
+    }
     if !is_named(tx, person).await? {
         Entity::delete_many()
             .filter(Column::TenantId.eq(permit.tenant().uuid()))

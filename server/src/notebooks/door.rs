@@ -1,5 +1,7 @@
 //! How browsers come to a notebook's origin, and what they are told who may not.
 
+use std::sync::Arc;
+
 use axum::{
     body::to_bytes,
     extract::{Request, State},
@@ -8,7 +10,7 @@ use axum::{
 };
 use services::{Error, notebooks};
 
-use super::proxy;
+use super::{notice, proxy};
 use crate::{
     caller::Caller, error_page::escaped, extract::Named, failure::Failure, sign_in::is_cookie, state::AppState,
 };
@@ -93,11 +95,16 @@ pub(super) async fn answer(state: AppState, name: &str, request: Request) -> Res
         metrics::counter!("berth_cross_site_refused_total").increment(1);
         return told(StatusCode::FORBIDDEN, "This was refused", "It did not come from the notebook's own pages.");
     }
+    if let Some(response) =
+        notice::answer(&state, name, request.uri().path(), request.method(), request.headers()).await
+    {
+        return response;
+    }
     let Some(secret) = cookie(request.headers()).map(str::to_owned) else {
         return to_portal(&state, name, request.headers());
     };
     match notebooks::visitor(&state.services, name, &secret).await {
-        Ok(visitor) => proxy::pass(state, visitor, request).await,
+        Ok(visitor) => proxy::pass(state, Arc::new(visitor), request).await,
         Err(Error::NotSignedIn) => to_portal(&state, name, request.headers()),
         Err(Error::Conflict(why)) => {
             let next = format!("{why}. Its files are kept; it can be started again in the portal.");

@@ -2,10 +2,20 @@
 //! such a host never reaches the portal's routes, and the portal's cookie never comes to it.
 //!
 //! [`router`] is the portal's side: it hands the browser over with a ticket. [`by_host`] is the other: it takes the ticket for
-//! a cookie of that origin, and passes on whatever comes with the cookie ([`proxy`]).
+//! a cookie of that origin, and passes on whatever comes with the cookie ([`proxy`]), less what its visitor may not do ([`reading`]).
+//! What passes on sockets tells whether anybody is at work ([`socket`], [`frames`], [`messages`]); where nothing passes JupyterLab is
+//! asked ([`idle`]), and the page says when the notebook is to stop ([`notice`]).
 
+mod answer;
 mod door;
+mod frames;
+mod idle;
+mod messages;
+mod notice;
 mod proxy;
+mod reading;
+mod scan;
+mod socket;
 
 use axum::{
     Router,
@@ -15,6 +25,8 @@ use axum::{
     response::Response,
     routing::get,
 };
+
+pub use idle::run as watch_idle;
 
 use crate::{security::lead_to_sign_in, state::AppState};
 

@@ -1,14 +1,17 @@
 //! Passes requests on to a notebook's JupyterLab, through the tunnel of its host: HTTP/1.1 and WebSocket, streaming both ways.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use domain::{ids::SessionId, notebooks::SOCKET};
+use domain::{
+    ids::{HostId, RunId, SessionId, TenantId},
+    notebooks::{Access, SOCKET},
+};
 use hyper_util::rt::TokioIo;
 use protocol::tunnel::{Control, Open, Target};
 use services::{
@@ -18,17 +21,22 @@ use services::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-    time::{interval, timeout},
+    time::timeout,
 };
 
-use super::door;
+use super::{
+    answer::Answer,
+    door,
+    messages::{Channel, V1},
+    notice,
+    reading::{self, Unwritable, Verdict},
+    socket::{self, Opened},
+};
 use crate::{replicas, state::AppState};
 
 /// From the opening of the stream to the answer's first line: kernels answer later than that only over WebSocket.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 const OPEN_LIMIT: Duration = Duration::from_secs(15);
-/// How often an open socket's visitor is asked about.
-const RECHECK: Duration = Duration::from_millis(700);
 const PIPE_BYTES: usize = 64 * 1024;
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -43,8 +51,19 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 ];
 
 /// Sends the request on and gives its answer.
-pub(super) async fn pass(state: AppState, visitor: Visitor, request: Request) -> Response {
-    match forwarded(state, visitor, request).await {
+pub(super) async fn pass(state: AppState, visitor: Arc<Visitor>, request: Request) -> Response {
+    let is_upgrade = request.headers().contains_key(header::UPGRADE);
+    let verdict = match visitor.access {
+        Access::Full => Verdict::Pass,
+        Access::Read => reading::judge(request.method(), request.uri().path(), is_upgrade),
+    };
+    let forwarded = match verdict {
+        Verdict::Refuse => return reading::refused(),
+        Verdict::Drop => return StatusCode::NO_CONTENT.into_response(),
+        Verdict::Pass => forwarded(state, visitor, request, None).await,
+        Verdict::PassUnwritable => forwarded(state, visitor, request, Some(Unwritable::default())).await,
+    };
+    match forwarded {
         Ok(response) => response,
         Err(error) => {
             tracing::warn!(%error, "a notebook did not answer");
@@ -54,42 +73,76 @@ pub(super) async fn pass(state: AppState, visitor: Visitor, request: Request) ->
     }
 }
 
-async fn forwarded(state: AppState, visitor: Visitor, mut request: Request) -> Result<Response, Error> {
-    let unavailable = |why: &dyn std::fmt::Display| Error::Unavailable(format!("the notebook: {why}"));
+fn unavailable(why: &dyn std::fmt::Display) -> Error {
+    Error::Unavailable(format!("the notebook: {why}"))
+}
+
+async fn forwarded(
+    state: AppState,
+    visitor: Arc<Visitor>,
+    mut request: Request,
+    unwritable: Option<Unwritable>,
+) -> Result<Response, Error> {
     let is_upgrade = request.headers().contains_key(header::UPGRADE);
     let from_browser = is_upgrade.then(|| hyper::upgrade::on(&mut request));
-    let stream = connect(&state, &visitor).await?;
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let is_page = !is_upgrade && notice::is_page(&method, &path);
+    if is_work(&method, &path) {
+        notebooks::note_work(&state.services, &visitor).await;
+    }
+    let stream = connect(&state, visitor.tenant, visitor.host, visitor.run).await?;
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| unavailable(&error))?;
     tokio::spawn(connection.with_upgrades());
 
     prepare(request.headers_mut(), &visitor, state.config.is_https(), is_upgrade)?;
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-    *request.uri_mut() = path.parse().map_err(|_| Error::invalid("path", "is no path"))?;
-    let answered = timeout(ANSWER_LIMIT, sender.send_request(request)).await;
+    if is_page || unwritable.is_some() {
+        notice::ask_plain(request.headers_mut());
+    }
+    let target = match (visitor.access, Channel::of(&path)) {
+        (Access::Read, Channel::Kernel) => reading::own_session(request.uri(), visitor.call.actor.person),
+        _ => request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+    };
+    *request.uri_mut() = target.parse().map_err(|_| Error::invalid("path", "is no path"))?;
+    let answered = tokio::select! {
+        answered = timeout(ANSWER_LIMIT, sender.send_request(request)) => answered,
+        () = socket::gone(&state, &visitor) => return Err(unavailable(&"its visitor may not stay")),
+    };
     let answered = answered.map_err(|_| unavailable(&"no answer in time"))?;
     let mut response = answered.map_err(|error| unavailable(&error))?;
     clean(response.headers_mut());
-    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if let (true, Some(from_browser)) = (switched, from_browser) {
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(from_browser)) = (response.status(), from_browser) {
+        let is_v1 = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL).is_some_and(|name| name == V1);
+        let opened = Opened { channel: Channel::of(&path), is_v1 };
         let from_notebook = hyper::upgrade::on(&mut response);
         tokio::spawn(async move {
             match tokio::try_join!(from_browser, from_notebook) {
                 Ok((browser, notebook)) => {
-                    join(&state, &visitor, &mut TokioIo::new(browser), &mut TokioIo::new(notebook)).await;
+                    socket::join(&state, &visitor, opened, TokioIo::new(browser), TokioIo::new(notebook)).await;
                 }
                 Err(error) => tracing::debug!(%error, "a notebook's socket was not opened"),
             }
         });
+        return Ok(response.map(Body::new).into_response());
     }
-    Ok(response.map(Body::new).into_response())
+    if unwritable.is_some() {
+        notice::never_kept(response.headers_mut());
+    }
+    let (token, gone) = (visitor.token.clone(), async move { socket::gone(&state, &visitor).await });
+    let response = response.map(|body| Answer::body(body, gone, unwritable));
+    if is_page { notice::add(response, &token).await } else { Ok(response) }
 }
 
 /// A stream to where the run's JupyterLab listens.
-async fn connect(state: &AppState, visitor: &Visitor) -> Result<DuplexStream, Error> {
-    let session = SessionId::from_uuid(visitor.run.uuid());
+pub(super) async fn connect(
+    state: &AppState,
+    tenant: TenantId,
+    host: HostId,
+    run: RunId,
+) -> Result<DuplexStream, Error> {
+    let session = SessionId::from_uuid(run.uuid());
     let open = Open::Connect { session, to: Target::UnixSocket(SOCKET.to_owned()) };
-    let mut stream = replicas::open_stream(&state.services, visitor.tenant, visitor.host, open).await?;
+    let mut stream = replicas::open_stream(&state.services, tenant, host, open).await?;
     let first = timeout(OPEN_LIMIT, stream.next()).await;
     match first.map_err(|_| Error::Unavailable("the host does not answer in time".to_owned()))? {
         Some(Chunk::Control(Control::Opened { .. })) => {}
@@ -146,6 +199,15 @@ async fn pump(stream: ByteStream, pipe: DuplexStream) {
     }
 }
 
+/// Whether a request is a person's doing: what changes files, kernels and terminals. JupyterLab saves only what was changed,
+/// and asks for all else by itself.
+fn is_work(method: &Method, path: &str) -> bool {
+    let is_theirs = ["/api/contents", "/api/kernels", "/api/sessions", "/api/terminals"]
+        .iter()
+        .any(|place| path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    is_theirs && matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE)
+}
+
 /// What JupyterLab gets to see of a request: its own token in place of what the browser said of itself.
 fn prepare(headers: &mut HeaderMap, visitor: &Visitor, is_https: bool, is_upgrade: bool) -> Result<(), Error> {
     for name in HOP_BY_HOP {
@@ -155,6 +217,8 @@ fn prepare(headers: &mut HeaderMap, visitor: &Visitor, is_https: bool, is_upgrad
         headers.remove(header::CONNECTION);
         headers.remove(header::UPGRADE);
     }
+    // With permessage-deflate nobody on the way could tell what passes.
+    headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
     let cookies = door::other_cookies(headers);
     headers.remove(header::COOKIE);
     if let Some(cookies) = cookies {
@@ -194,32 +258,4 @@ fn clean(headers: &mut HeaderMap) {
     headers.remove(HeaderName::from_static("keep-alive"));
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-}
-
-/// Carries an open socket, for as long as its visitor may stay.
-async fn join(
-    state: &AppState,
-    visitor: &Visitor,
-    browser: &mut TokioIo<hyper::upgrade::Upgraded>,
-    notebook: &mut TokioIo<hyper::upgrade::Upgraded>,
-) {
-    let watch = async {
-        let mut again = interval(RECHECK);
-        loop {
-            again.tick().await;
-            if !notebooks::may_stay(&state.services, visitor).await {
-                return;
-            }
-        }
-    };
-    tokio::select! {
-        // Whichever side ends ends the other.
-        carried = tokio::io::copy_bidirectional(browser, notebook) => {
-            if let Err(error) = carried {
-                tracing::debug!(%error, "a notebook's socket broke");
-            }
-        }
-        () = watch => tracing::info!(notebook = %visitor.notebook, "a notebook's socket was cut: its visitor may not stay"),
-        () = state.stop.cancelled() => {}
-    }
 }

@@ -4,7 +4,8 @@ use api::{
     Page, Problem,
     notebooks::{
         CreateNotebookEnvironment, LaunchNotebook, Notebook, NotebookEnvironment, NotebookLogPiece, NotebookLogs,
-        NotebookPolicy, NotebookPool, NotebookVolume, StartNotebook, WarmNotebook, WarmNotebooks,
+        NotebookPolicy, NotebookPool, NotebookShare, NotebookShares, NotebookVolume, ShareNotebook, StartNotebook,
+        WarmNotebook, WarmNotebooks,
     },
 };
 use axum::{
@@ -32,6 +33,9 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get, delete))
         .routes(routes!(start))
         .routes(routes!(stop))
+        .routes(routes!(keep))
+        .routes(routes!(shares))
+        .routes(routes!(share, unshare))
         .routes(routes!(logs))
         .routes(routes!(environments, create_environment))
         .routes(routes!(delete_environment))
@@ -45,7 +49,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct NotebooksQuery {
-    /// `mine` (the default), `all`, or a person's id.
+    /// `mine` (the default), `all`, `shared` (what others share with you, in whatever state), or a person's id.
     whose: Option<String>,
     /// `waiting`, `starting`, `running`, `stopping`, `stopped` or `failed`.
     #[param(value_type = Option<domain::notebooks::NotebookState>, inline)]
@@ -67,10 +71,15 @@ async fn list(
     Caller(call): Caller,
     Ask(query): Ask<NotebooksQuery>,
 ) -> Result<Json<Page<Notebook>>, Failure> {
+    let page = PageAsk { limit: query.limit, cursor: query.cursor };
+    if query.whose.as_deref() == Some("shared") {
+        let page = notebooks::shared(&state.services, &call, &page).await?;
+        return Ok(Json(page.map(|notebook| Notebook::new(notebook, &call.actor)).into()));
+    }
     let ask = notebooks::ListAsk {
         whose: whose(query.whose.as_deref())?,
         state: word("state", query.state.as_deref())?,
-        page: PageAsk { limit: query.limit, cursor: query.cursor },
+        page,
     };
     let page = notebooks::list(&state.services, &call, &ask).await?;
     Ok(Json(page.map(|notebook| Notebook::new(notebook, &call.actor)).into()))
@@ -146,6 +155,70 @@ async fn stop(
     Named(which): Named<String>,
 ) -> Result<Json<Notebook>, Failure> {
     Ok(Json(Notebook::new(notebooks::stop(&state.services, &call, &which).await?, &call.actor)))
+}
+
+/// Says that one is still needed that seems idle: as good as use.
+#[utoipa::path(
+    post, path = "/notebooks/{id}/keep", tag = "notebooks", operation_id = "keep_notebook",
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, body = Notebook), (status = 409, body = Problem, description = "It does not run"))
+)]
+async fn keep(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+) -> Result<Json<Notebook>, Failure> {
+    Ok(Json(Notebook::new(notebooks::keep(&state.services, &call, &which).await?, &call.actor)))
+}
+
+/// With whom one of yours is shared, by name.
+#[utoipa::path(
+    get, path = "/notebooks/{id}/shares", tag = "notebooks", operation_id = "list_notebook_shares",
+    params(("id" = String, Path, description = "Id or name")), responses((status = 200, body = NotebookShares))
+)]
+async fn shares(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+) -> Result<Json<NotebookShares>, Failure> {
+    let found = notebooks::shares(&state.services, &call, &which).await?;
+    Ok(Json(NotebookShares { items: found.into_iter().map(NotebookShare::from).collect() }))
+}
+
+/// Shares one of yours with a colleague, or changes how far.
+#[utoipa::path(
+    put, path = "/notebooks/{id}/shares/{person}", tag = "notebooks", operation_id = "share_notebook",
+    params(
+        ("id" = String, Path, description = "Id or name"),
+        ("person" = String, Path, description = "Id or address of the colleague")
+    ),
+    request_body = ShareNotebook, responses((status = 200, body = NotebookShare), (status = 409, body = Problem))
+)]
+async fn share(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named((which, who)): Named<(String, String)>,
+    Body(ask): Body<ShareNotebook>,
+) -> Result<Json<NotebookShare>, Failure> {
+    Ok(Json(notebooks::share(&state.services, &call, &which, &who, ask.access).await?.into()))
+}
+
+/// Takes it back: what they have open of it is cut within a second.
+#[utoipa::path(
+    delete, path = "/notebooks/{id}/shares/{person}", tag = "notebooks", operation_id = "unshare_notebook",
+    params(
+        ("id" = String, Path, description = "Id or name"),
+        ("person" = String, Path, description = "Id or address of the colleague")
+    ),
+    responses((status = 204))
+)]
+async fn unshare(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named((which, who)): Named<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    notebooks::unshare(&state.services, &call, &which, &who).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Deletes one that does not run; its person's files stay.

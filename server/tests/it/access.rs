@@ -64,6 +64,10 @@ fn table() -> Vec<(&'static str, &'static str, Action, Sends)> {
         ("DELETE", "/notebooks/{id}", A::NotebooksManage, Nothing),
         ("POST", "/notebooks/{id}/start", A::NotebooksManage, Nothing),
         ("POST", "/notebooks/{id}/stop", A::NotebooksManage, Nothing),
+        ("POST", "/notebooks/{id}/keep", A::NotebooksOpen, Nothing),
+        ("GET", "/notebooks/{id}/shares", A::NotebooksRead, Nothing),
+        ("PUT", "/notebooks/{id}/shares/{person}", A::NotebooksManage, Json(json!({"access": "read"}))),
+        ("DELETE", "/notebooks/{id}/shares/{person}", A::NotebooksManage, Nothing),
         ("GET", "/notebooks/{id}/logs", A::NotebooksRead, Nothing),
         ("GET", "/notebook-environments", A::NotebooksRead, Nothing),
         ("POST", "/notebook-environments", A::NotebooksManage, Json(json!({"name": "no name", "requirements": ""}))),
@@ -105,7 +109,11 @@ fn may(action: Action, role: Role, scope: Scope) -> bool {
 }
 
 async fn ask(site: &Site, token: &str, method: &str, path: &str, sends: &Sends) -> StatusCode {
-    let path = path.replace("{id}", ID).replace("{transaction}", ID).replace("{machine}", "none");
+    let path = path
+        .replace("{id}", ID)
+        .replace("{transaction}", ID)
+        .replace("{machine}", "none")
+        .replace("{person}", "none@x");
     let request = site.api(token, method, &path);
     let request = match sends {
         Sends::Nothing => request,

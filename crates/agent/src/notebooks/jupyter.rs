@@ -22,8 +22,8 @@ use crate::environments::{
     sandbox::{HOME, PATH, Sandbox, daemon::Placed},
 };
 
-/// How long JupyterLab may take to answer: two seconds on an idle host, minutes where fifty start at once.
-const ANSWER_LIMIT: Duration = Duration::from_secs(300);
+/// How long JupyterLab may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// How often it is asked.
 const ASK_EVERY: Duration = Duration::from_millis(25);
 const REAP_LIMIT: Duration = Duration::from_millis(500);

@@ -2,8 +2,10 @@
 
 use std::process::{Command, Stdio};
 
-use api::notebooks::{LaunchNotebook, Notebook, NotebookLogs, StartNotebook};
-use domain::notebooks::NotebookState;
+use api::notebooks::{
+    LaunchNotebook, Notebook, NotebookLogs, NotebookShare, NotebookShares, ShareNotebook, StartNotebook,
+};
+use domain::notebooks::{Access, NotebookState};
 use serde::Serialize;
 
 use crate::{
@@ -31,6 +33,14 @@ pub async fn command(client: &Client, ask: &Notebooks) -> Result<(), Fault> {
         Notebooks::Stop { notebook } => {
             act(client, notebook, "stop", &serde_json::json!({}), "is being stopped; its files stay").await
         }
+        Notebooks::Keep { notebook } => act(client, notebook, "keep", &serde_json::json!({}), "is kept running").await,
+        Notebooks::Share(ask) => share(client, ask).await,
+        Notebooks::Unshare { notebook, person } => {
+            client.delete(&[PATH, notebook, "shares", person]).await?;
+            eprintln!("{} is not shared with {} any more.", printable(notebook), printable(person));
+            Ok(())
+        }
+        Notebooks::Shares { notebook, json } => shares(client, notebook, json.output()).await,
         Notebooks::Delete { notebook } => {
             client.delete(&[PATH, notebook]).await?;
             eprintln!("{} is deleted; its files stay.", printable(notebook));
@@ -113,11 +123,15 @@ fn opened(address: &str) -> bool {
 }
 
 async fn list(client: &Client, ask: &ListNotebooks) -> Result<(), Fault> {
-    let whose = if ask.everybody { "all" } else { "mine" };
+    let whose = match (ask.shared, ask.everybody) {
+        (true, _) => "shared",
+        (false, true) => "all",
+        (false, false) => "mine",
+    };
     let notebooks: Vec<Notebook> = client.list(&[PATH], &[("whose", whose.to_owned())]).await?;
     table::print(ask.json.output(), &notebooks, "No notebooks.", || {
         let now = times::here();
-        let mut table = Table::new(&["NAME", "STATE", "SINCE", "WHO", "ENVIRONMENT", "SIZE", "HOST", "WHY"]);
+        let mut table = Table::new(&["NAME", "STATE", "SINCE", "WHO", "ENVIRONMENT", "SIZE", "HOST", "USED", "WHY"]);
         for notebook in &notebooks {
             let since = notebook.since.parse();
             table.row([
@@ -128,7 +142,44 @@ async fn list(client: &Client, ask: &ListNotebooks) -> Result<(), Fault> {
                 notebook.environment.clone(),
                 notebook.size.clone(),
                 notebook.host.clone().unwrap_or_default(),
-                notebook.cause.clone().unwrap_or_default(),
+                notebook.active_at.as_deref().map(times::relative_text).unwrap_or_default(),
+                why(notebook),
+            ]);
+        }
+        table
+    })
+}
+
+/// Why it is as it is; of one that runs, that it is about to stop.
+fn why(notebook: &Notebook) -> String {
+    match &notebook.stops_at {
+        Some(at) => format!("idle, stops {}", times::relative_text(at)),
+        None => notebook.cause.clone().unwrap_or_default(),
+    }
+}
+
+async fn share(client: &Client, ask: &args::ShareNotebook) -> Result<(), Fault> {
+    let access = if ask.full { Access::Full } else { Access::Read };
+    let shared: NotebookShare =
+        client.put(&[PATH, &ask.notebook, "shares", &ask.person], &ShareNotebook { access }).await?;
+    let what = match access {
+        Access::Read => "can look at it, and at all files in your home",
+        Access::Full => "can do in it what you can, with all files in your home",
+    };
+    eprintln!("{} {what}.", printable(&shared.person));
+    Ok(())
+}
+
+async fn shares(client: &Client, notebook: &str, output: Output) -> Result<(), Fault> {
+    let shares: NotebookShares = client.get(&[PATH, notebook, "shares"]).await?;
+    table::print(output, &shares.items, "Shared with nobody.", || {
+        let mut table = Table::new(&["WHO", "ADDRESS", "ACCESS", "SINCE"]);
+        for share in &shares.items {
+            table.row([
+                share.person.clone(),
+                share.email.clone(),
+                share.access.to_string(),
+                times::relative_text(&share.created_at),
             ]);
         }
         table

@@ -73,7 +73,7 @@ pub fn next(notebook: &Notebook, work: Option<&Work>) -> Next {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use jiff::Timestamp;
 
     use super::{
@@ -85,7 +85,7 @@ mod tests {
         labels::Labels,
     };
 
-    fn notebook(intent: NotebookIntent, state: NotebookState) -> Notebook {
+    pub(in super::super) fn notebook(intent: NotebookIntent, state: NotebookState) -> Notebook {
         Notebook {
             id: NotebookId::new(),
             tenant: TenantId::new(),
@@ -108,6 +108,8 @@ mod tests {
             is_given: false,
             active_at: None,
             warned_at: None,
+            stops_at: None,
+            share: None,
             steps: Vec::new(),
             created_at: Timestamp::UNIX_EPOCH,
             generation: 1,

@@ -9,6 +9,8 @@ mod groups;
 mod idempotency;
 mod lifecycle;
 mod notebooks;
+mod notebooks_idle;
+mod notebooks_shares;
 mod outcome;
 mod people;
 mod reservations;

@@ -23,23 +23,23 @@ fn packages(list: &str) -> Software {
     notebooks::software(Some(list), None).expect("is a list")
 }
 
-async fn pass(world: &World) {
+pub(super) async fn pass(world: &World) {
     // Twice: what is safe to repeat does nothing the second time.
     reconciler::pass(&world.services).await.expect("looks");
     reconciler::pass(&world.services).await.expect("looks");
 }
 
-async fn launch(world: &World, call: &Call, name: &str) -> Notebook {
+pub(super) async fn launch(world: &World, call: &Call, name: &str) -> Notebook {
     let ask = notebooks::Ask { name: Some(name.to_owned()), ..notebooks::Ask::default() };
     notebooks::launch(&world.services, call, &ask).await.expect("may")
 }
 
-async fn get(world: &World, call: &Call, name: &str) -> Notebook {
+pub(super) async fn get(world: &World, call: &Call, name: &str) -> Notebook {
     notebooks::get(&world.services, call, name).await.expect("is there")
 }
 
 /// The one open instruction ends so.
-async fn host_says(world: &World, state: TransactionState, cause: Option<&str>) -> Work {
+pub(super) async fn host_says(world: &World, state: TransactionState, cause: Option<&str>) -> Work {
     let mut open = world.open_work().await;
     assert_eq!(open.len(), 1, "{open:?}");
     let (id, work) = open.remove(0);
@@ -48,7 +48,7 @@ async fn host_says(world: &World, state: TransactionState, cause: Option<&str>) 
     work
 }
 
-async fn world_of(store: Store) -> (World, Call, HostId) {
+pub(super) async fn world_of(store: Store) -> (World, Call, HostId) {
     let world = World::new(store).await;
     let ada = world.person("Ada", Role::Engineer).await;
     let host = world.host("rack").await;
@@ -56,7 +56,7 @@ async fn world_of(store: Store) -> (World, Call, HostId) {
     (world, ada, host)
 }
 
-async fn running(world: &World, call: &Call, name: &str) -> RunSpec {
+pub(super) async fn running(world: &World, call: &Call, name: &str) -> RunSpec {
     launch(world, call, name).await;
     pass(world).await;
     match host_says(world, TransactionState::Done, None).await {
@@ -213,7 +213,7 @@ async fn a_notebook_is_its_owners() {
 }
 
 /// The person as they come with a browser.
-async fn signed_in(world: &World, call: &Call) -> (Call, String) {
+pub(super) async fn signed_in(world: &World, call: &Call) -> (Call, String) {
     let id = format!("sign-in of {}", call.person_name);
     let person = call.actor.person;
     sign_in::begin(&world.services, &id, world.tenant, person, "{}".to_owned()).await.expect("signs in");

@@ -44,7 +44,7 @@ async fn tickets(deployment: &Deployment, bob: &Person) {
 }
 
 /// Pages are led to the portal, whatever else is refused, and sockets are not opened.
-async fn is_refused(lab: &Lab, portal: &str) {
+pub async fn is_refused(lab: &Lab, portal: &str) {
     let page = lab.request("GET", "/lab").header(header::ACCEPT, "text/html");
     let told = lab.told(page).await;
     assert_eq!(
