@@ -98,7 +98,10 @@ pub fn idle(rule: Option<IdleRule>, facts: &Facts) -> Idle {
         (Asked::NotYet, _) => Idle::Ask,
         (Asked::Silent, _) => Idle::Wait { until: None },
         (Asked::Busy, _) => Idle::Used { at: now },
-        (Asked::Quiet { last: Some(last) }, _) if last > used_at => Idle::Used { at: last.min(now) },
+        // On whole milliseconds, as times are stored: what was noted is not later than itself.
+        (Asked::Quiet { last: Some(last) }, _) if last.as_millisecond() > used_at.as_millisecond() => {
+            Idle::Used { at: last.min(now) }
+        }
         // Whoever is told late, as the server was away, has as long to answer.
         (Asked::Quiet { .. }, None) => Idle::Warn { stops_at: later(now, rule.warn_before) },
         (Asked::Quiet { .. }, Some(_)) => Idle::Stop { idle_since: used_at },
@@ -139,6 +142,8 @@ mod tests {
         check(Idle::Ask, 110, None, None, Asked::NotYet);
         check(Idle::Warn { stops_at: at(120) }, 110, None, None, quiet);
         check(Idle::Warn { stops_at: at(120) }, 110, Some(0), None, used(0));
+        let finer = Asked::Quiet { last: Some(at(0) + SignedDuration::from_micros(614)) };
+        check(Idle::Warn { stops_at: at(120) }, 110, Some(0), None, finer);
         // Told late: as long to answer.
         check(Idle::Warn { stops_at: at(510) }, 500, None, None, quiet);
         check(wait(120), 110, None, Some(110), Asked::NotYet);

@@ -93,6 +93,10 @@ pub async fn idle(deployment: &Deployment, lab: &Lab, people: &[(&Person, &str)]
     let policy: Value = deployment.json("GET", "/notebook-policy", None).await;
     let mut short = policy.clone();
     (short["idle_after_min"], short["warn_before_min"], short["generation"]) = (json!(1), json!(0), Value::Null);
+    // One has kernels whose last cell is over, the other never had any.
+    let second = Lab::open(&deployment.url, &bob.browser.cookie(), "seconds").await;
+    let id = second.new_kernel().await;
+    second.socket(From::Own, &id, "short").await.expect("a socket").run("1").await.expect("a cell");
     let id = lab.new_kernel().await;
     let mut kernel = lab.socket(From::Own, &id, "long").await.expect("a socket");
     let mut cell = kernel.begin("import time; print('begun', flush=True); time.sleep(300)").await.expect("is sent");
