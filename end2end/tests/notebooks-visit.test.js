@@ -130,8 +130,11 @@ test("a shared notebook is read, then used, then taken back within a second", { 
   await theirs.getByRole("link", { name: "shared", exact: true }).click();
   await theirs.getByText(/You can look at its documents/).waitFor();
   await assertAccessible(theirs);
-  const lab = await jupyter(theirs, []);
+  const trouble = [];
+  const lab = await jupyter(theirs, trouble);
   await lab.getByText(/'s notebook, read-only/).waitFor({ timeout: LONG_MS });
+  await lab.getByText("seen.txt").first().waitFor({ timeout: LONG_MS });
+  assert.deepEqual(trouble, [], "JupyterLab opens for a reader without complaint");
   await lab.screenshot({ path: new URL("../results/notebook-read-only.png", import.meta.url).pathname });
   const put = () => lab.evaluate(async () => {
     const headers = { "X-XSRFToken": document.cookie.match(/_xsrf=([^;]+)/)?.[1] ?? "", "Content-Type": "application/json" };
