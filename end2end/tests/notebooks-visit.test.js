@@ -127,6 +127,7 @@ test("a shared notebook is read, then used, then taken back within a second", { 
   const theirs = await newPage(browser, { storageState: bob.storageState });
   await open(theirs, `${berth.address}/notebooks`);
   await theirs.getByRole("heading", { name: "Shared with you" }).waitFor();
+  await assertAccessible(theirs);
   await theirs.getByRole("link", { name: "shared", exact: true }).click();
   await theirs.getByText(/You can look at its documents/).waitFor();
   await assertAccessible(theirs);

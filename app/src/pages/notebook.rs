@@ -150,7 +150,6 @@ fn Shown(
             <p class="soft">{move || notebook.with(|notebook| next(notebook.state))}</p>
             {move || view! { <Facts notebook=notebook.get()/> }}
         </section>
-        {move || own.get().map(|notebook| view! { <SharesSection notebook/> })}
         {move || {
             let steps = steps.get();
             (!steps.is_empty()).then(|| view! {
@@ -169,6 +168,7 @@ fn Shown(
                 </section>
             })
         }}
+        {move || own.get().map(|notebook| view! { <SharesSection notebook/> })}
     }
 }
 

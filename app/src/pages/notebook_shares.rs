@@ -154,7 +154,7 @@ pub fn SharedWithMe() -> impl IntoView {
                 view! {
                     <section class="column" aria-labelledby="shared">
                         <h2 id="shared">"Shared with you"</h2>
-                        <DataTable caption="Shared with you" headings>{found.into_iter().map(row).collect_view()}</DataTable>
+                        <DataTable caption="Others' notebooks" headings>{found.into_iter().map(row).collect_view()}</DataTable>
                     </section>
                 }
             })
