@@ -10,14 +10,15 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 const ENROLL_MS = 30_000;
 
-/** Enrols `name` with the zero certificate's text; `start` runs its agent, `stop` ends it. */
-export async function enrolHost(berth, name, zero) {
+/** Enrols `name` with the zero certificate's text; `start` runs its agent, `stop` ends it. With `notebooks` it takes some. */
+export async function enrolHost(berth, name, zero, { notebooks = false } = {}) {
   const folder = join(berth.folder, name);
   await mkdir(folder, { recursive: true });
   const [config, file, agent] = [join(folder, "agent.toml"), join(folder, "zero.toml"), join(berth.bin, "berth-agent")];
   await writeFile(file, zero, { mode: 0o600 });
   await writeFile(config, [
-    `state_dir = ${JSON.stringify(join(folder, "state"))}`, 'labels = { place = "rack" }', "[[machines]]", 'name = "slot-1"',
+    `state_dir = ${JSON.stringify(join(folder, "state"))}`, 'labels = { place = "rack" }',
+    ...(notebooks ? ["[notebooks]", "cpus = 4.0", 'memory = "8GiB"'] : []), "[[machines]]", 'name = "slot-1"',
     'kind = "sandbox"', "cpus = 1.0", 'memory = "512MiB"', 'labels = { kind = "sandbox" }', "",
   ].join("\n"));
   // A new tenant's authority reaches the agents' port within seconds; asking again costs no second use.

@@ -29,7 +29,7 @@ async function freePorts(count) {
 }
 
 /** Starts server and agent; `kill` ends the server at once, `start` starts it again; give `stop` to `after`. */
-export async function startServer(berth) {
+export async function startServer(berth, offer = {}) {
   const folder = await mkdtemp(join(berth.folder, "server-"));
   const [port, agents] = await freePorts(2);
   const address = `http://localhost:${port}`;
@@ -57,7 +57,7 @@ export async function startServer(berth) {
   await admin("create", "--email", EMAIL, "--name", "Own Admin");
   const zero = join(folder, "zero.toml");
   await admin("zero-certificate", "--uses", "1", "--hours", "1", "--out", zero);
-  const host = await enrolHost({ ...berth, folder }, HOST, await readFile(zero, "utf8"));
+  const host = await enrolHost({ ...berth, folder }, HOST, await readFile(zero, "utf8"), offer);
   host.start();
   return {
     address, start, kill, sign_in: await admin("link", "--email", EMAIL),

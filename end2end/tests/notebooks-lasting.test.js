@@ -1,0 +1,158 @@
+// What people do in JupyterLab's own pages, and what of it lasts: over a reload, and over a server that is killed.
+
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { after, before, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+
+import { startBerth } from "../harness/berth.js";
+import { assertQuiet, launchBrowser, newPage } from "../harness/browser.js";
+import { enter } from "../harness/people.js";
+import { startServer } from "../harness/server.js";
+
+const BUILD_MS = 8 * 60_000;
+const LONG_MS = 60_000;
+const ASK_MS = 250;
+const TAKEN_MS = 5_000;
+/** What the browser itself says of a server that is not there. */
+const CUT = [/ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET|INCOMPLETE|NETWORK)/, /WebSocket connection/, /Failed to fetch/];
+const NAME = "lasting";
+const REQUIREMENTS = "matplotlib\n";
+
+let berth;
+let browser;
+let server;
+let page;
+
+before(async () => {
+  berth = await startBerth({ agents: 0 });
+  browser = await launchBrowser();
+  server = await startServer(berth, { notebooks: true });
+  const { storageState } = await enter(browser, server.sign_in);
+  page = await newPage(browser, { storageState, expected: CUT });
+  const post = async (path, data) => {
+    const answer = await page.request.post(`${server.address}/api/v1${path}`, { headers: { origin: server.address }, data });
+    assert.equal(answer.status(), 201, await answer.text());
+  };
+  await post("/notebook-environments", { name: "plots", requirements: REQUIREMENTS });
+  await post("/notebooks", { name: NAME, environment: "plots" });
+  const state = async () => (await (await page.request.get(`${server.address}/api/v1/notebooks/${NAME}`)).json()).state;
+  for (const limit = Date.now() + BUILD_MS; ;) {
+    const now = await state();
+    if (now === "running") break;
+    assert.ok(now !== "failed" && Date.now() < limit, `the notebook is ${now}`);
+    await delay(ASK_MS);
+  }
+});
+
+after(async () => {
+  await server?.stop();
+  await browser?.close();
+  await berth?.stop();
+});
+
+/** A document of JupyterLab with these cells in a tab of its own, made if it is not there, with its kernel ready. */
+async function openDocument(name, cells) {
+  const lab = await page.context().newPage();
+  await lab.goto(`${server.address}/notebooks/${NAME}/open`);
+  await lab.locator(".jp-Launcher:visible, .jp-NotebookPanel:visible").first().waitFor({ timeout: LONG_MS });
+  await lab.evaluate(async ([name, sources]) => {
+    const there = await fetch(`/api/contents/${name}?content=0`);
+    if (there.ok) return;
+    const cells = sources.map((source, at) => ({
+      cell_type: "code", id: `cell-${at}`, source, metadata: {}, outputs: [], execution_count: null,
+    }));
+    const kernelspec = { name: "python3", display_name: "Python 3", language: "python" };
+    const content = { cells, metadata: { kernelspec }, nbformat: 4, nbformat_minor: 5 };
+    const xsrf = document.cookie.match(/_xsrf=([^;]+)/)?.[1] ?? "";
+    const made = await fetch(`/api/contents/${name}`, {
+      method: "PUT", headers: { "X-XSRFToken": xsrf, "Content-Type": "application/json" },
+      body: JSON.stringify({ type: "notebook", format: "json", content }),
+    });
+    if (!made.ok) throw new Error(`${made.status} ${await made.text()}`);
+  }, [name, cells]);
+  // Without what was open before, which would come to the front for a moment.
+  await lab.goto(`http://${NAME}.localhost:${new URL(server.address).port}/lab/tree/${name}?reset`);
+  await ready(lab);
+  return lab;
+}
+
+/** Waits until the kernel of the document in front is there. */
+async function ready(lab) {
+  await lab.locator(".jp-NotebookPanel:visible .jp-Notebook-ExecutionIndicator[data-status=idle]").waitFor({ timeout: LONG_MS });
+}
+
+function cell(lab, number) {
+  return lab.locator(".jp-NotebookPanel:visible .jp-CodeCell").nth(number);
+}
+
+/** Runs the cell as one does it at the keyboard, again if JupyterLab was not yet listening. */
+async function run(lab, number) {
+  const taken = cell(lab, number).locator(".jp-InputPrompt").filter({ hasText: /\[(\*|\d+)\]/ });
+  for (const limit = Date.now() + LONG_MS; ;) {
+    await cell(lab, number).locator(".jp-InputArea-editor").click();
+    await lab.keyboard.press("Control+Enter");
+    if (await taken.waitFor({ timeout: TAKEN_MS }).then(() => true, () => false)) return;
+    assert.ok(Date.now() < limit, "the cell is not run");
+  }
+}
+
+async function prints(lab, number, text) {
+  await cell(lab, number).locator(".jp-OutputArea-output").getByText(text).first().waitFor({ timeout: LONG_MS });
+}
+
+test("a plot is there after a reload", { timeout: 4 * LONG_MS }, async () => {
+  const lab = await openDocument("plot.ipynb", ["import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()"]);
+  const plot = cell(lab, 0).locator(".jp-OutputArea-output img");
+  const isDrawn = () => plot.evaluate(async (image) => { await image.decode(); return image.naturalWidth > 100; });
+  await run(lab, 0);
+  await plot.waitFor({ timeout: LONG_MS });
+  assert.ok(await isDrawn());
+  await lab.keyboard.press("Control+s");
+  await lab.waitForFunction(async () => {
+    const saved = await (await fetch("/api/contents/plot.ipynb")).json();
+    return saved.content.cells[0].outputs.some((output) => output.data?.["image/png"]);
+  }, undefined, { timeout: LONG_MS });
+  await lab.reload();
+  await ready(lab);
+  await plot.waitFor({ timeout: LONG_MS });
+  assert.ok(await isDrawn());
+  await lab.close();
+});
+
+test("a cell goes on while the server is killed under the open page", { timeout: 4 * LONG_MS }, async () => {
+  const lab = await openDocument("killed.ipynb", [
+    "import os, time\nprint('begun', flush=True)\ntime.sleep(6)\nprint('over', os.getpid())", "print(os.getpid() * 2)",
+  ]);
+  await lab.evaluate(() => { window.sameDocument = true; });
+  await run(lab, 0);
+  await prints(lab, 0, "begun");
+  await server.kill();
+  await server.start();
+  await prints(lab, 0, /over \d+/);
+  const [, pid] = /over (\d+)/.exec(await cell(lab, 0).locator(".jp-OutputArea-output").innerText());
+  await run(lab, 1);
+  await prints(lab, 1, String(pid * 2));
+  assert.ok(await lab.evaluate(() => window.sameDocument), "the page was not loaded again");
+  await lab.close();
+});
+
+test("a file is uploaded by the file browser", { timeout: 4 * LONG_MS }, async () => {
+  const lab = await openDocument("upload.ipynb", [
+    "import hashlib\nprint(hashlib.sha256(open('data.bin', 'rb').read()).hexdigest())",
+  ]);
+  // JupyterLab sends what is larger than 1 MB in pieces.
+  const buffer = randomBytes(5_000_000);
+  const choosing = lab.waitForEvent("filechooser");
+  await lab.getByTitle(/^Upload Files/).first().click();
+  await (await choosing).setFiles({ name: "data.bin", mimeType: "application/octet-stream", buffer });
+  await lab.locator(".jp-DirListing-item").filter({ hasText: "data.bin" }).waitFor({ timeout: LONG_MS });
+  await lab.waitForFunction(async (size) => {
+    const file = await (await fetch("/api/contents/data.bin?content=0")).json();
+    return file.size === size;
+  }, buffer.length, { timeout: LONG_MS });
+  await run(lab, 0);
+  await prints(lab, 0, createHash("sha256").update(buffer).digest("hex"));
+  await lab.close();
+  assertQuiet(page);
+});
