@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::cargo::{cargo, clean, run};
 use crate::paths::{self, Mode};
-use crate::web;
+use crate::{setup, web};
 
 /// Optimised as a release is, but built in a fraction of the time: see the workspace's Cargo.toml.
 const PROFILE: &str = "figures";
@@ -23,6 +23,12 @@ pub fn command(args: &[String]) -> Result<ExitCode> {
     let (release, args): (Vec<&String>, Vec<&String>) = args.iter().partition(|arg| *arg == "--release");
     let profile = if release.is_empty() { PROFILE } else { Mode::Release.server_folder() };
     let name = args.first().map_or("", |name| name.as_str());
+    let tools = if name == "notebooks" {
+        setup::ensure(&[setup::BUBBLEWRAP, setup::NODE])?;
+        setup::notebooks()?
+    } else {
+        None
+    };
     let mut build = cargo("cargo")?;
     build.args(["build", "--profile", profile]);
     for package in packages(name) {
@@ -35,6 +41,9 @@ pub fn command(args: &[String]) -> Result<ExitCode> {
     }
     let program = paths::target()?.join(profile).join("bench");
     eprintln!("built with the profile '{profile}'");
-    let status = clean(program).args(args).env("BENCH_SITE", paths::site(Mode::Release)?).status()?;
+    let mut bench = clean(program);
+    bench.args(args).env("BENCH_SITE", paths::site(Mode::Release)?).env("BENCH_CACHE", paths::cache()?.join("bench"));
+    setup::on_path(&mut bench, tools.as_deref())?;
+    let status = bench.status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

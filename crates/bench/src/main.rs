@@ -8,7 +8,9 @@ use clap::{Parser, Subcommand};
 mod agents;
 mod dispatch;
 mod handshakes;
+mod host;
 mod kills;
+mod notebooks;
 mod others;
 mod pages;
 mod report;
@@ -38,6 +40,9 @@ enum Name {
     Agents,
     /// Instructions at 1,000 a second: request to start on the host.
     Dispatch,
+    /// Launch to a JupyterLab that is usable, one at a time and 50 at once; round trips to a kernel; a restart of the server.
+    /// Beside a bare JupyterLab and JupyterHub.
+    Notebooks,
     /// The machines page, the way of an event to a browser, the size of the page's code.
     Pages,
     /// "Book now" to a shell in a sandbox, and the revert; beside a bare bubblewrap.
@@ -65,6 +70,7 @@ fn run() -> Result<()> {
     let others = Others::watch()?;
     match options.name {
         Name::Agents => agents::run(&mut report)?,
+        Name::Notebooks => runtime()?.block_on(notebooks::run(&mut report, options.full))?,
         Name::Pages => runtime()?.block_on(pages::run(&mut report, options.full))?,
         Name::Reservations => runtime()?.block_on(reservations::run(&mut report, options.full))?,
         Name::Session => runtime()?.block_on(session::run(&mut report, options.full))?,

@@ -54,7 +54,8 @@ pub struct Report {
 impl Report {
     /// Says it at once too: a run takes minutes.
     pub fn add(&mut self, row: Row) {
-        eprintln!("{}: {:.2} {}", row.name, row.value, row.unit);
+        let beside = row.peer.map(|peer| format!(", beside {peer:.2}")).unwrap_or_default();
+        eprintln!("{}: {:.2} {}{beside}", row.name, row.value, row.unit);
         self.rows.push(row);
     }
 

@@ -44,8 +44,9 @@ use crate::{
 };
 
 const CLIENTS: u64 = 64;
-const ATTEMPTS: u64 = 50_000;
-const FULL_ATTEMPTS: u64 = 500_000;
+/// On each database.
+const ATTEMPTS: u64 = 100_000;
+const FULL_ATTEMPTS: u64 = 1_000_000;
 const BARE: u64 = 5_000;
 const MACHINES: u64 = 1_000;
 const BOOKINGS_EACH: u64 = 100;

@@ -36,6 +36,11 @@ impl Rest {
         body(path, request.send().await?).await
     }
 
+    pub async fn put(&self, path: &str, ask: &Value) -> Result<Value> {
+        let request = self.client.put(format!("{}{path}", self.base)).bearer_auth(&self.token).json(ask);
+        body(path, request.send().await?).await
+    }
+
     /// As [`Rest::post`], where a refusal is an answer like any other.
     pub async fn try_post(&self, path: &str, ask: &Value) -> Result<StatusCode> {
         let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(ask);

@@ -1,10 +1,9 @@
 //! `session`: from "book now" to a shell's prompt in a sandbox, and the time of the revert, beside a bare bubblewrap.
 
 use std::{
-    fs,
     io::{Read, Write},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    process::{Command, Stdio},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, bail};
@@ -18,76 +17,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    host::{Host, milliseconds, until},
     report::{Report, Row, Wanted, percentile},
     rest::Rest,
-    server::{Server, binary},
+    server::Server,
 };
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// An agent with one sandbox; stopped when dropped, with all that outlives it.
-struct Agent {
-    child: Child,
-    clear: Command,
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        if let Err(error) = self.child.kill().and_then(|()| self.child.wait()) {
-            eprintln!("cannot stop berth-agent {}: {error}", self.child.id());
-        }
-        match self.clear.stdout(Stdio::null()).status() {
-            Ok(status) if status.success() => {}
-            Ok(status) => eprintln!("what berth-agent left stays: {status}"),
-            Err(error) => eprintln!("cannot clear what berth-agent left: {error}"),
-        }
-    }
-}
-
-impl Agent {
-    async fn start(server: &Server, rest: &Rest) -> Result<Self> {
-        let ask = json!({ "name": "bench", "max_uses": 1, "lifetime_hours": 1, "join": "open" });
-        let made = rest.post("/zero-certificates", &ask).await?;
-        let (zero, config) = (server.dir().join("zero.toml"), server.dir().join("agent.toml"));
-        fs::write(&zero, made["file"].as_str().context("no zero certificate")?)?;
-        let state = server.dir().join("agent").display().to_string();
-        let text = format!(
-            "state_dir = \"{state}\"\n[[machines]]\nname = \"slot\"\nkind = \"sandbox\"\ncpus = 1\nmemory = \"512MiB\"\n"
-        );
-        fs::write(&config, text)?;
-        let agent = || -> Result<Command> {
-            let mut command = Command::new(binary("berth-agent")?);
-            command.env("BERTH_AGENT_CONFIG", &config).env("BERTH_LOG", "warn").stdin(Stdio::null());
-            Ok(command)
-        };
-        let joined = agent()?.arg("enroll").arg(&zero).args(["--name", "bench"]).output()?;
-        if !joined.status.success() {
-            bail!("berth-agent enroll: {}", String::from_utf8_lossy(&joined.stderr));
-        }
-        let mut clear = agent()?;
-        clear.arg("clear");
-        Ok(Self { child: agent()?.arg("run").spawn()?, clear })
-    }
-}
-
-/// Asks until `done` finds what it looks for.
-async fn until<T>(rest: &Rest, path: &str, done: impl Fn(&Value) -> Option<T>) -> Result<T> {
-    let began = Instant::now();
-    loop {
-        let answer = rest.get(path).await?;
-        if let Some(found) = done(&answer) {
-            return Ok(found);
-        }
-        if began.elapsed() > LIMIT {
-            bail!("waited in vain at {path}: {answer}");
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-fn milliseconds(since: Instant) -> f64 {
-    since.elapsed().as_secs_f64() * 1_000.0
-}
+const SLOT: &str = "[[machines]]\nname = \"slot\"\nkind = \"sandbox\"\ncpus = 1\nmemory = \"512MiB\"\n";
 
 /// Books, waits, starts a shell, has it answer; then gives back and waits for the machine. Both times in ms.
 async fn once(rest: &Rest, client: &Client) -> Result<(f64, f64)> {
@@ -144,7 +80,7 @@ pub async fn run(report: &mut Report, full: bool) -> Result<()> {
     let rounds = if full { 200 } else { 40 };
     let server = Server::start(None)?;
     let rest = Rest::new(&server)?;
-    let _agent = Agent::start(&server, &rest).await?;
+    let _host = Host::start(&server, &rest, SLOT).await?;
     let is_free = |list: &Value| (list["items"][0]["state"] == "free").then_some(());
     until(&rest, "/machines", is_free).await?;
     let settings = Settings { server: server_url(&server.url)?, token: Some(Secret::new(&server.token)?), ca: None };
