@@ -59,7 +59,7 @@ test("a notebook is launched, used on its own origin, and keeps its files", { ti
   // Whoever launched it is led into it.
   const [lab, trouble] = [launching, []];
   watch(lab, trouble);
-  await lab.waitForURL(`${origin}/lab`, { timeout: BUILD_MS });
+  await lab.waitForURL((url) => url.origin === origin && url.pathname === "/lab", { timeout: BUILD_MS });
   await page.getByText("running", { exact: true }).first().waitFor({ timeout: LONG_MS });
   await assertAccessible(page);
   await lab.getByText("Python 3 (ipykernel)").first().waitFor({ timeout: LONG_MS });

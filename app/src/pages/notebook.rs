@@ -1,4 +1,4 @@
-//! One notebook: its steps as it starts, the way in, its end, and what its start wrote.
+//! One notebook: its steps as it starts, the way in, its end, and what its latest run wrote.
 
 use api::notebooks::{Notebook, NotebookSize};
 use domain::events::EventKind;
@@ -23,7 +23,7 @@ use crate::live::use_live;
 /// The query of this page's address that asks to be led into JupyterLab as soon as it runs.
 pub(super) const OPENS: &str = "open";
 
-/// The notebook, what its latest start wrote, and the sizes in which it can be started.
+/// The notebook, what its latest run wrote, and the sizes in which it can be started.
 type Shown = (Notebook, String, Vec<NotebookSize>);
 
 #[server(prefix = "/fn", endpoint = "notebooks-get", input = leptos::server_fn::codec::Json)]
@@ -155,7 +155,7 @@ fn Shown(
             (!steps.is_empty()).then(|| view! {
                 <section class="card" aria-labelledby="steps">
                     <h2 id="steps">"Steps"</h2>
-                    <Steps steps label="Steps of its start"/>
+                    <Steps steps label="Steps of its start or end"/>
                 </section>
             })
         }}
@@ -164,7 +164,7 @@ fn Shown(
             (!log.is_empty()).then(|| view! {
                 <section class="card" aria-labelledby="log">
                     <h2 id="log">"Log"</h2>
-                    <pre class="output" tabindex="0" aria-label="What its start wrote">{log}</pre>
+                    <pre class="output" tabindex="0" aria-label="What its latest run wrote">{log}</pre>
                 </section>
             })
         }}
@@ -210,7 +210,7 @@ fn Acts(
         NotebookAct::Start => view! {
             <SubmitForm to=starting class="row">
                 <input type="hidden" name="notebook" value=name.get_value()/>
-                <select class="select" name="size" aria-label="Size">
+                <select class="select compact" name="size" aria-label="Size">
                     {size_options(&sizes.get_value()).into_iter().map(|(value, word)| {
                         let chosen = value == size.get_value();
                         view! { <option value=value selected=chosen>{word}</option> }

@@ -227,7 +227,7 @@ fn PolicyForm(policy: NotebookPolicy, setting: Submission<Set>) -> impl IntoView
         <SubmitForm to=setting class="form">
             <input type="hidden" name="generation" value=policy.generation.unwrap_or_default().to_string()/>
             <DataTable caption="Sizes" headings>{rows.into_iter().enumerate().map(row).collect_view()}</DataTable>
-            <p class="hint">"The first is taken where none is named. Empty a name to remove its size; disk is for what is written outside of the home directory."</p>
+            <p class="soft">"The first is taken where none is named. Empty a name to remove its size; disk is for what is written outside of the home directory."</p>
             <p class="field-error" role="alert" hidden=move || refused.get().is_none()>{move || refused.get()}</p>
             <div class="form-row">
                 <TextField name="max_running" label="Running at a time, each person" kind="number" min="1" max="1000" value=policy.max_running.to_string() error=setting.error_of(&["max_running"])/>

@@ -10,7 +10,6 @@ use leptos_router::hooks::use_query_map;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::notebook::OPENS;
 use super::notebook_shares::SharedWithMe;
 use crate::Failure;
 use crate::components::empty::Empty;
@@ -74,7 +73,7 @@ async fn launch(
     let ask = services::notebooks::Ask { name, environment, size, labels };
     let launched = services::notebooks::launch(&services, &call, &ask).await.map_err(crate::server::failure)?;
     // From there into JupyterLab, as soon as it runs.
-    leptos_axum::redirect(&format!("/notebooks/{}?{OPENS}", launched.name));
+    leptos_axum::redirect(&format!("/notebooks/{}?{}", launched.name, super::notebook::OPENS));
     Ok(())
 }
 

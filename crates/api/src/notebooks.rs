@@ -151,7 +151,7 @@ pub struct ShareNotebook {
     pub access: Access,
 }
 
-/// A piece of what a notebook's latest start wrote.
+/// A piece of what a notebook's latest run wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NotebookLogPiece {

@@ -317,7 +317,7 @@ pub enum Notebooks {
         /// Its name or id
         notebook: String,
     },
-    /// What its latest start wrote, the building of its environment included
+    /// What its latest run wrote: the building of its environment, its start and its end
     Logs {
         /// Its name or id
         notebook: String,

@@ -47,6 +47,8 @@ use crate::{
 const KIND: &str = "notebook";
 /// Tries of a write that was overtaken.
 const TRIES: usize = 8;
+/// What is written at a run's end counts from here, past all that its start can write.
+const END_SEQ: i64 = 1 << 32;
 /// Notebooks on one host that are looked at when it links.
 const MAX_ON_HOST: u64 = 10_000;
 
@@ -107,7 +109,8 @@ pub async fn get(services: &Services, call: &Call, which: &str) -> Result<Notebo
     find(services, &call.permit(Action::NotebooksRead)?, which).await
 }
 
-/// What its latest start wrote, the environment's building included, after piece `after`, and whether nothing follows.
+/// What its latest run wrote after piece `after`: its start, the environment's building included, and at its end JupyterLab's
+/// own last words; and whether nothing follows.
 pub async fn logs(
     services: &Services,
     call: &Call,
@@ -117,8 +120,13 @@ pub async fn logs(
     let notebook = get(services, call, which).await?;
     let permit = Permit::system(notebook.tenant);
     let Some(start) = notebook.start else { return Ok((Vec::new(), true)) };
-    let pieces = store::instructions::output(services.store(), &permit, start, after).await?;
-    Ok((pieces, notebook.state != NotebookState::Starting))
+    let mut pieces = store::instructions::output(services.store(), &permit, start, after).await?;
+    if let Some(end) = notebook.transaction.filter(|end| *end != start) {
+        let after = after.and_then(|after| after.checked_sub(END_SEQ)).filter(|after| *after >= 0);
+        let of_end = store::instructions::output(services.store(), &permit, end, after).await?;
+        pieces.extend(of_end.into_iter().map(|piece| instructions::Piece { seq: piece.seq + END_SEQ, ..piece }));
+    }
+    Ok((pieces, matches!(notebook.state, NotebookState::Stopped | NotebookState::Failed)))
 }
 
 /// A name that nobody is likely to have: the person's, and a few letters.
@@ -386,6 +394,7 @@ async fn settle(
     cause: Option<&str>,
     now: Timestamp,
 ) -> Result<Written> {
-    let new = Turn { state, since: now, cause, transaction: None, active: None, warned: None, ..Turn::of(notebook) };
+    // The instruction stays: what it wrote is the end of the log.
+    let new = Turn { state, since: now, cause, active: None, warned: None, ..Turn::of(notebook) };
     reconcile::write(services, permit, notebook, &new, now).await
 }

@@ -318,7 +318,7 @@ pub struct Turn<'a> {
     pub active: Option<Timestamp>,
     pub warned: Option<Timestamp>,
     /// Steps are told anew.
-    pub is_new_run: bool,
+    pub clears_steps: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -337,7 +337,7 @@ impl<'a> Turn<'a> {
             is_given: notebook.is_given,
             active: notebook.active_at,
             warned: notebook.warned_at,
-            is_new_run: false,
+            clears_steps: false,
         }
     }
 }
@@ -360,7 +360,7 @@ pub async fn turn(tx: &Tx, permit: &Permit, read: &Notebook, turn: &Turn<'_>) ->
             turn.host.map(HostId::uuid).into(),
             turn.transaction.map(TransactionId::uuid).into(),
             turn.start.map(TransactionId::uuid).into(),
-            turn.is_new_run.into(),
+            turn.clears_steps.into(),
             turn.is_given.into(),
             turn.active.map(Timestamp::as_millisecond).into(),
             turn.warned.map(Timestamp::as_millisecond).into(),

@@ -243,7 +243,7 @@ struct LogsQuery {
     after: Option<i64>,
 }
 
-/// What the latest start wrote, the building of its environment included.
+/// What the latest run wrote: the building of its environment, its start and its end.
 #[utoipa::path(
     get, path = "/notebooks/{id}/logs", tag = "notebooks", operation_id = "notebook_logs",
     params(("id" = String, Path, description = "Id or name"), LogsQuery), responses((status = 200, body = NotebookLogs))

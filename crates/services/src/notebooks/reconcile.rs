@@ -174,7 +174,7 @@ async fn place_run(services: &Services, permit: &Permit, notebook: &Notebook, no
         is_given: warm.is_some(),
         active: None,
         warned: None,
-        is_new_run: true,
+        clears_steps: true,
         ..Turn::of(notebook)
     };
     let written = store::notebooks::turn(&tx, permit, notebook, &new).await?;
@@ -225,7 +225,13 @@ async fn send_stop(services: &Services, permit: &Permit, notebook: &Notebook, no
     let order = Order::StopNotebook { notebook: notebook.id, run, name: notebook.name.clone() };
     let transaction = instructions::dispatch(&tx, permit, host, None, order, now).await?;
     let since = if notebook.state == NotebookState::Stopping { notebook.since } else { now };
-    let new = Turn { state: NotebookState::Stopping, since, transaction: Some(transaction), ..Turn::of(notebook) };
+    let new = Turn {
+        state: NotebookState::Stopping,
+        since,
+        transaction: Some(transaction),
+        clears_steps: notebook.state != NotebookState::Stopping,
+        ..Turn::of(notebook)
+    };
     let written = store::notebooks::turn(&tx, permit, notebook, &new).await?;
     if commit(services, tx, permit, notebook, &new, written, now).await? == Written::Done {
         instructions::wake(services, host);
