@@ -7,7 +7,7 @@ use domain::ids::SessionId;
 
 use crate::{
     config::AgentConfig,
-    environments::{Environment, Environments},
+    environments::Environments,
     identity::{IdentityError, StateDir},
     notebooks::Notebooks,
 };
@@ -20,8 +20,8 @@ pub enum ClearError {
     Environments(#[source] io::Error),
     #[error("cannot look for sessions: {0}")]
     List(#[source] io::Error),
-    #[error("cannot end what is built for notebooks: {0}")]
-    Builds(#[source] io::Error),
+    #[error("cannot end what is there of notebooks: {0}")]
+    Notebooks(#[source] io::Error),
 }
 
 /// A session, or a notebook's run, that was ended.
@@ -44,14 +44,8 @@ pub async fn clear(config: &AgentConfig) -> Result<Vec<Cleared>, ClearError> {
         let report = environments.of(found.kind).revert(found.session).await;
         cleared.push(Cleared { session: found.session, machine: found.machine, reason: report.reason() });
     }
-    let runs = environments.notebooks();
-    for found in runs.list().await.map_err(ClearError::List)? {
-        let report = runs.revert(found.session).await;
-        let machine = found.machine.map(|name| format!("notebook {name}"));
-        cleared.push(Cleared { session: found.session, machine, reason: report.reason() });
-    }
     let notebooks = Notebooks::new(config, &environments).map_err(ClearError::Environments)?;
-    notebooks.end_builds().await.map_err(ClearError::Builds)?;
+    cleared.extend(notebooks.clear().await.map_err(ClearError::Notebooks)?);
     environments.tidy();
     Ok(cleared)
 }

@@ -25,7 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock, command,
     journal::{Entry, Journal, JournalError, Known},
-    notebooks::Notebooks,
+    notebooks::{Notebooks, Person},
     sessions::Sessions,
 };
 
@@ -192,8 +192,19 @@ impl Transactions {
                     let transactions = self.clone();
                     // On a task: what does not end at once must hold up neither the link nor the other transactions.
                     self.tasks.spawn(async move {
-                        if let Work::StartNotebook { spec } = &work {
-                            return transactions.conclude(id, transactions.interrupted(spec.run)).await;
+                        let run = match &work {
+                            Work::StartNotebook { spec } => Some(spec.run),
+                            Work::WarmNotebook { spec } => Some(spec.run),
+                            Work::Run { .. }
+                            | Work::Prepare { .. }
+                            | Work::Revert { .. }
+                            | Work::Verify { .. }
+                            | Work::GiveNotebook { .. }
+                            | Work::StopNotebook { .. }
+                            | Work::RemoveVolume { .. } => None,
+                        };
+                        if let Some(run) = run {
+                            return transactions.conclude(id, transactions.interrupted(run)).await;
                         }
                         let left = match command::end_orphans(id).await {
                             Ok(0) => "nothing of it ran any more".to_owned(),
@@ -446,8 +457,19 @@ impl Transactions {
                 let start = Box::pin(self.notebooks.start(&spec, secrets, &progress, &end));
                 self.or_stopped(start, &end, cancel, "while the notebook started, and ended it").await
             }
-            Work::WarmNotebook { .. } | Work::GiveNotebook { .. } | Work::RemoveVolume { .. } => {
-                Outcome::Failed { exit_code: None, cause: "this agent is too old for that".to_owned() }
+            Work::WarmNotebook { spec } => {
+                progress(ProgressEvent::Started);
+                let end = cancel.child_token();
+                let warm = Box::pin(self.notebooks.warm(&spec, secrets, &progress, &end));
+                self.or_stopped(warm, &end, cancel, "while the notebook started, and ended it").await
+            }
+            Work::GiveNotebook { run, notebook, name: _, volume, volume_bytes } => {
+                progress(ProgressEvent::Started);
+                self.notebooks.give(run, Person { notebook, volume, volume_bytes }, &progress).await
+            }
+            Work::RemoveVolume { volume, name: _ } => {
+                progress(ProgressEvent::Started);
+                self.notebooks.remove_volume(volume, &progress).await
             }
             Work::StopNotebook { notebook, run, name: _ } => {
                 progress(ProgressEvent::Started);

@@ -81,6 +81,17 @@ pub struct Running {
     pub(crate) inner: Inner,
 }
 
+impl Running {
+    /// Where the host sees the environment's files.
+    pub(crate) fn root(&self) -> PathBuf {
+        let pid = match &self.inner {
+            Inner::Sandbox(instance) => instance.first(),
+            Inner::Container(instance) => instance.first(),
+        };
+        PathBuf::from(format!("/proc/{pid}/root"))
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Inner {
     Sandbox(Arc<sandbox::Instance>),
@@ -403,6 +414,7 @@ pub const REVERT_LIMIT: Duration = Duration::from_secs(60);
 pub struct Environments {
     sandbox: Arc<sandbox::Sandbox>,
     notebooks: Arc<sandbox::Sandbox>,
+    notebook_containers: Arc<container::Container>,
     container: Arc<container::Container>,
 }
 
@@ -416,10 +428,12 @@ impl Environments {
     /// whose own program is none.
     pub fn with_helper(config: &AgentConfig, helper: PathBuf) -> io::Result<Self> {
         let sandbox = sandbox::Sandbox::new(config, helper.clone())?;
+        let container = container::Container::new(config, helper)?;
         Ok(Self {
             notebooks: Arc::new(sandbox.beside("notebooks")?),
             sandbox: Arc::new(sandbox),
-            container: Arc::new(container::Container::new(config, helper)?),
+            notebook_containers: Arc::new(container.beside("notebooks")?),
+            container: Arc::new(container),
         })
     }
 
@@ -433,6 +447,11 @@ impl Environments {
     /// The sandboxes of notebooks' runs, which occupy no machine.
     pub fn notebooks(&self) -> Arc<sandbox::Sandbox> {
         self.notebooks.clone()
+    }
+
+    /// The containers of notebooks' runs.
+    pub fn notebook_containers(&self) -> Arc<container::Container> {
+        self.notebook_containers.clone()
     }
 
     /// Everything on the host's machines that belongs to this agent: after a restart, adopt it or revert it.

@@ -56,6 +56,15 @@ pub fn signal(pid: i32, ticks: u64, signal: Signal) -> io::Result<()> {
     Ok(pidfd_send_signal(&named, signal)?)
 }
 
+/// Makes sure that the process does something of its own when it gets the signal, which would end it otherwise.
+pub fn catches(pid: i32, signal: Signal) -> io::Result<()> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()).unwrap_or(0);
+    let bit = u32::try_from(signal.as_raw() - 1).map_err(|_| io::ErrorKind::InvalidInput)?;
+    if caught >> bit & 1 == 1 { Ok(()) } else { Err(io::Error::other("it does not listen for being told to")) }
+}
+
 /// Kills the process that was started then and waits until it has been reaped, at most `limit`. Blocks.
 ///
 /// The first process of a pid namespace ends last: when all others in it have ended and been reaped.

@@ -5,21 +5,28 @@
 use std::{
     fs,
     io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use domain::{ids::NotebookId, notebooks::SOCKET};
+use domain::{ids::NotebookId, machines::MachineKind, notebooks::SOCKET};
 use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, MissedTickBehavior, timeout},
 };
 
-use super::build::{PLACE, last_words};
+use super::{
+    build::{PLACE, last_words},
+    rooms::{Rooms, run_of},
+};
 use crate::environments::{
     ConnectError, Environment, ExecError, ExecSpec, Running, Target, Variables, process,
-    sandbox::{HOME, PATH, Sandbox, daemon::Placed},
+    sandbox::{
+        HOME, PATH,
+        daemon::{Link, Placed},
+    },
 };
 
 /// How long JupyterLab may take to answer.
@@ -38,17 +45,28 @@ const TOKEN_FILE: &str = "/run/user/1000/jupyter-token";
 /// A directory of configuration beside the person's own and the environment's.
 const CONFIG_DIRECTORY: &str = "/run/user/1000/jupyter-config";
 /// When all has been done that is to be done at its end, it goes. Otherwise its interpreter would take half a second to
-/// throw away what is thrown away anyway. In no other program that reads this file.
-const CONFIG: &str = "import atexit, os, sys
+/// throw away what is thrown away anyway. And when it is told to, it goes to its home, which has become another directory:
+/// a terminal that names none begins where it is. In no other program that reads this file.
+const CONFIG: &str = "import atexit, os, signal, sys
 
 def end():
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
+def come_home(*_):
+    os.chdir(os.path.expanduser('~'))
+
 if os.path.basename(sys.argv[0]) == 'jupyter-lab':
     atexit.register(end)
+    signal.signal(signal.SIGUSR2, come_home)
 ";
+/// How long it may take to go to its home.
+const COME_HOME_LIMIT: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Layouts are the notebook's: two of one person would write over each other's. A run may come to its notebook later, so
+/// this is a link.
+const WORKSPACES: &str = "/run/user/1000/workspaces";
 /// What is so until the person sets it otherwise. It does not ask whether to look for news: there is no Internet to get
 /// them from.
 const SETTINGS: &str = r#"{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}"#;
@@ -63,6 +81,8 @@ pub enum JupyterError {
     Ended(String),
     #[error("it did not answer within {} s:\n{log}", ANSWER_LIMIT.as_secs())]
     Silent { log: String },
+    #[error("it does not go to its home: {0}")]
+    Home(#[source] io::Error),
     #[error("it refuses its own token ({status}); is one set in ~/.jupyter?\n{log}")]
     Refuses { status: String, log: String },
 }
@@ -103,6 +123,28 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
+    /// Has it make the directory its own that is mounted at its home by now. Safe to repeat.
+    pub async fn come_home(self) -> Result<(), JupyterError> {
+        let place = |path: String| fs::metadata(path).map(|data| (data.dev(), data.ino())).map_err(JupyterError::Home);
+        let is_home = || {
+            let home = place(format!("/proc/{}/root{HOME}", self.pid))?;
+            Ok::<_, JupyterError>(place(format!("/proc/{}/cwd", self.pid))? == home)
+        };
+        if is_home()? {
+            return Ok(());
+        }
+        process::catches(self.pid, Signal::USR2).map_err(JupyterError::Home)?;
+        process::signal(self.pid, self.started_ticks, Signal::USR2).map_err(JupyterError::Home)?;
+        let deadline = Instant::now() + COME_HOME_LIMIT;
+        while !is_home()? {
+            if Instant::now() >= deadline {
+                return Err(JupyterError::Home(io::ErrorKind::TimedOut.into()));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
     pub async fn gone(self) {
         process::gone(self.pid, self.started_ticks).await;
     }
@@ -116,20 +158,38 @@ pub enum EndedBy {
 }
 
 /// What every process of the run gets. Settings are the person's, in their home; what is at work now is the run's.
-pub fn variables(notebook: NotebookId) -> Variables {
-    let variables = [
-        ("PATH", format!("{PLACE}/bin:{PATH}")),
-        ("VIRTUAL_ENV", PLACE.to_owned()),
+pub fn variables(kind: MachineKind) -> Variables {
+    // An image brings its own programs, and says where they are.
+    let own = match kind {
+        MachineKind::Sandbox => vec![("PATH", format!("{PLACE}/bin:{PATH}")), ("VIRTUAL_ENV", PLACE.to_owned())],
+        MachineKind::Container => Vec::new(),
+    };
+    let all = [
         ("JUPYTER_RUNTIME_DIR", "/run/user/1000/jupyter".to_owned()),
-        // Two notebooks of one person would write over each other's layout.
-        ("JUPYTERLAB_WORKSPACES_DIR", format!("{HOME}/.jupyter/lab/workspaces/{notebook}")),
+        ("JUPYTERLAB_WORKSPACES_DIR", WORKSPACES.to_owned()),
     ];
-    Variables(variables.map(|(name, value)| (name.to_owned(), value)).into())
+    Variables(own.into_iter().chain(all).map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-fn arguments() -> Vec<String> {
-    let mut arguments = vec![format!("{PLACE}/bin/jupyter-lab"), "--no-browser".to_owned()];
-    let shell = if Path::new("/bin/bash").exists() {
+/// A path below the home.
+pub fn in_home(path: &str) -> String {
+    format!("{HOME}/{path}")
+}
+
+/// The link to the layouts of a notebook, or of a run that has none yet.
+pub fn workspaces(notebook: Option<NotebookId>) -> Link {
+    let whose = notebook.map_or_else(|| "nobody".to_owned(), |notebook| notebook.to_string());
+    Link { path: WORKSPACES.to_owned(), to: in_home(&format!(".jupyter/lab/workspaces/{whose}")) }
+}
+
+/// `root` is where the host sees the run's files.
+fn arguments(kind: MachineKind, root: &Path) -> Vec<String> {
+    let program = match kind {
+        MachineKind::Sandbox => format!("{PLACE}/bin/jupyter-lab"),
+        MachineKind::Container => "jupyter-lab".to_owned(),
+    };
+    let mut arguments = vec![program, "--no-browser".to_owned()];
+    let shell = if fs::symlink_metadata(root.join("bin/bash")).is_ok() {
         "{'shell_command': ['/bin/bash']}"
     } else {
         "{'shell_command': ['/bin/sh']}"
@@ -174,34 +234,47 @@ pub fn log(directory: &Path) -> Vec<u8> {
 }
 
 /// Starts it, and returns when it answers.
-pub async fn start(sandbox: &Sandbox, running: &Running, token: &str) -> Result<Process, JupyterError> {
-    let directory: PathBuf = sandbox.directory(running.session);
+pub async fn start(
+    rooms: &Rooms,
+    running: &Running,
+    token: &str,
+    notebook: Option<NotebookId>,
+) -> Result<Process, JupyterError> {
+    let directory: PathBuf = rooms.directory(running.kind, run_of(running.session));
     let log = fs::OpenOptions::new().create(true).write(true).truncate(true).open(directory.join(LOG));
     let env = [("JUPYTER_TOKEN_FILE", TOKEN_FILE), ("JUPYTER_CONFIG_PATH", CONFIG_DIRECTORY)];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let spec = ExecSpec { env, ..ExecSpec::new(arguments()) };
+    let spec = ExecSpec { env, ..ExecSpec::new(arguments(running.kind, &running.root())) };
     let files = vec![
         Placed::new(TOKEN_FILE, token),
         Placed::new(&format!("{CONFIG_DIRECTORY}/jupyter_server_config.py"), CONFIG),
         Placed::new(&format!("{CONFIG_DIRECTORY}/labconfig/default_setting_overrides.json"), SETTINGS),
     ];
-    let pid = sandbox.daemon(running, spec, files, log.map_err(JupyterError::Log)?, LOG_BYTES).await?;
+    let pid = rooms
+        .daemon(running, spec, (files, vec![workspaces(notebook)]), log.map_err(JupyterError::Log)?, LOG_BYTES)
+        .await?;
     let ended = || JupyterError::Ended(log_tail(&directory));
     let started_ticks = process::started_ticks(pid).map_err(|_| ended())?;
     let process = Process { pid, started_ticks };
+    let environment = rooms.of(running.kind);
     tokio::select! {
         () = process.gone() => Err(ended()),
-        answered = answers(sandbox, running, token, &directory) => answered.map(|()| process),
+        answered = answers(&*environment, running, token, &directory) => answered.map(|()| process),
     }
 }
 
-async fn answers(sandbox: &Sandbox, running: &Running, token: &str, directory: &Path) -> Result<(), JupyterError> {
+async fn answers(
+    environment: &dyn Environment,
+    running: &Running,
+    token: &str,
+    directory: &Path,
+) -> Result<(), JupyterError> {
     let deadline = Instant::now() + ANSWER_LIMIT;
     let mut again = tokio::time::interval(ASK_EVERY);
     again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while Instant::now() < deadline {
         again.tick().await;
-        match timeout(REQUEST_LIMIT, status(sandbox, running, token)).await {
+        match timeout(REQUEST_LIMIT, status(environment, running, token)).await {
             Ok(Ok(status)) if status == "200" => return Ok(()),
             Ok(Ok(status)) => return Err(JupyterError::Refuses { status, log: log_tail(directory) }),
             // Nothing listens yet, or it is too busy starting to answer.
@@ -220,8 +293,8 @@ enum AskError {
 }
 
 /// The status with which it answers one who has the token.
-async fn status(sandbox: &Sandbox, running: &Running, token: &str) -> Result<String, AskError> {
-    let mut connection = sandbox.connect(running, &Target::UnixSocket(SOCKET.to_owned())).await?;
+async fn status(environment: &dyn Environment, running: &Running, token: &str) -> Result<String, AskError> {
+    let mut connection = environment.connect(running, &Target::UnixSocket(SOCKET.to_owned())).await?;
     let request = format!(
         "GET /api/status HTTP/1.0\r\nHost: localhost\r\nAuthorization: token {token}\r\nConnection: close\r\n\r\n"
     );

@@ -7,47 +7,48 @@
 mod build;
 mod environments;
 mod files;
+mod give;
 mod jupyter;
 pub mod python;
+mod rooms;
 mod runs;
+mod start;
 mod steps;
+mod volumes;
 
-pub use self::steps::ORDER as START_STEPS;
+pub use self::steps::{FILES as FILES_STEP, ORDER as START_STEPS};
 
 use std::{
     collections::BTreeMap,
     io,
-    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use domain::{
-    ids::{NotebookId, RunId, SessionId},
-    labels::Labels,
+    ids::{NotebookId, RunId, SessionId, VolumeId},
     machines::{MachineKind, MachineLimits},
-    notebooks::{NotebookOffer, RunSpec, Software, TOKEN},
+    notebooks::NotebookOffer,
     sessions::StepState,
 };
-use protocol::{Outcome, Secrets, ToServer};
-use tokio::sync::Notify;
+use protocol::{Outcome, ToServer};
+use tokio::sync::{Notify, OnceCell};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::runs::Person;
 use self::{
-    build::PLACE,
-    environments::{Came, Hold, PythonEnvironments},
-    files::{Files, FilesError},
+    environments::{Hold, PythonEnvironments},
+    files::Files,
+    give::CannotGive,
     jupyter::EndedBy,
-    python::Python,
+    rooms::{Rooms, run_of},
     runs::{Ended, RunFile},
-    steps::{ENVIRONMENT, FILES, JUPYTER, StartError, Steps},
+    steps::JUPYTER,
 };
 use crate::{
+    clear::Cleared,
     clock,
-    config::{AgentConfig, MachineConfig, NotebooksConfig},
-    environments::{
-        Cause, Environment, Environments, PrepareSpec, Running, StepSink,
-        sandbox::{Given, Sandbox, helper::Bind},
-    },
+    config::{AgentConfig, NotebooksConfig},
+    environments::{Environment, Environments, Running},
     progress::{self, Progress},
     sessions::{NotRunning, revert_with_steps},
 };
@@ -58,29 +59,43 @@ const BUILD_LIMITS: MachineLimits =
 /// How often unused environments are looked for.
 const LOOK_FOR_UNUSED: std::time::Duration = std::time::Duration::from_secs(3_600);
 
+/// A run whose JupyterLab answers.
+struct Up {
+    running: Running,
+    /// As it is on disk.
+    file: RunFile,
+    /// Keeps its environment; an image is kept by its engine.
+    _hold: Option<Hold>,
+}
+
 /// How far a run is.
 enum Stage {
     Starting(CancellationToken),
-    Running {
-        running: Running,
-        jupyter: jupyter::Process,
-        /// Keeps its environment.
-        _hold: Hold,
-    },
+    Running(Box<Up>),
     /// Being ended, or not to be ended: what is left of it waits for the next stop.
     Ending,
 }
 
 struct Run {
+    kind: MachineKind,
     limits: MachineLimits,
+    /// Whose files it has mounted or may have; set with the lock of the files.
+    person: Mutex<Option<Person>>,
     stage: Mutex<Stage>,
     /// One start or end at a time.
     work: tokio::sync::Mutex<()>,
 }
 
 impl Run {
-    fn new(limits: MachineLimits, stage: Stage) -> Arc<Self> {
-        Arc::new(Self { limits, stage: Mutex::new(stage), work: tokio::sync::Mutex::new(()) })
+    fn new(kind: MachineKind, limits: MachineLimits, person: Option<Person>, stage: Stage) -> Arc<Self> {
+        let (person, stage) = (Mutex::new(person), Mutex::new(stage));
+        Arc::new(Self { kind, limits, person, stage, work: tokio::sync::Mutex::new(()) })
+    }
+    fn volume(&self) -> Option<VolumeId> {
+        self.person.lock().unwrap_or_else(PoisonError::into_inner).map(|person| person.volume)
+    }
+    fn belongs_to(&self, person: Person) {
+        *self.person.lock().unwrap_or_else(PoisonError::into_inner) = Some(person);
     }
     fn stage(&self) -> MutexGuard<'_, Stage> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
@@ -89,9 +104,11 @@ impl Run {
 
 pub struct Notebooks {
     config: Option<NotebooksConfig>,
-    sandbox: Arc<Sandbox>,
+    rooms: Rooms,
     environments: Arc<PythonEnvironments>,
     files: Files,
+    /// Whether files can be given to a run that is up; asked at the first one that is to wait.
+    can_give: OnceCell<Result<(), CannotGive>>,
     runs: Mutex<BTreeMap<RunId, Arc<Run>>>,
     ended: Ended,
     changed: Notify,
@@ -117,7 +134,8 @@ impl Notebooks {
             environments: PythonEnvironments::new(&directory, sandbox.clone())?,
             files: Files::new(&directory)?,
             ended: Ended::open(&directory, clock::now())?,
-            sandbox,
+            rooms: Rooms::new(sandbox, all.notebook_containers())?,
+            can_give: OnceCell::new(),
             runs: Mutex::default(),
             changed: Notify::new(),
             tasks: TaskTracker::new(),
@@ -130,7 +148,9 @@ impl Notebooks {
 
     /// For Hello.
     pub fn offer(&self) -> Option<NotebookOffer> {
-        self.config.as_ref().map(|config| config.offer)
+        let gives_warm = self.can_give.get().is_some_and(Result::is_ok);
+        let takes_images = self.rooms.container.is_configured();
+        self.config.as_ref().map(|config| NotebookOffer { takes_images, gives_warm, ..config.offer })
     }
 
     /// The runs that are up, for Hello; those that ended are told anew on this link.
@@ -140,7 +160,7 @@ impl Notebooks {
     }
 
     fn up(&self) -> Vec<RunId> {
-        let is_up = |run: &Arc<Run>| matches!(*run.stage(), Stage::Running { .. });
+        let is_up = |run: &Arc<Run>| matches!(*run.stage(), Stage::Running(_));
         self.runs().iter().filter(|(_, run)| is_up(run)).map(|(id, _)| *id).collect()
     }
 
@@ -158,7 +178,7 @@ impl Notebooks {
         let run = self.runs().get(&RunId::from_uuid(session.uuid())).cloned().ok_or(NotRunning(session))?;
         let stage = run.stage();
         match &*stage {
-            Stage::Running { running, .. } => Ok((self.sandbox.clone(), running.clone())),
+            Stage::Running(up) => Ok((self.rooms.of(run.kind), up.running.clone())),
             Stage::Starting(_) | Stage::Ending => Err(NotRunning(session)),
         }
     }
@@ -167,26 +187,28 @@ impl Notebooks {
     /// Call before the link is opened.
     pub async fn recover(self: &Arc<Self>) -> io::Result<()> {
         self.end_builds().await?;
-        for found in self.sandbox.list().await? {
-            let id = RunId::from_uuid(found.session.uuid());
-            let file = RunFile::read(&self.sandbox.directory(found.session)).ok();
+        if self.config.is_some() && self.can_give().await.is_ok() {
+            tracing::debug!("notebooks can be started ahead here");
+        }
+        for found in self.rooms.list().await? {
+            let id = run_of(found.session);
+            let file = RunFile::read(&self.rooms.directory(found.kind, id)).ok();
             let limits = file.as_ref().map_or(BUILD_LIMITS, |file| file.limits);
+            let person = file.as_ref().and_then(|file| file.person);
             let Some(file) = file else {
                 tracing::warn!(run = %id, "was starting when the agent stopped: ending it");
-                self.end_later(id, Run::new(limits, Stage::Ending), None);
+                self.end_later(id, Run::new(found.kind, limits, person, Stage::Ending), None);
                 continue;
             };
-            match self.sandbox.adopt(found.session).await {
+            match self.rooms.of(found.kind).adopt(found.session).await {
                 Ok(running) if file.jupyter.is_there() => {
                     tracing::info!(run = %id, "adopted");
-                    let stage = Stage::Running {
-                        running: running.clone(),
-                        jupyter: file.jupyter,
-                        _hold: self.environments.hold(&file.digest),
-                    };
-                    let run = Run::new(limits, stage);
+                    let jupyter = file.jupyter;
+                    let hold = file.digest.as_ref().map(|digest| self.environments.hold(digest));
+                    let up = Box::new(Up { running: running.clone(), file, _hold: hold });
+                    let run = Run::new(found.kind, limits, person, Stage::Running(up));
                     self.runs().insert(id, run.clone());
-                    self.watch(id, run, running, file.jupyter);
+                    self.watch(id, run, running, jupyter);
                 }
                 adopted => {
                     // With its sandbox, as after a restart of the host, or by itself.
@@ -194,8 +216,14 @@ impl Notebooks {
                         Ok(running) => self.why(&running, limits),
                         Err(_) => "it ended while the host's agent was not running".to_owned(),
                     };
-                    self.end_later(id, Run::new(limits, Stage::Ending), Some(why));
+                    self.end_later(id, Run::new(found.kind, limits, person, Stage::Ending), Some(why));
                 }
+            }
+        }
+        for id in self.rooms.mounted()? {
+            // Of one that was just beginning.
+            if !self.runs().contains_key(&id) {
+                self.rooms.unmount(id)?;
             }
         }
         let notebooks = self.clone();
@@ -237,14 +265,15 @@ impl Notebooks {
     /// Waits for the end of JupyterLab or of its sandbox.
     fn watch(self: &Arc<Self>, id: RunId, run: Arc<Run>, running: Running, jupyter: jupyter::Process) {
         let notebooks = self.clone();
+        let environment = self.rooms.of(run.kind);
         self.tasks.spawn(async move {
             tokio::select! {
                 () = jupyter.gone() => {}
-                () = notebooks.sandbox.gone(&running) => {}
+                () = environment.gone(&running) => {}
             }
             // Under its lock, so that a stop which destroys it is not taken for its own end.
             let _work = run.work.lock().await;
-            if !matches!(*run.stage(), Stage::Running { .. }) {
+            if !matches!(*run.stage(), Stage::Running(_)) {
                 return;
             }
             let why = notebooks.why(&running, run.limits);
@@ -255,8 +284,8 @@ impl Notebooks {
     }
 
     fn why(&self, running: &Running, limits: MachineLimits) -> String {
-        let log = jupyter::log_tail(&self.sandbox.directory(running.session));
-        if self.sandbox.out_of_memory(running) > 0 {
+        let log = jupyter::log_tail(&self.rooms.directory(running.kind, run_of(running.session)));
+        if self.rooms.sandbox.out_of_memory(running) > 0 {
             format!("it ran out of its {} MiB of memory; JupyterLab's last words:\n{log}", limits.memory_bytes >> 20)
         } else {
             format!("JupyterLab ended by itself; its last words:\n{log}")
@@ -265,8 +294,10 @@ impl Notebooks {
 
     /// Destroys and verifies; forgets the run if nothing is left of it.
     async fn destroy(&self, id: RunId, progress: Progress<'_>) -> Outcome {
-        let report = revert_with_steps(&*self.sandbox, number(id), progress).await;
-        match report.reason() {
+        // What is not known any more is in no container: of those the engine knows.
+        let kind = self.runs().get(&id).map_or(MachineKind::Sandbox, |run| run.kind);
+        let report = revert_with_steps(&*self.rooms.of(kind), number(id), progress).await;
+        match self.rooms.left(id, &report) {
             None => {
                 self.runs().remove(&id);
                 Outcome::Done { exit_code: None }
@@ -276,181 +307,6 @@ impl Notebooks {
                 failed(reason)
             }
         }
-    }
-
-    /// Starts a run. On failure and after a cancellation nothing of it is left but its person's files.
-    pub async fn start(
-        self: &Arc<Self>,
-        spec: &RunSpec,
-        secrets: Option<Secrets>,
-        progress: Progress<'_>,
-        cancel: &CancellationToken,
-    ) -> Outcome {
-        let Some(config) = &self.config else {
-            return failed("this host takes no notebooks: its configuration has no [notebooks]");
-        };
-        let Some(token) = secrets.and_then(|mut secrets| secrets.0.remove(TOKEN)).filter(|token| !token.is_empty())
-        else {
-            return failed("the notebook's token was not handed over");
-        };
-        let end = cancel.child_token();
-        let run = match self.admit(spec, config.offer, &end) {
-            Ok(run) => run,
-            Err(outcome) => return outcome,
-        };
-        let _work = run.work.lock().await;
-        self.ended.forget(spec.run);
-        let steps = Steps::new(progress);
-        match Box::pin(self.bring_up(config, spec, &token, &steps, &end)).await {
-            Ok((running, hold, jupyter)) => {
-                *run.stage() = Stage::Running { running: running.clone(), jupyter, _hold: hold };
-                self.watch(spec.run, run.clone(), running, jupyter);
-                Outcome::Done { exit_code: None }
-            }
-            Err(error) => {
-                *run.stage() = Stage::Ending;
-                match self.destroy(spec.run, &|_| {}).await {
-                    Outcome::Failed { cause, .. } => {
-                        failed(format!("{error}; and what is left of it cannot be ended: {cause}"))
-                    }
-                    Outcome::Done { .. } | Outcome::Cancelled | Outcome::Unknown { .. } if error.cancelled => {
-                        Outcome::Cancelled
-                    }
-                    Outcome::Done { .. } | Outcome::Cancelled | Outcome::Unknown { .. } => failed(error.to_string()),
-                }
-            }
-        }
-    }
-
-    /// Takes room for a run, if there is any.
-    fn admit(&self, spec: &RunSpec, offer: NotebookOffer, end: &CancellationToken) -> Result<Arc<Run>, Outcome> {
-        let mut runs = self.runs();
-        if let Some(there) = runs.get(&spec.run) {
-            let is_up = matches!(*there.stage(), Stage::Running { .. });
-            return Err(if is_up {
-                Outcome::Done { exit_code: None }
-            } else {
-                failed("it is being started or ended already")
-            });
-        }
-        let (mut cpu_millis, mut memory_bytes) = (u64::from(spec.limits.cpu_millis), spec.limits.memory_bytes);
-        for run in runs.values() {
-            cpu_millis += u64::from(run.limits.cpu_millis);
-            memory_bytes = memory_bytes.saturating_add(run.limits.memory_bytes);
-        }
-        if runs.len() as u64 >= u64::from(offer.places)
-            || cpu_millis > u64::from(offer.cpu_millis)
-            || memory_bytes > offer.memory_bytes
-        {
-            return Err(failed(format!("this host has no room for it beside the {} that are here", runs.len())));
-        }
-        let run = Run::new(spec.limits, Stage::Starting(end.clone()));
-        runs.insert(spec.run, run.clone());
-        Ok(run)
-    }
-
-    async fn bring_up(
-        self: &Arc<Self>,
-        config: &NotebooksConfig,
-        spec: &RunSpec,
-        token: &str,
-        steps: &Steps<'_>,
-        cancel: &CancellationToken,
-    ) -> Result<(Running, Hold, jupyter::Process), StartError> {
-        let hold = steps.step(ENVIRONMENT, cancel, self.environment(config, spec, steps)).await?;
-        // Until it is mounted: another run of the same person waits here.
-        let turn = self.files.lock(spec.volume).await;
-        let volume = steps
-            .step(FILES, cancel, async {
-                self.sandbox.volumes().clone().map_err(FilesError::from)?;
-                let volume = self.files.get(spec.volume, spec.volume_bytes).await?;
-                let gib = spec.volume_bytes >> 30;
-                let words =
-                    if volume.is_new { format!("made, room for {gib} GiB") } else { "as they were left".to_owned() };
-                Ok::<_, FilesError>((volume, words))
-            })
-            .await?;
-        let given = Given {
-            uid: volume.uid,
-            files: volume.image,
-            shown: vec![Bind { source: hold.python(), target: PLACE.into(), read_only: true }],
-            largest_file_bytes: spec.volume_bytes,
-        };
-        let running = self.prepare(machine(config, spec), spec, &given, steps, cancel).await?;
-        drop(turn);
-        let jupyter = steps
-            .step(JUPYTER, cancel, async {
-                let began = tokio::time::Instant::now();
-                let process = jupyter::start(&self.sandbox, &running, token).await?;
-                let file = RunFile {
-                    notebook: spec.notebook,
-                    digest: hold.digest().to_owned(),
-                    limits: spec.limits,
-                    jupyter: process,
-                };
-                // Only now: a run that was not started to its end is not to be taken up again.
-                file.write(&self.sandbox.directory(number(spec.run)))?;
-                Ok::<_, Cause>((process, format!("answers after {:.1} s", began.elapsed().as_secs_f64())))
-            })
-            .await?;
-        Ok((running, hold, jupyter))
-    }
-
-    async fn environment(
-        &self,
-        config: &NotebooksConfig,
-        spec: &RunSpec,
-        steps: &Steps<'_>,
-    ) -> Result<(Hold, String), Cause> {
-        let configured = config.python.clone();
-        let search_path = std::env::var("PATH").unwrap_or_default();
-        let python: Python =
-            tokio::task::spawn_blocking(move || python::find(configured.as_deref(), &search_path)).await??;
-        let limits = MachineLimits {
-            cpu_millis: BUILD_LIMITS.cpu_millis.min(config.offer.cpu_millis),
-            memory_bytes: BUILD_LIMITS.memory_bytes.min(config.offer.memory_bytes),
-            ..BUILD_LIMITS
-        };
-        let output = |piece: &[u8]| steps.output(piece);
-        let requirements = match &spec.software {
-            Software::Packages { requirements } => requirements,
-            Software::Image { .. } => return Err("this host runs no images".into()),
-        };
-        let (hold, came) = self.environments.get(requirements, &python, &limits, &output).await?;
-        let words = match came {
-            Came::Present => "present",
-            Came::Built => "built",
-        };
-        Ok((hold, format!("{words}; Python {}", python.version)))
-    }
-
-    async fn prepare(
-        &self,
-        machine: MachineConfig,
-        spec: &RunSpec,
-        given: &Given,
-        steps: &Steps<'_>,
-        cancel: &CancellationToken,
-    ) -> Result<Running, StartError> {
-        let (sink, mut events) = StepSink::new();
-        let order = PrepareSpec {
-            session: number(spec.run),
-            machine: Arc::new(machine),
-            asked: Default::default(),
-            variables: jupyter::variables(spec.notebook),
-        };
-        let prepare = async {
-            let prepared = self.sandbox.prepare_given(order, given, &sink, cancel).await;
-            drop(sink);
-            prepared
-        };
-        let listen = async {
-            while let Some(event) = events.recv().await {
-                steps.sandbox(event);
-            }
-        };
-        let (prepared, ()) = tokio::join!(prepare, listen);
-        Ok(prepared?)
     }
 
     /// Ends a run and whatever is left of it, also while it starts; its person's files stay. Safe to repeat.
@@ -467,10 +323,11 @@ impl Notebooks {
             None => None,
         };
         let was = run.as_ref().map(|run| std::mem::replace(&mut *run.stage(), Stage::Ending));
-        if let Some(Stage::Running { jupyter, .. }) = was {
-            self.end_jupyter(jupyter, progress).await;
+        if let Some(Stage::Running(up)) = was {
+            self.end_jupyter(up.file.jupyter, progress).await;
         }
-        progress::output(&jupyter::log(&self.sandbox.directory(number(id))), progress);
+        let kind = run.as_ref().map_or(MachineKind::Sandbox, |run| run.kind);
+        progress::output(&jupyter::log(&self.rooms.directory(kind, id)), progress);
         let outcome = self.destroy(id, progress).await;
         self.ended.forget(id);
         outcome
@@ -488,6 +345,22 @@ impl Notebooks {
         progress::advance(&mut step, StepState::Done, Some(words), progress);
     }
 
+    /// Ends every run that is here; no other agent may be at work. Of each, what its revert found.
+    pub async fn clear(&self) -> io::Result<Vec<Cleared>> {
+        self.end_builds().await?;
+        let mut cleared = Vec::new();
+        for found in self.rooms.list().await? {
+            let report = self.rooms.of(found.kind).revert(found.session).await;
+            let machine = found.machine.map(|name| format!("notebook {name}"));
+            let reason = self.rooms.left(run_of(found.session), &report);
+            cleared.push(Cleared { session: found.session, machine, reason });
+        }
+        for id in self.rooms.mounted()? {
+            self.rooms.unmount(id)?;
+        }
+        Ok(cleared)
+    }
+
     /// Waits until the builds that nobody waits for any more have ended.
     pub async fn builds_ended(&self) {
         self.environments.ended_all().await;
@@ -496,21 +369,5 @@ impl Notebooks {
     /// Whether the run of an interrupted instruction is up all the same.
     pub fn is_up(&self, id: RunId) -> bool {
         self.up().contains(&id)
-    }
-}
-
-/// The run as a machine of its own.
-fn machine(config: &NotebooksConfig, spec: &RunSpec) -> MachineConfig {
-    MachineConfig {
-        name: spec.name.clone(),
-        kind: MachineKind::Sandbox,
-        labels: Labels::default(),
-        limits: spec.limits,
-        root: PathBuf::from("/"),
-        image: None,
-        network: config.network.clone(),
-        writable: Vec::new(),
-        hide: Vec::new(),
-        setup: None,
     }
 }

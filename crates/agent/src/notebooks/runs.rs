@@ -9,7 +9,7 @@ use std::{
 };
 
 use domain::{
-    ids::{NotebookId, RunId},
+    ids::{NotebookId, RunId, VolumeId},
     machines::MachineLimits,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -22,11 +22,22 @@ use crate::clock;
 const KEEP_ENDED: SignedDuration = SignedDuration::from_hours(30 * 24);
 const FILE: &str = "run.json";
 
+/// For whom a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    pub notebook: NotebookId,
+    pub volume: VolumeId,
+    pub volume_bytes: u64,
+}
+
 /// In the directory of the run's sandbox, and gone with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunFile {
-    pub notebook: NotebookId,
-    pub digest: String,
+    /// Whose it is; none while it waits for somebody. Files may not be mounted yet.
+    #[serde(default)]
+    pub person: Option<Person>,
+    /// Of its environment; none if it is an image.
+    pub digest: Option<String>,
     pub limits: MachineLimits,
     pub jupyter: Process,
 }

@@ -64,6 +64,10 @@ impl<'a> Steps<'a> {
         }
     }
 
+    pub fn skip(&self, name: &str, why: &str) {
+        self.set(name, StepState::Skipped, Some(why.to_owned()));
+    }
+
     /// Those of the sandbox. Its baseline is no step of a notebook, and it has no set-up script.
     pub fn sandbox(&self, event: StepEvent) {
         let Some((step, state, detail)) = progress::change(event, self.progress) else { return };

@@ -23,7 +23,7 @@ use crate::{
     environments::PrepareStep,
     identity::{Identity, Validity, make_csr, make_key},
     link::{Backoff, HEARTBEAT_PERIOD, Link, LinkError},
-    notebooks::START_STEPS,
+    notebooks::{FILES_STEP, START_STEPS},
     tunnel,
 };
 
@@ -385,7 +385,10 @@ impl Simulated {
                 self.later(end, id, Act::Run { run: spec.run, is_up: true });
                 self.later(end, id, Act::End(done));
             }
-            Work::GiveNotebook { .. } | Work::RemoveVolume { .. } => self.later(now, id, Act::End(done)),
+            Work::GiveNotebook { .. } | Work::RemoveVolume { .. } => {
+                let end = self.steps(id, now, &[FILES_STEP]);
+                self.later(end, id, Act::End(done));
+            }
             Work::StopNotebook { notebook: _, run, name: _ } => {
                 let end = self.steps(id, now, &CHECKS);
                 self.later(end, id, Act::Run { run, is_up: false });

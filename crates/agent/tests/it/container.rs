@@ -19,7 +19,7 @@ const INSTALL: &str = "apt-get install -y --no-install-recommends podman crun ru
 
 /// Where an engine keeps its containers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Storage {
+pub enum Storage {
     /// Overlay on the host's own file system: Podman can limit it on XFS with project quotas alone.
     Overlay,
     /// A btrfs with quotas in an image: each container's disk has a limit.
@@ -27,7 +27,7 @@ enum Storage {
 }
 
 /// A Podman service with storage of its own, which ends with it.
-struct Podman {
+pub struct Podman {
     service: Child,
     directory: tempfile::TempDir,
     storage: Storage,
@@ -65,7 +65,7 @@ impl Podman {
         command
     }
 
-    fn start(storage: Storage) -> Self {
+    pub fn start(storage: Storage) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "the container tests need root: run them with sudo or in the CI image"
@@ -118,20 +118,24 @@ impl Podman {
         Self { service, directory, storage }
     }
 
-    fn socket(&self) -> PathBuf {
+    pub fn socket(&self) -> PathBuf {
         self.directory.path().join("podman.sock")
     }
 
-    fn run(&self, arguments: &[&str]) -> String {
+    pub fn run(&self, arguments: &[&str]) -> String {
         let output = Self::command(self.directory.path(), self.storage).args(arguments).output().expect("runs");
         assert!(output.status.success(), "podman {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    async fn bench(&self, machine: &str) -> Bench {
+    pub async fn listens(&self) {
         let socket = self.socket();
         until("podman listens", || std::os::unix::net::UnixStream::connect(&socket).is_ok()).await;
-        let top = format!("[container]\nsocket = \"{}\"", socket.display());
+    }
+
+    async fn bench(&self, machine: &str) -> Bench {
+        self.listens().await;
+        let top = format!("[container]\nsocket = \"{}\"", self.socket().display());
         Bench::new("container", &top, &format!("image = \"{IMAGE}\"\n{machine}"))
     }
 }
@@ -170,7 +174,7 @@ impl Drop for Podman {
 }
 
 /// Podman's services do not share a storage well, so the tests take turns with services of their own.
-async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
     static TURN: OnceLock<tokio::sync::Mutex<()>> = OnceLock::new();
     TURN.get_or_init(tokio::sync::Mutex::default).lock().await
 }

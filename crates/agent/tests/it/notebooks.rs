@@ -1,5 +1,10 @@
 //! Notebooks for real: JupyterLab from a package index in a sandbox, reached through the tunnel.
 
+mod given;
+mod image;
+mod ready;
+mod volumes;
+
 use std::{
     collections::HashMap,
     os::unix::fs::PermissionsExt,
@@ -11,7 +16,7 @@ use bytes::Bytes;
 use domain::{
     ids::{NotebookId, RunId, SessionId, StreamId, TransactionId, VolumeId},
     instructions::Work,
-    notebooks::{NEEDED_REQUIREMENTS, NotebookPolicy, RunSpec, SOCKET, Software, TOKEN},
+    notebooks::{NEEDED_REQUIREMENTS, NotebookPolicy, RunSpec, SOCKET, Software, TOKEN, WarmSpec},
     sessions::StepState,
 };
 use futures_util::{SinkExt, StreamExt};
@@ -28,7 +33,8 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-use crate::peer::{Host, Link, Peer, Tunnel, until, within};
+use self::ready::Ready;
+use crate::peer::{Ended, Host, Link, Peer, Tunnel, until, within};
 
 const NOTEBOOKS: &str = "[notebooks]\ncpus = 4.0\nmemory = \"8GiB\"\n";
 const SECRET: &str = "a-run's-own-token";
@@ -302,6 +308,7 @@ async fn a_notebook_from_its_start_to_its_end() {
     let mut link = peer.raw_link().await;
     let ToServer::Hello { notebooks: Some(offer), runs, .. } = link.next().await else { panic!("no offer") };
     assert_eq!((offer.cpu_millis, offer.memory_bytes, offer.places, runs.len()), (4_000, 8 << 30, 16, 0));
+    assert!(offer.gives_warm, "{}", host.log());
     link.welcome(peer.authority.host).await;
     let network = Network::over(peer.tunnel().await);
 

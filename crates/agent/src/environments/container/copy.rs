@@ -15,7 +15,7 @@ pub(super) async fn copy(helper: &PathBuf, pid: i32, transfer: Transfer) -> Resu
 }
 
 /// User and group of the first process as the container sees them, and its directory.
-fn first(pid: i32) -> io::Result<(u32, u32, String)> {
+pub(super) fn first(pid: i32) -> io::Result<(u32, u32, String)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let id = |word: &str, map: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(word));

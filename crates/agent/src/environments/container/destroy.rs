@@ -1,6 +1,6 @@
 //! Reverting a container: remove it with its volumes, ask the engine whether they are gone, compare the host.
 
-use std::{future::Future, time::Duration};
+use std::{fs, future::Future, io, path::Path, time::Duration};
 
 use bollard::{
     Docker,
@@ -11,7 +11,11 @@ use domain::ids::SessionId;
 use tokio::time::timeout;
 
 use super::{
-    super::{Check, RevertReport, Told, baseline::Identity, verify::Reverting},
+    super::{
+        Check, RevertReport, Told,
+        baseline::{Identity, RECORD},
+        verify::Reverting,
+    },
     Container,
     error::EngineError,
     is_missing, name,
@@ -23,6 +27,7 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
 
 pub(super) async fn revert(container: &Container, session: SessionId, told: Told<'_>) -> RevertReport {
     let unrecorded = || Identity { session: session.to_string(), ..Identity::default() };
+    let scratch = container.scratch(session).path().to_owned();
     let mut reverting = Reverting::begin(container.scratch(session), told, unrecorded);
     let volumes = reverting.record().map(|record| record.volumes.clone()).unwrap_or_default();
     match container.engine() {
@@ -34,8 +39,28 @@ pub(super) async fn revert(container: &Container, session: SessionId, told: Told
         Err(EngineError::NotConfigured) if reverting.record().is_none() => {}
         Err(error) => reverting.note(Check::new("destroy", false, error.to_string())),
     }
+    if reverting.is_clean()
+        && let Err(error) = empty(&scratch)
+    {
+        reverting.note(Check::new("remove", false, format!("cannot remove the container's files: {error}")));
+    }
     reverting.killed();
     reverting.conclude(container.records.clone()).await
+}
+
+/// Removes what the agent has put beside the record. Some small files: they do not hang what the record does not.
+fn empty(scratch: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(scratch) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if !path.ends_with(RECORD) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 async fn limited(name: &str, limit: Duration, work: impl Future<Output = Result<String, String>>) -> Check {

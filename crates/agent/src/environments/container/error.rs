@@ -50,6 +50,8 @@ pub enum EngineError {
     Elsewhere,
     #[error("the container's record cannot be written: {0}")]
     Record(#[source] std::io::Error),
+    #[error("the host's ports cannot be reached from it: {0}")]
+    Ports(#[source] crate::environments::Cause),
     #[error("the host could not be read in time")]
     BaselineHangs,
     #[error(transparent)]

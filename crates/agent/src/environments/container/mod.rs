@@ -1,6 +1,7 @@
 //! Environments in containers, of any engine with a Docker-compatible socket on this host (Docker, Podman).
 
 mod copy;
+pub mod daemon;
 mod destroy;
 mod error;
 mod exec;
@@ -23,7 +24,8 @@ use domain::{ids::SessionId, machines::MachineKind};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use self::error::{EngineError, Operation};
+pub use self::error::EngineError;
+use self::error::Operation;
 use super::{
     AdoptError, ConnectError, Connection, Environment, ExecError, ExecHandle, ExecSpec, Found, Inner, PrepareError,
     PrepareSpec, RevertReport, Running, StepSink, Target, Told, Transfer, Usage, Variables,
@@ -50,6 +52,12 @@ pub struct Instance {
     started_ticks: u64,
     identity: Identity,
     variables: Variables,
+}
+
+impl Instance {
+    pub(super) fn first(&self) -> i32 {
+        self.pid
+    }
 }
 
 /// Makes containers.
@@ -113,7 +121,7 @@ impl Environment for Container {
         steps: &StepSink,
         cancel: &CancellationToken,
     ) -> Result<Running, PrepareError> {
-        Box::pin(start::prepare(self, spec, steps, cancel)).await
+        Box::pin(start::prepare(self, spec, None, steps, cancel)).await
     }
 
     async fn adopt(&self, session: SessionId) -> Result<Running, AdoptError> {

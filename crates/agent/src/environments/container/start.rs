@@ -18,11 +18,12 @@ use super::{
         baseline::{Baseline, Identity, MARKER, namespace},
         process::started_ticks,
         record::{Phase, Record},
-        sandbox::FIRST_PROCESS,
+        sandbox::{FIRST_PROCESS, HOME, forward},
         setup,
         steps::{blocking, step},
     },
     AGENT_LABEL, Container, Instance, SESSION_LABEL,
+    daemon::{GivenHome, RUNTIME_DIRECTORY, procs_files},
     error::{EngineError, Operation},
     is_missing, name,
 };
@@ -34,11 +35,13 @@ const BASELINE_LIMIT: Duration = Duration::from_secs(60);
 /// How long the engine may take from saying that a container runs to its first program, and how often that is looked for.
 const FIRST_PROGRAM_LIMIT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const RUNTIME_OPTIONS: &str = "rw,nosuid,nodev,mode=1777,size=64m";
 const NAMESPACES: [&str; 5] = ["mnt", "pid", "net", "ipc", "uts"];
 
 pub(super) async fn prepare(
     container: &Container,
     spec: PrepareSpec,
+    given: Option<&GivenHome>,
     steps: &StepSink,
     cancel: &CancellationToken,
 ) -> Result<Running, PrepareError> {
@@ -70,14 +73,14 @@ pub(super) async fn prepare(
         scratch.create().and_then(|()| scratch.write(&record)).map_err(EngineError::Record)?;
         let image = spec.asked.image.clone().or_else(|| machine.image.clone()).ok_or(EngineError::NoImage)?;
         let engine = container.engine()?;
-        let how = obtain(&engine, &image).await?;
+        let how = obtain(&engine, &image, &|_| {}).await?;
         Ok::<_, EngineError>(((engine, image.clone()), format!("image {image}, {how}")))
     })
     .await?;
 
     let limits = step(steps, cancel, PrepareStep::Limits, async {
         let limits = &machine.limits;
-        let body = body(container, &machine, &record.identity.session, &image)?;
+        let body = body(container, &machine, &record.identity.session, &image, given)?;
         let disk = Box::pin(create(&engine, session, body, limits.disk_bytes)).await?;
         let cpus = f64::from(limits.cpu_millis) / 1000.0;
         let text = format!("memory {} MiB, CPU {cpus}, processes {}, {disk}", limits.memory_bytes >> 20, limits.pids);
@@ -92,6 +95,11 @@ pub(super) async fn prepare(
             .await
             .map_err(EngineError::of(Operation::StartContainer))?;
         let (pid, ticks) = look(&engine, &mut record).await?;
+        if let Network::LoopbackPorts(ports) = &machine.network {
+            let groups = procs_files(record.identity.cgroup.as_deref()).map_err(EngineError::Record)?;
+            let uid = given.map(|given| given.uid);
+            forward::start(&container.helper, groups, pid, uid, ports).await.map_err(EngineError::Ports)?;
+        }
         record.phase = Phase::Ready { pid, started_ticks: ticks, isolation: isolation.clone() };
         let instance = Instance {
             machine: machine.name.clone(),
@@ -114,7 +122,11 @@ pub(super) async fn prepare(
 }
 
 /// Pulls the image if the engine does not have it.
-async fn obtain(engine: &Docker, image: &str) -> Result<&'static str, EngineError> {
+pub(super) async fn obtain(
+    engine: &Docker,
+    image: &str,
+    said: &(dyn Fn(&str) + Send + Sync),
+) -> Result<&'static str, EngineError> {
     match engine.inspect_image(image).await {
         Ok(_) => return Ok("which the engine has"),
         Err(error) if is_missing(&error) => {}
@@ -122,7 +134,13 @@ async fn obtain(engine: &Docker, image: &str) -> Result<&'static str, EngineErro
     }
     let mut pulling = engine.create_image(Some(CreateImageOptionsBuilder::new().from_image(image).build()), None, None);
     while let Some(progress) = pulling.next().await {
-        progress.map_err(|source| EngineError::Pull { image: image.to_owned(), source })?;
+        let progress = progress.map_err(|source| EngineError::Pull { image: image.to_owned(), source })?;
+        if let Some(status) = progress.status {
+            said(&match progress.id {
+                Some(layer) => format!("{layer}: {status}"),
+                None => status,
+            });
+        }
     }
     Ok("pulled")
 }
@@ -150,6 +168,7 @@ async fn create(
     Ok("no limit of the disk, because the engine's storage has none".to_owned())
 }
 
+/// What the engine is asked for; the host's ports come into it by a program of the agent's.
 fn network(network: &Network) -> &'static str {
     match network {
         Network::Bridge => "bridge",
@@ -162,15 +181,21 @@ fn body(
     machine: &MachineConfig,
     session: &str,
     image: &str,
+    given: Option<&GivenHome>,
 ) -> Result<ContainerCreateBody, EngineError> {
     let limits = &machine.limits;
     let memory = i64::try_from(limits.memory_bytes).map_err(|_| EngineError::Memory)?;
-    let binds = machine.writable.iter().map(|path| format!("{0}:{0}", path.display())).collect();
+    let binds = machine.writable.iter().map(|path| format!("{0}:{0}", path.display()));
+    let binds = binds.chain(given.map(|given| format!("{}:{HOME}", given.source.display()))).collect();
+    // In memory, and open to the one user that there is.
+    let runtime = given.map(|_| HashMap::from([(RUNTIME_DIRECTORY.to_owned(), RUNTIME_OPTIONS.to_owned())]));
     Ok(ContainerCreateBody {
         image: Some(image.to_owned()),
         hostname: Some(machine.name.clone()),
         entrypoint: Some(vec!["/bin/sh".to_owned(), "-c".to_owned(), FIRST_PROCESS.to_owned()]),
         cmd: Some(Vec::new()),
+        user: given.map(|given| format!("{0}:{0}", given.uid)),
+        working_dir: given.map(|_| HOME.to_owned()),
         env: Some(vec![format!("{MARKER}={session}"), format!("BERTH_MACHINE={}", machine.name)]),
         labels: Some(HashMap::from([
             (SESSION_LABEL.to_owned(), session.to_owned()),
@@ -184,6 +209,7 @@ fn body(
             pids_limit: Some(i64::from(limits.pids)),
             network_mode: Some(network(&machine.network).to_owned()),
             binds: Some(binds),
+            tmpfs: runtime,
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
             ..HostConfig::default()
         }),

@@ -11,11 +11,11 @@ use std::{
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+            fs::{DirBuilderExt, FileExt, OpenOptionsExt, symlink},
             net::UnixStream,
         },
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
 };
 
@@ -28,8 +28,10 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    super::ExecError,
     cannot::{Cannot, cannot},
-    helper::{Enter, Reply, join_cgroups, send_reply, settle_in, spawn},
+    exec::{HELPER_LIMIT, Helper},
+    helper::{Enter, Reply, Request, join_cgroups, send_reply, settle_in, spawn},
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +39,7 @@ pub struct Daemon {
     pub enter: Enter,
     /// Written before it starts.
     pub files: Vec<Placed>,
+    pub links: Vec<Link>,
     /// The log is cut to its last half when it has grown beyond this.
     pub log_bytes: u64,
 }
@@ -62,9 +65,49 @@ impl Placed {
     }
 }
 
+/// A symbolic link inside to a directory that is there too; takes the place of an earlier one.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Link {
+    pub path: String,
+    pub to: String,
+}
+
+impl Link {
+    pub(super) fn make(&self) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.to)?;
+        let new = format!("{}.new", self.path);
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        symlink(&self.to, &new)?;
+        fs::rename(&new, &self.path)
+    }
+}
+
 impl fmt::Debug for Placed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Placed({})", self.path)
+    }
+}
+
+/// The agent's half: which process of the host it is.
+pub async fn start(helper: &PathBuf, order: Daemon, log: File) -> Result<i32, ExecError> {
+    let named = order.enter.argv.first().cloned().unwrap_or_default();
+    let entering = |error: io::Error| ExecError::Enter(error.into());
+    let started = Helper::start(helper, &Request::Daemon(order), vec![log.into()]).await;
+    let mut helper = started.map_err(entering)?;
+    match tokio::time::timeout(HELPER_LIMIT, helper.reply()).await {
+        Ok(Ok(Reply::StartedAs { pid })) => Ok(pid),
+        Ok(Ok(Reply::NoProgram { errno })) => {
+            Err(ExecError::Program { program: named, source: io::Error::from_raw_os_error(errno) })
+        }
+        Ok(Ok(Reply::Failed { message })) => Err(ExecError::Enter(message.into())),
+        Ok(Ok(Reply::Started | Reply::ExitedCode(_) | Reply::ExitedSignal(_))) => {
+            Err(ExecError::Enter("it ended before it started".into()))
+        }
+        Ok(Err(error)) => Err(entering(error)),
+        Err(_elapsed) => Err(ExecError::Enter(format!("not started within {} s", HELPER_LIMIT.as_secs()).into())),
     }
 }
 
@@ -77,6 +120,9 @@ pub(super) fn serve(socket: &mut UnixStream, order: &Daemon, descriptors: Vec<Ow
     settle_in(&order.enter)?;
     for file in &order.files {
         file.write().map_err(cannot(format!("write {}", file.path)))?;
+    }
+    for link in &order.links {
+        link.make().map_err(cannot(format!("make {}", link.path)))?;
     }
     let pipe = || -> io::Result<(OwnedFd, OwnedFd, OwnedFd)> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;

@@ -7,6 +7,7 @@ use std::{
     io,
     net::{Ipv4Addr, TcpListener as StdListener},
     os::unix::net::UnixStream,
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -14,15 +15,39 @@ use rustix::thread::set_no_new_privs;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    time::timeout,
 };
 
 use super::{
+    super::Cause,
     cannot::{Cannot, cannot},
-    helper::{Forward, Reply, become_user, in_network_of, join_cgroups, send_reply},
+    exec::{HELPER_LIMIT, Helper},
+    helper::{Forward, Reply, Request, become_user, in_network_of, join_cgroups, send_reply},
 };
 
 /// The most connections at a time, over all ports; more wait in the listeners' queues.
 const MAX_CONNECTIONS: usize = 256;
+
+/// The agent's half: returns when the ports are listened at in the environment whose first process is `pid`.
+pub async fn start(
+    helper: &PathBuf,
+    procs_files: Vec<PathBuf>,
+    pid: i32,
+    uid: Option<u32>,
+    ports: &[u16],
+) -> Result<(), Cause> {
+    let request = Request::Forward(Forward { procs_files, pid, uid, ports: ports.to_vec() });
+    let mut helper = Helper::start(helper, &request, Vec::new()).await?;
+    match timeout(HELPER_LIMIT, helper.reply()).await {
+        Ok(Ok(Reply::Started)) => Ok(()),
+        Ok(Ok(Reply::Failed { message })) => Err(message.into()),
+        Ok(Ok(Reply::StartedAs { .. } | Reply::ExitedCode(_) | Reply::ExitedSignal(_) | Reply::NoProgram { .. })) => {
+            Err("the port forwarder gave an answer that makes no sense".into())
+        }
+        Ok(Err(error)) => Err(cannot("start the port forwarder")(error).into()),
+        Err(_elapsed) => Err("the port forwarder did not start in time".into()),
+    }
+}
 
 pub(super) fn serve(socket: &mut UnixStream, order: &Forward) -> Result<(), Cannot> {
     nix::unistd::setsid().map_err(cannot("begin a session"))?;

@@ -17,7 +17,7 @@ use std::{
 };
 
 use nix::{
-    mount::{MsFlags, mount},
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
     sys::signal::SigSet,
     unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid},
@@ -39,11 +39,14 @@ use rustix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    super::baseline::mounts,
     build::{self, Build},
     cannot::{Cannot, cannot},
     copy::{self, Copying},
     daemon::{self, Daemon},
-    forward, syscalls, volume,
+    forward,
+    give::{self, Give},
+    syscalls, volume,
 };
 
 /// The word after the program's name that asks for the helper.
@@ -66,6 +69,10 @@ pub enum Request {
     Forward(Forward),
     /// Start a program in the sandbox that outlives the agent, and keep its log. Descriptor: the log.
     Daemon(Daemon),
+    /// Mount a person's files as the home of a sandbox that runs. Descriptor: a user namespace that maps their user.
+    Give(Box<Give>),
+    /// Stay in a new user namespace until the agent hangs up.
+    Users,
     /// Become bubblewrap to build something for sandboxes. Descriptor: standard output and error.
     Build(Build),
 }
@@ -100,6 +107,8 @@ pub struct Root {
     /// Source on the host, target in the root.
     pub binds: Vec<Bind>,
     pub uid: u32,
+    /// Mounts of the host below this are let go of, which the sandbox would keep busy otherwise.
+    pub apart: PathBuf,
 }
 
 /// The file system on which everything lies that the sandbox writes.
@@ -176,6 +185,8 @@ fn serve(mut socket: UnixStream) -> i32 {
         Request::Copy(order) => copy::serve(&mut socket, &order, descriptors),
         Request::Forward(order) => forward::serve(&mut socket, &order),
         Request::Daemon(order) => daemon::serve(&mut socket, &order, descriptors),
+        Request::Give(order) => give::serve(&mut socket, &order, descriptors),
+        Request::Users => give::serve_users(&mut socket),
         Request::Build(order) => build::become_bwrap(&order, descriptors),
     });
     match done {
@@ -328,6 +339,10 @@ pub(super) fn unshare_mounts() -> Result<(), Cannot> {
 /// Mounts in a mount namespace of its own: when its last process is gone, so are the mounts.
 fn mount_root(root: &Root) -> Result<(), Cannot> {
     unshare_mounts()?;
+    let mounted = mounts().map_err(cannot("see the host's mounts"))?;
+    for mount in mounted.iter().rev().filter(|mount| mount.point.starts_with(&root.apart)) {
+        umount2(&mount.point, MntFlags::MNT_DETACH).map_err(cannot(format!("let go of {}", mount.point.display())))?;
+    }
     if let Some(Volume { image, at }) = &root.volume {
         volume::mount(image, at).map_err(cannot("mount the sandbox's disk"))?;
     }
@@ -416,7 +431,11 @@ fn run(socket: &mut UnixStream, enter: &Enter, descriptors: Vec<OwnedFd>) -> Res
 
 /// Becomes the sandbox's user in its namespaces, with all that holds there.
 pub(super) fn settle_in(enter: &Enter) -> Result<(), Cannot> {
-    enter_namespaces(enter.pid, NAMESPACES)?;
+    settle(&Inside::find(enter.pid, NAMESPACES)?, enter)
+}
+
+pub(super) fn settle(inside: &Inside, enter: &Enter) -> Result<(), Cannot> {
+    inside.join(inside.wanted)?;
     limit_files(enter.largest_file_bytes)?;
     for capability in CapabilitySet::all().iter() {
         // A kernel that does not know it has nothing to drop.
@@ -458,20 +477,37 @@ pub(super) const NAMESPACES: ThreadNameSpaceType = ThreadNameSpaceType::MOUNT
     .union(ThreadNameSpaceType::CONTROL_GROUP)
     .union(ThreadNameSpaceType::USER);
 
-pub(super) fn enter_namespaces(pid: i32, mut wanted: ThreadNameSpaceType) -> Result<(), Cannot> {
-    const FIND: &str = "find the sandbox's first process";
-    let first = Pid::from_raw(pid).ok_or("it has no number").map_err(cannot(FIND))?;
-    let target = pidfd_open(first, PidfdFlags::empty()).map_err(cannot(FIND))?;
-    if nix::unistd::geteuid().is_root() {
-        // Here, because in the user namespace of the sandbox it is forbidden.
-        setgroups(&[]).map_err(cannot("drop groups"))?;
+pub(super) fn enter_namespaces(pid: i32, wanted: ThreadNameSpaceType) -> Result<(), Cannot> {
+    let inside = Inside::find(pid, wanted)?;
+    inside.join(inside.wanted)
+}
+
+/// The namespaces of a sandbox, found while the host's `/proc` can be seen.
+pub(super) struct Inside {
+    first: OwnedFd,
+    wanted: ThreadNameSpaceType,
+}
+
+impl Inside {
+    pub(super) fn find(pid: i32, mut wanted: ThreadNameSpaceType) -> Result<Self, Cannot> {
+        const FIND: &str = "find the sandbox's first process";
+        let first = Pid::from_raw(pid).ok_or("it has no number").map_err(cannot(FIND))?;
+        let first = pidfd_open(first, PidfdFlags::empty()).map_err(cannot(FIND))?;
+        // One's own cannot be joined, and a container seldom has another.
+        let users = |of: &str| fs::read_link(format!("/proc/{of}/ns/user")).map_err(cannot(FIND));
+        if users("self")? == users(&pid.to_string())? {
+            wanted.remove(ThreadNameSpaceType::USER);
+        }
+        Ok(Self { first, wanted })
     }
-    // One's own cannot be joined, and a container seldom has another.
-    let users = |of: &str| fs::read_link(format!("/proc/{of}/ns/user")).map_err(cannot(FIND));
-    if users("self")? == users(&pid.to_string())? {
-        wanted.remove(ThreadNameSpaceType::USER);
+
+    pub(super) fn join(&self, which: ThreadNameSpaceType) -> Result<(), Cannot> {
+        if nix::unistd::geteuid().is_root() {
+            // Here, because in the user namespace of the sandbox it is forbidden.
+            setgroups(&[]).map_err(cannot("drop groups"))?;
+        }
+        move_into_thread_name_spaces(self.first.as_fd(), which).map_err(cannot("enter the sandbox"))
     }
-    move_into_thread_name_spaces(target.as_fd(), wanted).map_err(cannot("enter the sandbox"))
 }
 
 /// Passes signals on until the child has ended. When the agent hangs up, so does the child's terminal or pipe.

@@ -10,15 +10,17 @@ pub mod copy;
 pub mod daemon;
 mod destroy;
 pub(super) mod exec;
-mod forward;
+pub(super) mod forward;
+pub mod give;
 pub mod helper;
+pub mod mend;
 mod root;
 mod start;
 mod syscalls;
 pub mod volume;
 
 pub(super) use root::FIRST_PROCESS;
-pub(crate) use root::{HOME, PATH, host_uid, is_hidden};
+pub(crate) use root::{HOME, PATH, USER, host_uid, is_hidden};
 
 use std::{
     collections::BTreeMap,
@@ -35,9 +37,10 @@ use tokio_util::sync::CancellationToken;
 use self::{
     build::Build,
     copy::Copying,
-    daemon::{Daemon, Placed},
-    exec::{HELPER_LIMIT, Helper},
-    helper::{Bind, Reply, Request},
+    daemon::{Daemon, Link, Placed},
+    exec::Helper,
+    give::Files,
+    helper::{Bind, Request},
     volume::Unsupported,
 };
 use super::{
@@ -65,6 +68,9 @@ pub struct Instance {
 }
 
 impl Instance {
+    pub(super) fn first(&self) -> i32 {
+        self.pid
+    }
     /// Whether its first process is still there and the same.
     fn is_there(&self) -> bool {
         process::is_there(self.pid, self.started_ticks)
@@ -74,10 +80,9 @@ impl Instance {
 /// What a sandbox of a notebook has beyond its machine's configuration.
 #[derive(Debug, Clone)]
 pub struct Given {
-    /// The host user that owns the files; other sandboxes with the same files have it at the same time.
-    pub uid: u32,
-    /// The image of [`volume::make_files`] that is mounted at the home directory.
-    pub files: PathBuf,
+    /// Mounted at the home directory. The sandbox runs as their owner, as other sandboxes with the same files do at the same
+    /// time. None: a home of its own, over which files can be given later.
+    pub files: Option<Files>,
     /// Shown inside beside what the machine's configuration says.
     pub shown: Vec<Bind>,
     /// No file grows beyond this or the machine's disk, whichever is more.
@@ -90,6 +95,8 @@ pub struct Sandbox {
     state_dir: PathBuf,
     /// The directory of all sandboxes of this agent.
     sandboxes: PathBuf,
+    /// What is mounted below is let go of in each sandbox's mount namespace.
+    host_mounts: PathBuf,
     bwrap: PathBuf,
     helper: PathBuf,
     layout: Layout,
@@ -109,6 +116,7 @@ impl Sandbox {
         Ok(Self {
             sandboxes: state_dir.join("sandboxes"),
             group: format!("berth/{}", super::tag(&state_dir)),
+            host_mounts: state_dir.join("mounts"),
             state_dir,
             bwrap: config.bwrap.clone(),
             helper,
@@ -148,34 +156,19 @@ impl Sandbox {
         self.scratch(session).path().to_owned()
     }
 
-    /// Starts a program that outlives the agent, after writing `files`, with its output in `log`; says which process of the host it is.
+    /// Starts a program that outlives the agent, after writing the files and links, with its output in `log`; says which process of the host it is.
     pub async fn daemon(
         &self,
         running: &Running,
         spec: ExecSpec,
-        files: Vec<Placed>,
+        (files, links): (Vec<Placed>, Vec<Link>),
         log: fs::File,
         log_bytes: u64,
     ) -> Result<i32, ExecError> {
         let instance = instance(running).ok_or_else(|| ExecError::NotRunning(NO_SANDBOX.to_owned()))?;
         spec.check()?;
-        let named = spec.argv.first().cloned().unwrap_or_default();
         let enter = exec::entry(instance, spec);
-        let request = Request::Daemon(Daemon { enter, files, log_bytes });
-        let entering = |error: io::Error| ExecError::Enter(error.into());
-        let mut helper = Helper::start(&self.helper, &request, vec![log.into()]).await.map_err(entering)?;
-        match tokio::time::timeout(HELPER_LIMIT, helper.reply()).await {
-            Ok(Ok(Reply::StartedAs { pid })) => Ok(pid),
-            Ok(Ok(Reply::NoProgram { errno })) => {
-                Err(ExecError::Program { program: named, source: io::Error::from_raw_os_error(errno) })
-            }
-            Ok(Ok(Reply::Failed { message })) => Err(ExecError::Enter(message.into())),
-            Ok(Ok(Reply::Started | Reply::ExitedCode(_) | Reply::ExitedSignal(_))) => {
-                Err(ExecError::Enter("it ended before it started".into()))
-            }
-            Ok(Err(error)) => Err(entering(error)),
-            Err(_elapsed) => Err(ExecError::Enter(format!("not started within {} s", HELPER_LIMIT.as_secs()).into())),
-        }
+        daemon::start(&self.helper, Daemon { enter, files, links, log_bytes }, log).await
     }
 
     /// Starts what builds for sandboxes; its output goes to `output`.
@@ -186,6 +179,11 @@ impl Sandbox {
     /// The bubblewrap program.
     pub fn bwrap(&self) -> &Path {
         &self.bwrap
+    }
+
+    /// Where what is mounted on the host for others is, which no sandbox is to keep busy.
+    pub fn host_mounts(&self) -> &Path {
+        &self.host_mounts
     }
 
     /// A group beside those of the sandboxes.

@@ -25,7 +25,7 @@ pub const HOME: &str = "/home/berth";
 const EXPOSED: &str = "/run/root";
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// In the sandbox's directory: where files are mounted that outlive it.
-const LASTING: &str = "lasting";
+pub const LASTING: &str = "lasting";
 /// Printed by the first process once everything is mounted.
 pub const READY: &str = "berth-ready";
 
@@ -156,7 +156,8 @@ fn hidden(state_dir: &Path, machine: &MachineConfig) -> Vec<PathBuf> {
 fn own_binds(scratch: &Scratch, machine: &MachineConfig, given: Option<&Given>) -> Vec<Bind> {
     let bind = |source: PathBuf, target: &str| Bind { source, target: target.into(), read_only: false };
     let disk = disk(scratch);
-    let home = if given.is_some() { scratch.join(LASTING).join(FILES) } else { disk.join("home") };
+    let has_files = given.is_some_and(|given| given.files.is_some());
+    let home = if has_files { scratch.join(LASTING).join(FILES) } else { disk.join("home") };
     let mut binds = vec![bind(home, HOME), bind(disk.join("tmp"), "/tmp"), bind(disk.join("vartmp"), "/var/tmp")];
     binds.extend(machine.writable.iter().map(|path| Bind {
         source: path.clone(),
@@ -174,6 +175,7 @@ pub fn overlay(
     uid: u32,
     volume: Option<PathBuf>,
     given: Option<&Given>,
+    apart: &Path,
 ) -> io::Result<Root> {
     let mut binds = Vec::new();
     if machine.root == Path::new("/") {
@@ -188,13 +190,16 @@ pub fn overlay(
         upper: disk(scratch).join("upper"),
         work: disk(scratch).join("work"),
         volume: volume.map(|image| Volume { image, at: disk(scratch) }),
-        files: given.map(|given| Volume { image: given.files.clone(), at: scratch.join(LASTING) }),
+        files: given
+            .and_then(|given| given.files.as_ref())
+            .map(|files| Volume { image: files.image.clone(), at: scratch.join(LASTING) }),
         merged: scratch.join("merged"),
         exposed: EXPOSED.into(),
         hidden: hidden(state_dir, machine),
         empty_file: scratch.join("empty"),
         binds,
         uid,
+        apart: apart.to_owned(),
     })
 }
 

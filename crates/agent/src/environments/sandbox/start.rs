@@ -21,9 +21,9 @@ use super::{
         steps::{blocking, step},
     },
     Given, Instance, Sandbox,
-    cannot::cannot,
     exec::{HELPER_LIMIT, Helper},
-    helper::{Forward, Reply, Request, Start},
+    forward,
+    helper::{Reply, Request, Start},
     root,
     volume::{self, Unsupported},
 };
@@ -43,8 +43,9 @@ pub(super) async fn prepare(
     let session = spec.session;
     let scratch = sandbox.scratch(session);
     let machine = spec.machine.clone();
+    let files = given.and_then(|given| given.files.as_ref());
     let uid =
-        sandbox.is_root.then(|| given.map_or_else(|| root::host_uid(session.uuid().as_bytes()), |given| given.uid));
+        sandbox.is_root.then(|| files.map_or_else(|| root::host_uid(session.uuid().as_bytes()), |files| files.uid));
     let largest_file_bytes =
         given.map_or(machine.limits.disk_bytes, |given| given.largest_file_bytes.max(machine.limits.disk_bytes));
 
@@ -65,7 +66,7 @@ pub(super) async fn prepare(
         identity: Identity {
             session: session.to_string(),
             // Whose user others have too is not known by it.
-            uid: uid.filter(|_| given.is_none()),
+            uid: uid.filter(|_| files.is_none()),
             namespaces: Default::default(),
             ended_ticks: None,
             scratch: scratch.path().to_owned(),
@@ -127,7 +128,8 @@ pub(super) async fn prepare(
         record.identity.namespaces.retain(|inode| !host.contains(inode));
         let ticks = started_ticks(pid).map_err(failed)?;
         if let Network::LoopbackPorts(ports) = &machine.network {
-            forward(sandbox, cgroup.as_ref(), pid, uid, ports).await?;
+            let groups = cgroup.as_ref().map(|group| group.procs_files()).unwrap_or_default();
+            forward::start(&sandbox.helper, groups, pid, uid, ports).await?;
         }
         record.phase = Phase::Ready { pid, started_ticks: ticks, isolation: isolation.clone() };
         let instance = Instance {
@@ -212,7 +214,9 @@ async fn start(
 ) -> Result<i32, Cause> {
     let Place { scratch, machine, session, given: _ } = *place;
     let overlay = match uid {
-        Some(uid) => Some(root::overlay(scratch, sandbox.state_dir(), machine, uid, volume, place.given)?),
+        Some(uid) => {
+            Some(root::overlay(scratch, sandbox.state_dir(), machine, uid, volume, place.given, sandbox.host_mounts())?)
+        }
         None => None,
     };
     let bwrap_arguments = root::bwrap_arguments(scratch, sandbox.state_dir(), machine, session, overlay.is_some());
@@ -253,29 +257,4 @@ async fn why_not(helper: &mut Helper, scratch: &Scratch) -> String {
     let log = fs::read(scratch.log()).unwrap_or_default();
     let tail = String::from_utf8_lossy(&log[log.len().saturating_sub(2000)..]).trim().to_owned();
     if tail.is_empty() { "the sandbox ended before it was ready".to_owned() } else { tail }
-}
-
-async fn forward(
-    sandbox: &Sandbox,
-    cgroup: Option<&super::Cgroup>,
-    pid: i32,
-    uid: Option<u32>,
-    ports: &[u16],
-) -> Result<(), Cause> {
-    let request = Request::Forward(Forward {
-        procs_files: cgroup.map(|group| group.procs_files()).unwrap_or_default(),
-        pid,
-        uid,
-        ports: ports.to_vec(),
-    });
-    let mut helper = Helper::start(&sandbox.helper, &request, Vec::new()).await?;
-    match timeout(HELPER_LIMIT, helper.reply()).await {
-        Ok(Ok(Reply::Started)) => Ok(()),
-        Ok(Ok(Reply::Failed { message })) => Err(message.into()),
-        Ok(Ok(Reply::StartedAs { .. } | Reply::ExitedCode(_) | Reply::ExitedSignal(_) | Reply::NoProgram { .. })) => {
-            Err("the port forwarder gave an answer that makes no sense".into())
-        }
-        Ok(Err(error)) => Err(cannot("start the port forwarder")(error).into()),
-        Err(_elapsed) => Err("the port forwarder did not start in time".into()),
-    }
 }

@@ -55,16 +55,16 @@ pub enum VolumeError {
     Twice { image: PathBuf, holders: Vec<String> },
 }
 
-/// Why the image of a sandbox that was ended cannot be removed.
+/// Why an image cannot be removed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReleaseError {
     #[error("cannot see the host's disks: {0}")]
     Look(#[source] io::Error),
-    #[error("the sandbox's disk is still in use by {}", .0.join(", "))]
+    #[error("still in use by {}", .0.join(", "))]
     InUse(Vec<String>),
 }
 
-fn program(name: &str) -> Command {
+pub(super) fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command.env_clear().env("PATH", PROGRAMS).env("LC_ALL", "C").stdin(Stdio::null());
     command
@@ -143,7 +143,7 @@ pub fn mount(image: &Path, at: &Path) -> Result<(), VolumeError> {
 }
 
 /// The loop devices that hold this file, or one below this directory.
-fn holders(scratch: &Path) -> io::Result<Vec<String>> {
+pub fn holders(scratch: &Path) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/sys/block")? {
         let entry = entry?;

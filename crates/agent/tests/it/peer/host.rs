@@ -58,6 +58,12 @@ impl Host {
     pub fn state(&self) -> PathBuf {
         self.path().join("state")
     }
+    /// Adds to the configuration, which the next start reads.
+    pub fn configure(&self, more: &str) {
+        let text = std::fs::read_to_string(self.config()).expect("is read");
+        std::fs::write(self.config(), text + more).expect("is written");
+    }
+
     fn config(&self) -> PathBuf {
         self.path().join("agent.toml")
     }

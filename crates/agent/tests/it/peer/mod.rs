@@ -14,7 +14,7 @@ use agent::identity::make_key;
 pub use authority::{Answer, Authority};
 use domain::ids::{HostId, TenantId, TransactionId, ZeroCertificateId};
 pub use host::{Host, shell};
-pub use link::{Link, Tunnel};
+pub use link::{Ended, Link, Tunnel};
 use protocol::{
     ToServer,
     enroll::{EnrollRequest, ZeroCertificateFile},
@@ -117,6 +117,11 @@ impl Peer {
         let ToServer::Hello { open, .. } = link.next().await else { panic!("no Hello") };
         link.welcome(self.authority.host).await;
         (link, open)
+    }
+
+    /// Those that came so far.
+    pub fn forget_tunnels(&mut self) {
+        while self.tunnels.try_recv().is_ok() {}
     }
 
     /// Bytes that were sent to the agent and that it has not read yet.
