@@ -31,7 +31,7 @@ use domain::{
     sessions::StepState,
 };
 use protocol::{Outcome, ToServer};
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::{Notify, OnceCell, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::runs::Person;
@@ -107,6 +107,8 @@ pub struct Notebooks {
     rooms: Rooms,
     environments: Arc<PythonEnvironments>,
     files: Files,
+    /// One start for each processor at a time: fifty at once would all be too slow to answer in their time.
+    starts: Semaphore,
     /// Whether files can be given to a run that is up; asked at the first one that is to wait.
     can_give: OnceCell<Result<(), CannotGive>>,
     runs: Mutex<BTreeMap<RunId, Arc<Run>>>,
@@ -135,6 +137,7 @@ impl Notebooks {
             files: Files::new(&directory)?,
             ended: Ended::open(&directory, clock::now())?,
             rooms: Rooms::new(sandbox, all.notebook_containers())?,
+            starts: Semaphore::new(std::thread::available_parallelism().map_or(2, |count| count.get().max(2))),
             can_give: OnceCell::new(),
             runs: Mutex::default(),
             changed: Notify::new(),

@@ -180,7 +180,11 @@ impl Notebooks {
         steps: &Steps<'_>,
         cancel: &CancellationToken,
     ) -> Result<Up, StartError> {
-        let ground = steps.step(ENVIRONMENT, cancel, self.ground(config, wanted.software, steps)).await?;
+        let ready = async {
+            let (ground, words) = self.ground(config, wanted.software, steps).await?;
+            Ok::<_, Cause>(((ground, self.starts.acquire().await?), words))
+        };
+        let (ground, _turn) = steps.step(ENVIRONMENT, cancel, ready).await?;
         // Until they are mounted: another run of the same person waits here.
         let (volume, turn) = match &wanted.person {
             Some(person) => {

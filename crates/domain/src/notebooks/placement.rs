@@ -97,7 +97,7 @@ pub fn place<'a>(
     let fitting: Vec<&Place> = fitting.into_iter().filter(|place| place.runs(software)).collect();
     if fitting.is_empty() {
         return Err(format!(
-            "{whose} {has} an engine for images; an admin adds [containers] to a host's configuration"
+            "{whose} {has} an engine for images; an admin adds container_socket to a host's configuration"
         ));
     }
     if !fitting.iter().any(|place| place.could_ever_fit(limits)) {
