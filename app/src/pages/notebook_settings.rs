@@ -78,20 +78,25 @@ fn millis(field: &'static str, text: &str) -> Result<u32, Failure> {
     Ok(u32::try_from(units(field, text, 1_000.0)?).unwrap_or(u32::MAX))
 }
 
-#[server(prefix = "/fn", endpoint = "notebook-policy-set")]
-async fn set(
-    generation: i64,
-    #[server(default)] sizes: Vec<TypedSize>,
+/// Limits and times as they are typed; what is left empty is no limit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TypedLimits {
     max_notebooks: u32,
     max_running: u32,
-    max_cpus: Option<String>,
-    max_memory_gib: Option<String>,
+    #[serde(default)]
+    max_cpus: String,
+    #[serde(default)]
+    max_memory_gib: String,
     volume_gib: String,
-    idle_after_min: Option<String>,
+    #[serde(default)]
+    idle_after_min: String,
     warn_before_min: u32,
-) -> Result<(), Failure> {
+}
+
+#[server(prefix = "/fn", endpoint = "notebook-policy-set")]
+async fn set(generation: i64, #[server(default)] sizes: Vec<TypedSize>, limits: TypedLimits) -> Result<(), Failure> {
     let (services, call) = crate::server::asked()?;
-    let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    let given = |text: String| Some(text).filter(|text| !text.trim().is_empty());
     let size = |size: TypedSize| {
         Ok::<_, Failure>(domain::notebooks::NotebookSize {
             name: size.name.trim().to_owned(),
@@ -100,16 +105,16 @@ async fn set(
             disk_bytes: units("sizes", &size.disk_gib, GIB)?,
         })
     };
-    let idle = given(idle_after_min).map(|text| units("idle_after_min", &text, 1.0)).transpose()?;
+    let idle = given(limits.idle_after_min).map(|text| units("idle_after_min", &text, 1.0)).transpose()?;
     let policy = domain::notebooks::NotebookPolicy {
         sizes: sizes.into_iter().filter(|size| !size.name.trim().is_empty()).map(size).collect::<Result<_, _>>()?,
-        max_notebooks,
-        max_running,
-        max_cpu_millis: given(max_cpus).map(|text| millis("max_cpu_millis", &text)).transpose()?,
-        max_memory_bytes: given(max_memory_gib).map(|text| units("max_memory_bytes", &text, GIB)).transpose()?,
-        volume_bytes: units("volume_bytes", &volume_gib, GIB)?,
+        max_notebooks: limits.max_notebooks,
+        max_running: limits.max_running,
+        max_cpu_millis: given(limits.max_cpus).map(|text| millis("max_cpu_millis", &text)).transpose()?,
+        max_memory_bytes: given(limits.max_memory_gib).map(|text| units("max_memory_bytes", &text, GIB)).transpose()?,
+        volume_bytes: units("volume_bytes", &limits.volume_gib, GIB)?,
         idle_after_min: idle.map(|minutes| u32::try_from(minutes).unwrap_or(u32::MAX)),
-        warn_before_min,
+        warn_before_min: limits.warn_before_min,
     };
     let set = services::notebooks::set_policy(&services, &call, Some(generation), &policy).await;
     set.map(drop).map_err(crate::server::failure)
@@ -230,13 +235,13 @@ fn PolicyForm(policy: NotebookPolicy, setting: Submission<Set>) -> impl IntoView
             <p class="soft">"The first is taken where none is named. Empty a name to remove its size; disk is for what is written outside of the home directory."</p>
             <p class="field-error" role="alert" hidden=move || refused.get().is_none()>{move || refused.get()}</p>
             <div class="form-row">
-                <TextField name="max_running" label="Running at a time, each person" kind="number" min="1" max="1000" value=policy.max_running.to_string() error=setting.error_of(&["max_running"])/>
-                <TextField name="max_cpus" label="CPUs at a time, each person" optional=true value=policy.max_cpu_millis.map(cpus).unwrap_or_default() placeholder="no limit" autocomplete="off" error=setting.error_of(&["max_cpu_millis"])/>
-                <TextField name="max_memory_gib" label="Memory at a time, each person, GiB" optional=true value=policy.max_memory_bytes.map(gib).unwrap_or_default() placeholder="no limit" autocomplete="off" error=setting.error_of(&["max_memory_bytes"])/>
-                <TextField name="max_notebooks" label="Notebooks, each person" kind="number" min="1" max="1000" value=policy.max_notebooks.to_string() hint="Stopped ones included." error=setting.error_of(&["max_notebooks"])/>
-                <TextField name="volume_gib" label="Files, each person and host, GiB" value=gib(policy.volume_bytes) autocomplete="off" hint="More holds from the next start; less changes nothing that is there." error=setting.error_of(&["volume_bytes"])/>
-                <TextField name="idle_after_min" label="Stops when idle, minutes" optional=true value=policy.idle_after_min.map(|minutes| minutes.to_string()).unwrap_or_default() placeholder="never" autocomplete="off" hint="A running cell is never stopped." error=setting.error_of(&["idle_after_min"])/>
-                <TextField name="warn_before_min" label="Told before, minutes" kind="number" min="0" max="10080" value=policy.warn_before_min.to_string() error=setting.error_of(&["warn_before_min"])/>
+                <TextField name="limits[max_running]" label="Running at a time, each person" kind="number" min="1" max="1000" value=policy.max_running.to_string() error=setting.error_of(&["max_running"])/>
+                <TextField name="limits[max_cpus]" label="CPUs at a time, each person" optional=true value=policy.max_cpu_millis.map(cpus).unwrap_or_default() placeholder="no limit" autocomplete="off" error=setting.error_of(&["max_cpu_millis"])/>
+                <TextField name="limits[max_memory_gib]" label="Memory at a time, each person, GiB" optional=true value=policy.max_memory_bytes.map(gib).unwrap_or_default() placeholder="no limit" autocomplete="off" error=setting.error_of(&["max_memory_bytes"])/>
+                <TextField name="limits[max_notebooks]" label="Notebooks, each person" kind="number" min="1" max="1000" value=policy.max_notebooks.to_string() hint="Stopped ones included." error=setting.error_of(&["max_notebooks"])/>
+                <TextField name="limits[volume_gib]" label="Files, each person and host, GiB" value=gib(policy.volume_bytes) autocomplete="off" hint="More holds from the next start; less changes nothing that is there." error=setting.error_of(&["volume_bytes"])/>
+                <TextField name="limits[idle_after_min]" label="Stops when idle, minutes" optional=true value=policy.idle_after_min.map(|minutes| minutes.to_string()).unwrap_or_default() placeholder="never" autocomplete="off" hint="A running cell is never stopped." error=setting.error_of(&["idle_after_min"])/>
+                <TextField name="limits[warn_before_min]" label="Told before, minutes" kind="number" min="0" max="10080" value=policy.warn_before_min.to_string() error=setting.error_of(&["warn_before_min"])/>
             </div>
             <div class="form-actions">
                 <button type="submit" class="button primary" disabled=move || setting.pending().get()>"Save"</button>
