@@ -177,7 +177,7 @@ fn Shown(
         <section class="card" aria-labelledby="warm">
             <h2 id="warm">"What waits warm"</h2>
             <p class="soft">"Started notebooks without anybody's files. Whoever launches one of that environment and size gets it at once, and the next is started."</p>
-            {failure_of(move || pooling.failure_beside(&["count", "size"]))}
+            {failure_of(move || pooling.failure_beside(&["count", "size", "environment"]))}
             {move || view! { <Pools environments=environments.get() policy=policy.get() warm=warm.get() pooling/> }}
         </section>
         {failure_of(move || removing.failure_beside(&["confirm"]))}
@@ -259,7 +259,7 @@ fn Pools(
 ) -> impl IntoView {
     let sizes = size_options(&policy.sizes);
     let names: Vec<(String, String)> =
-        environments.iter().map(|environment| (environment.name.clone(), environment.name.clone())).collect();
+        environments.iter().filter(|one| one.image.is_none()).map(|one| (one.name.clone(), one.name.clone())).collect();
     let row = |environment: &NotebookEnvironment| {
         let pool = environment.pool.clone()?;
         let of_it: Vec<&WarmNotebook> = warm.iter().filter(|run| run.environment_id == environment.id).collect();
@@ -296,7 +296,7 @@ fn Pools(
         {table}
         <SubmitForm to=pooling class="form">
             <div class="form-row">
-                <SelectField name="environment" label="Environment" options=names/>
+                <SelectField name="environment" label="Environment" options=names error=pooling.error_of(&["environment"])/>
                 <TextField name="count" label="How many wait" kind="number" min="0" max="50" value="1" error=pooling.error_of(&["count"])/>
                 <SelectField name="size" label="Size" options=sizes error=pooling.error_of(&["size"])/>
             </div>

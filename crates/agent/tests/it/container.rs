@@ -49,7 +49,9 @@ fn installed(program: &str) -> PathBuf {
 impl Podman {
     fn command(directory: &Path, storage: Storage) -> Command {
         let mut command = Command::new(installed("podman"));
+        // What watches a container notes where it was started that it ran out of memory.
         command
+            .current_dir(directory)
             .env("CONTAINERS_CONF", directory.join("containers.conf"))
             .arg("--root")
             .arg(directory.join("root"))

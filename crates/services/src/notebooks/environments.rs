@@ -162,6 +162,10 @@ pub async fn set_pool(
     let environment = find(services, &permit, Some(which)).await?;
     let pool = pool.filter(|pool| pool.count > 0);
     if let Some(pool) = &pool {
+        if matches!(environment.software, Software::Image { .. }) {
+            let why = "is an image, of which none is started ahead: a container cannot be given files while it runs";
+            return Err(Error::invalid("environment", why));
+        }
         if pool.count > MAX_WARM {
             return Err(Error::invalid("count", format!("at most {MAX_WARM}")));
         }

@@ -372,7 +372,12 @@ async fn what_waits_warm_is_given_and_another_takes_its_place() {
         let (world, ada, host) = world_of(store).await;
         let root = world.person("Root", Role::Admin).await;
         let any = Pool { count: 1, size: "small".to_owned() };
-        assert!(notebooks::set_pool(&world.services, &ada, BASE, Some(any)).await.is_err(), "only an admin may");
+        let set =
+            async |call: &Call, which: &str| notebooks::set_pool(&world.services, call, which, Some(any.clone())).await;
+        assert!(matches!(set(&ada, BASE).await, Err(Error::Denied(_))), "only an admin may");
+        let image = notebooks::software(None, Some("lab:1")).expect("is an image");
+        notebooks::create_environment(&world.services, &ada, "image", image).await.expect("may");
+        assert!(matches!(set(&root, "image").await, Err(Error::Invalid { field: "environment", .. })));
         pool(&world, &root, 1).await;
         let Work::WarmNotebook { spec } = host_says(&world, TransactionState::Done, None).await else {
             panic!("no start");
