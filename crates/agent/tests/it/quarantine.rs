@@ -212,9 +212,9 @@ struct Hung {
 
 impl Drop for Hung {
     fn drop(&mut self) {
-        // Without its server every request fails at once.
+        // Without its server every request fails at once; who made one may not have left yet.
         self.server = None;
-        run("umount", &[&self.point.display().to_string()]);
+        run("umount", &["--lazy", &self.point.display().to_string()]);
     }
 }
 
