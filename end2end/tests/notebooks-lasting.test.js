@@ -98,7 +98,11 @@ async function run(lab, number) {
 }
 
 async function prints(lab, number, text) {
-  await cell(lab, number).locator(".jp-OutputArea-output").getByText(text).first().waitFor({ timeout: LONG_MS });
+  const printed = cell(lab, number).locator(".jp-OutputArea-output").getByText(text).first();
+  await printed.waitFor({ timeout: LONG_MS }).catch(async (error) => {
+    const kernels = await lab.evaluate(async () => (await fetch("/api/kernels")).text());
+    throw new Error(`${error.message}\nthe cell: ${await cell(lab, number).innerText()}\nkernels: ${kernels}`);
+  });
 }
 
 test("a plot is there after a reload", { timeout: 4 * LONG_MS }, async () => {
