@@ -180,7 +180,7 @@ test("an admin sets sizes and what waits warm, and a person's files are deleted 
   await again.getByRole("dialog").getByRole("button", { name: "Stop" }).click();
   await again.getByText("stopped", { exact: true }).first().waitFor({ timeout: LONG_MS });
   await open(again, `${berth.address}/notebooks`);
-  const files = again.getByRole("table", { name: "Your files" });
+  const files = again.getByRole("table", { name: "Home directories" });
   const host = (await files.getByRole("rowheader").first().innerText()).trim();
   await files.locator("summary").click();
   await files.getByLabel(`Type ${host} to confirm`).fill("nonsense");

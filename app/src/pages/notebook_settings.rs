@@ -291,7 +291,7 @@ fn Pools(
         Heading::number("Starting"),
         Heading::text("Where"),
     ];
-    let table = (!rows.is_empty()).then(|| view! { <DataTable caption="What waits warm" headings>{rows}</DataTable> });
+    let table = (!rows.is_empty()).then(|| view! { <DataTable caption="Warm notebooks" headings>{rows}</DataTable> });
     view! {
         {table}
         <SubmitForm to=pooling class="form">

@@ -296,7 +296,7 @@ pub fn Volumes(
         <section class="column" aria-labelledby="volumes">
             <h2 id="volumes">{whose}</h2>
             <p class="soft">"The home directory of all notebooks of one person on a host. It stays when notebooks are stopped and deleted."</p>
-            <DataTable caption=whose headings>{volumes.into_iter().map(row).collect_view()}</DataTable>
+            <DataTable caption="Home directories" headings>{volumes.into_iter().map(row).collect_view()}</DataTable>
         </section>
     }
 }
