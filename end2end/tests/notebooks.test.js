@@ -11,6 +11,9 @@ import { enter, member } from "../harness/people.js";
 const BUILD_MS = 8 * 60_000;
 const LONG_MS = 60_000;
 
+/** What the browser itself says of a form that is refused. */
+const REFUSED = [/status of 422/];
+
 let berth;
 let browser;
 let admin;
@@ -140,7 +143,7 @@ test("a notebook is launched, used on its own origin, and keeps its files", { ti
 });
 
 test("an admin sets sizes and what waits warm, and a person's files are deleted by name", { timeout: BUILD_MS + 6 * LONG_MS }, async () => {
-  const page = await newPage(browser, { storageState: admin.storageState });
+  const page = await newPage(browser, { storageState: admin.storageState, expected: REFUSED });
   await open(page, `${berth.address}/notebooks/settings`);
   await assertAccessible(page);
   await page.getByLabel("Name of size 4").fill("tiny");
@@ -170,7 +173,7 @@ test("an admin sets sizes and what waits warm, and a person's files are deleted 
   assert.equal(kept.content, "kept", "the files are those of the person");
   await lab.context().close();
 
-  const again = await newPage(browser, { storageState: admin.storageState });
+  const again = await newPage(browser, { storageState: admin.storageState, expected: REFUSED });
   await open(again, `${berth.address}/notebooks/settings`);
   await again.getByLabel("How many wait").fill("0");
   await again.getByRole("button", { name: "Set", exact: true }).click();
