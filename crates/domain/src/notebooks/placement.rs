@@ -126,10 +126,10 @@ pub(super) fn freest<'a>(places: impl Iterator<Item = &'a Place>) -> Option<&'a 
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{super::NotebookPolicy, *};
 
-    fn a_place(name: &str, memory_gib: u64) -> Place {
+    pub(in super::super) fn a_place(name: &str, memory_gib: u64) -> Place {
         Place {
             host: HostId::new(),
             name: name.to_owned(),

@@ -127,33 +127,9 @@ pub fn plan(
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{NotebookOffer, Software},
+        super::{NotebookOffer, Software, placement::tests::a_place},
         *,
     };
-    use crate::{hosts::HostLink, labels::Labels};
-
-    fn a_place(name: &str) -> Place {
-        Place {
-            host: HostId::new(),
-            name: name.to_owned(),
-            labels: Labels::default(),
-            intent: HostIntent::InService,
-            link: HostLink::Online,
-            offer: Some(NotebookOffer {
-                cpu_millis: 4_000,
-                memory_bytes: 8 << 30,
-                places: 2,
-                takes_images: false,
-                gives_warm: true,
-            }),
-            used_cpu_millis: 0,
-            used_memory_bytes: 0,
-            used_places: 0,
-            has_files: false,
-            warm: Vec::new(),
-            spare: Vec::new(),
-        }
-    }
 
     fn environment(count: u32, size: &str) -> NotebookEnvironment {
         NotebookEnvironment {
@@ -185,7 +161,7 @@ mod tests {
     #[test]
     fn pools_are_filled_and_emptied() {
         let policy = NotebookPolicy::default();
-        let (a, b, now) = (a_place("a"), a_place("b"), Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1));
+        let (a, b, now) = (a_place("a", 8), a_place("b", 8), Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1));
         let (two, places) = (environment(2, "small"), [a.clone(), b.clone()]);
         let check = |environments: &[NotebookEnvironment], runs: &[WarmRun]| {
             plan(environments, runs, &[], &policy, &places, now)
@@ -207,7 +183,7 @@ mod tests {
     #[test]
     fn one_that_failed_is_tried_again_later_and_a_host_that_left_is_left() {
         let policy = NotebookPolicy::default();
-        let (mut a, one) = (a_place("a"), environment(1, "small"));
+        let (mut a, one) = (a_place("a", 8), environment(1, "small"));
         let failed = a_run(&one, &a, WarmState::Failed);
         let at = |seconds: i64, places: &[Place]| {
             let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(seconds);

@@ -10,10 +10,14 @@ use domain::{
     notebooks::{BUILD_PAUSE, NotebookEnvironment, NotebookState, WarmRun, WarmSpec, WarmState, plan_warm},
 };
 use jiff::Timestamp;
-use store::notebooks::{
-    Filter,
-    places::Wanted,
-    warm::{Turn, Warm},
+use store::{
+    Tx,
+    notebooks::{
+        Filter,
+        places::Wanted,
+        warm::{Turn, Warm},
+    },
+    sessions::Written,
 };
 
 use super::reconcile::whole_software;
@@ -161,26 +165,34 @@ async fn turn(
 ) -> Result<()> {
     let tx = services.store().begin().await?;
     let new = Turn { state, since: now, cause, transaction: None };
-    if store::notebooks::warm::turn(&tx, permit, run, &new).await? {
-        store::events::append(&tx, permit, EventKind::Notebook, run.environment, "warm", now).await?;
-        tx.commit().await?;
-        services.live().nudge();
-    } else {
-        tx.rollback().await?;
+    let written = store::notebooks::warm::turn(&tx, permit, run, &new).await?;
+    commit(services, tx, permit, run, written, now).await.map(drop)
+}
+
+/// Commits with its event, if the run was still what was read.
+async fn commit(
+    services: &Services,
+    tx: Tx,
+    permit: &Permit,
+    run: &WarmRun,
+    written: Written,
+    now: Timestamp,
+) -> Result<Written> {
+    match written {
+        Written::Done => {
+            store::events::append(&tx, permit, EventKind::Notebook, run.environment, "warm", now).await?;
+            tx.commit().await?;
+            services.live().nudge();
+        }
+        Written::Stale => tx.rollback().await?,
     }
-    Ok(())
+    Ok(written)
 }
 
 async fn forget(services: &Services, permit: &Permit, run: &WarmRun, now: Timestamp) -> Result<()> {
     let tx = services.store().begin().await?;
-    if store::notebooks::warm::forget(&tx, permit, run.run).await? {
-        store::events::append(&tx, permit, EventKind::Notebook, run.environment, "warm", now).await?;
-        tx.commit().await?;
-        services.live().nudge();
-    } else {
-        tx.rollback().await?;
-    }
-    Ok(())
+    let written = store::notebooks::warm::forget(&tx, permit, run.run).await?;
+    commit(services, tx, permit, run, written, now).await.map(drop)
 }
 
 async fn send_stop(services: &Services, permit: &Permit, run: &WarmRun, now: Timestamp) -> Result<()> {
@@ -193,13 +205,9 @@ async fn send_stop(services: &Services, permit: &Permit, run: &WarmRun, now: Tim
     let transaction = instructions::dispatch(&tx, permit, run.host, None, order, now).await?;
     let since = if run.state == WarmState::Stopping { run.since } else { now };
     let new = Turn { state: WarmState::Stopping, since, cause: None, transaction: Some(transaction) };
-    if store::notebooks::warm::turn(&tx, permit, run, &new).await? {
-        store::events::append(&tx, permit, EventKind::Notebook, run.environment, "warm", now).await?;
-        tx.commit().await?;
-        services.live().nudge();
+    let written = store::notebooks::warm::turn(&tx, permit, run, &new).await?;
+    if commit(services, tx, permit, run, written, now).await? == Written::Done {
         instructions::wake(services, run.host);
-    } else {
-        tx.rollback().await?;
     }
     Ok(())
 }

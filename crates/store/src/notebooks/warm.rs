@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait, FromQueryResult};
 use uuid::Uuid;
 
 use super::{signed, size};
-use crate::{Corrupt, StoreError, Tx, convert, machines, sql};
+use crate::{Corrupt, StoreError, Tx, convert, machines, sessions::Written, sql};
 
 #[derive(Debug, FromQueryResult)]
 struct Row {
@@ -118,8 +118,8 @@ pub struct Turn<'a> {
     pub transaction: Option<TransactionId>,
 }
 
-/// Writes the change if the run is still in the state, under the instruction, that the caller read. False otherwise.
-pub async fn turn(tx: &Tx, permit: &Permit, read: &WarmRun, new: &Turn<'_>) -> Result<bool, StoreError> {
+/// Writes the change if the run is still in the state, under the instruction, that the caller read.
+pub async fn turn(tx: &Tx, permit: &Permit, read: &WarmRun, new: &Turn<'_>) -> Result<Written, StoreError> {
     let changed = sql::execute(
         tx.conn(),
         "update notebook_warm_runs set state = $1, since_ms = $2, cause = $3, transaction_id = $4 where tenant_id = $5 \
@@ -136,7 +136,7 @@ pub async fn turn(tx: &Tx, permit: &Permit, read: &WarmRun, new: &Turn<'_>) -> R
         ],
     )
     .await?;
-    Ok(changed == 1)
+    Ok(if changed == 1 { Written::Done } else { Written::Stale })
 }
 
 /// Takes a run that waits, for a notebook: of two at once only one gets true.
@@ -151,12 +151,12 @@ pub async fn take(tx: &Tx, permit: &Permit, run: RunId) -> Result<bool, StoreErr
 }
 
 /// Nothing of it is left.
-pub async fn forget(tx: &Tx, permit: &Permit, run: RunId) -> Result<bool, StoreError> {
+pub async fn forget(tx: &Tx, permit: &Permit, run: RunId) -> Result<Written, StoreError> {
     let deleted = sql::execute(
         tx.conn(),
         "delete from notebook_warm_runs where tenant_id = $1 and run_id = $2",
         [permit.tenant().uuid().into(), run.uuid().into()],
     )
     .await?;
-    Ok(deleted == 1)
+    Ok(if deleted == 1 { Written::Done } else { Written::Stale })
 }
