@@ -189,8 +189,9 @@ async fn pump(stream: ByteStream, pipe: DuplexStream) {
                 Chunk::Control(_) => {}
             }
         }
-        // An end that the reader is gone for is an end all the same.
-        let _ = to_client.shutdown().await;
+        if let Err(error) = to_client.shutdown().await {
+            tracing::debug!(%error, "who read from a notebook had gone before its end");
+        }
     };
     tokio::pin!(down);
     tokio::select! {
