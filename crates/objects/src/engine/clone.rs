@@ -1,0 +1,1 @@
+//! Structured clone to bytes and back.

@@ -1,0 +1,1 @@
+//! One QuickJS runtime and context, with the private `core` object and the web APIs.

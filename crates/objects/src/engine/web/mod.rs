@@ -1,0 +1,1 @@
+//! Native parts of the web APIs.

@@ -1,0 +1,11 @@
+//! Object workers: code of which each object has one single instance, with storage of its own.
+//!
+//! Two halves that speak [`wire`] over one socket pair. [`host`] has the files, the sockets and the clock, and is trusted;
+//! [`engine`] runs what users wrote in a process of its own that has none of them, and is not.
+//! Knows nothing of the portal: `berth objects dev` runs it alone.
+
+pub mod engine;
+pub mod host;
+pub mod project;
+mod sqlite;
+pub mod wire;

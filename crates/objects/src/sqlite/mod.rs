@@ -1,0 +1,1 @@
+//! SQLite inside the engine, on pages that the host keeps.
