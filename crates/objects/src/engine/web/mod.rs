@@ -1,1 +1,52 @@
-//! Native parts of the web APIs.
+//! The native parts of the web APIs, and the list of their scripts.
+
+mod compress;
+mod crypto;
+mod der;
+mod multipart;
+mod text;
+mod url;
+mod value;
+
+pub use value::Bytes;
+
+use std::rc::Rc;
+
+use rquickjs::{Ctx, Object};
+
+use super::clone;
+use super::realm::{Script, Scripts, When};
+
+macro_rules! script {
+    ($name:literal, $when:ident) => {
+        Script { name: $name, text: include_str!(concat!("../js/web/", $name, ".js")), when: When::$when }
+    };
+}
+
+/// The scripts of the web APIs; `core` must be the first of all scripts.
+pub const SCRIPTS: &[Script] = &[
+    script!("core", Start),
+    script!("clone", FirstUse),
+    script!("crypto", FirstUse),
+    script!("encoding", FirstUse),
+    script!("events", FirstUse),
+    script!("blob", FirstUse),
+    script!("environment", FirstUse),
+    script!("formdata", FirstUse),
+    script!("headers", FirstUse),
+    script!("http", FirstUse),
+    script!("streams", FirstUse),
+    script!("transforms", FirstUse),
+    script!("url", FirstUse),
+    script!("writable", FirstUse),
+];
+
+/// Puts the operations that the scripts use on `ops`.
+pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, scripts: &Rc<Scripts>) -> rquickjs::Result<()> {
+    clone::install(ctx, ops, scripts.classes)?;
+    text::install(ctx, ops)?;
+    multipart::install(ctx, ops)?;
+    url::install(ctx, ops)?;
+    crypto::install(ctx, ops)?;
+    compress::install(ctx, ops)
+}

@@ -1,0 +1,3 @@
+export default (print) => {
+  print(navigator.userAgent, typeof performance.now(), performance.timeOrigin, typeof Date.now(), self === globalThis);
+};

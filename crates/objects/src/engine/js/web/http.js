@@ -1,0 +1,278 @@
+const { p } = core;
+const { Headers, listOf, guard, fromWire } = core.load('headers');
+const typeError = (message) => new p.TypeError(message);
+const secret = {};
+const NULL_BODY = new p.Set([101, 204, 205, 304]);
+const USED = 'Body has already been used. It can only be used once. Use tee() first if you need to read it twice.';
+
+// A body is bytes as long as it can be, so that most requests never need a stream: { bytes, stream, used, shared }
+const streams = () => core.load('streams');
+const streamOf = (body) => {
+  if (body.stream !== null) return body.stream;
+  const bytes = body.used ? new p.Uint8Array(0) : body.shared ? p.TypedSlice(body.bytes) : body.bytes;
+  body.stream = streams().fromBytes(bytes);
+  if (body.used) core.handled(streams().cancel(streams().state(body.stream), undefined));
+  body.bytes = null;
+  return body.stream;
+};
+const isUsed = (body) => body !== null && (body.used || (body.stream !== null && streams().state(body.stream).disturbed));
+const isLocked = (body) => body !== null && body.stream !== null && streams().state(body.stream).reader !== null;
+
+/** A body and its content type of whatever a user may give as one. */
+const extract = (value) => {
+  if (value === null || value === undefined) return { body: null, type: null };
+  const ofBytes = (bytes, type, shared = false) => ({ body: { bytes, stream: null, used: false, shared }, type });
+  if (typeof value === 'object') {
+    const view = core.viewOf(value);
+    if (view !== null) return ofBytes(p.TypedSlice(view), null);
+    const s = core.ifLoaded('streams');
+    if (s !== undefined && s.state(value) !== null) {
+      const state = s.state(value);
+      if (state.disturbed) throw typeError('This ReadableStream is disturbed (has already been read from), and cannot be used as a body.');
+      if (state.reader !== null) throw typeError('This ReadableStream is currently locked to a reader.');
+      return { body: { bytes: null, stream: value, used: false, shared: false }, type: null };
+    }
+    const blob = core.ifLoaded('blob')?.bytesOf(value) ?? null;
+    if (blob !== null) return ofBytes(blob, value.type === '' ? null : value.type, true);
+    if (core.ifLoaded('url')?.isParams(value)) return ofBytes(ops.utf8Encode(p.apply(core.load('url').URLSearchParams.prototype.toString, value, [])), 'application/x-www-form-urlencoded;charset=UTF-8');
+    const form = core.ifLoaded('formdata');
+    if (form !== undefined && form.pairsOf(value) !== null) {
+      const { bytes, boundary } = form.serialize(value);
+      return ofBytes(bytes, `multipart/form-data; boundary=${boundary}`);
+    }
+  }
+  return ofBytes(ops.utf8Encode(core.usv(value)), 'text/plain;charset=UTF-8');
+};
+
+/** All bytes of a body, which it gives once. */
+const consume = (body) => {
+  if (body === null) return p.promiseResolve(new p.Uint8Array(0));
+  if (isUsed(body)) return p.promiseReject(typeError(USED));
+  if (isLocked(body)) return p.promiseReject(typeError('This ReadableStream is currently locked to a reader.'));
+  body.used = true;
+  if (body.stream !== null) return streams().collect(body.stream);
+  const { bytes, shared } = body;
+  body.bytes = null;
+  return p.promiseResolve(shared ? p.TypedSlice(bytes) : bytes);
+};
+const copyBody = (body) => {
+  if (body === null) return null;
+  if (isUsed(body)) throw typeError(USED);
+  if (isLocked(body)) throw typeError('This ReadableStream is currently locked to a reader.');
+  if (body.stream === null) { body.shared = true; return { bytes: body.bytes, stream: null, used: false, shared: true }; }
+  const [mine, other] = streams().tee(body.stream);
+  body.stream = mine;
+  return { bytes: null, stream: other, used: false, shared: false };
+};
+/** What the engine sends: null, bytes or a stream; the body is used up. */
+const takeBody = (body) => {
+  if (body === null) return null;
+  if (isUsed(body)) throw typeError(USED);
+  if (isLocked(body)) throw typeError('This ReadableStream is currently locked to a reader.');
+  body.used = true;
+  if (body.stream === null) { const { bytes } = body; body.bytes = null; return bytes; }
+  return body.stream;
+};
+const lengthOf = (body) => (body?.stream ? core.ifLoaded('transforms')?.lengthOf(body.stream) ?? null : null);
+
+let partsOf;
+class Body {
+  #parts;
+  constructor(parts) { this.#parts = parts; }
+  get body() { const { body } = this.#parts; return body === null ? null : streamOf(body); }
+  get bodyUsed() { return isUsed(this.#parts.body); }
+  get headers() { return this.#parts.headers; }
+  async text() { return ops.utf8Decode(await consume(this.#parts.body)); }
+  async json() { return p.parse(ops.utf8Decode(await consume(this.#parts.body))); }
+  async arrayBuffer() {
+    const bytes = await consume(this.#parts.body);
+    return p.typedBytes(bytes) === p.bufferBytes(p.typedBuffer(bytes)) ? p.typedBuffer(bytes) : p.typedBuffer(p.TypedSlice(bytes));
+  }
+  async bytes() { return consume(this.#parts.body); }
+  async blob() {
+    const type = this.#parts.headers.get('content-type') ?? '';
+    return core.load('blob').make(await consume(this.#parts.body), type);
+  }
+  async formData() {
+    const type = this.#parts.headers.get('content-type');
+    if (this.#parts.body !== null && type === null) throw typeError('Parsing a Body as FormData requires a Content-Type header.');
+    return core.load('formdata').parse(await consume(this.#parts.body), type);
+  }
+  static { partsOf = (value) => (typeof value === 'object' && value !== null && #parts in value ? value.#parts : null); }
+}
+const METHODS = new p.Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']);
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const methodOf = (given) => {
+  const method = core.usv(given);
+  const upper = p.StringToUpperCase(method);
+  if (p.SetHas(METHODS, upper)) return upper;
+  if (p.RegExpTest(TOKEN, method)) return method;
+  throw typeError(`Invalid HTTP method string: ${method}`);
+};
+const signalOf = (signal) => {
+  if (signal === null || signal === undefined) return null;
+  if (!core.load('events').signals.is(signal)) throw typeError('signal is no AbortSignal');
+  return signal;
+};
+const cloneHeaders = (headers) => new Headers(headers);
+
+class Request extends Body {
+  #parts;
+  constructor(input, init = undefined) {
+    if (input === secret) { super(init); this.#parts = init; return; }
+    if (arguments.length === 0) throw typeError('Request needs a URL or a request');
+    const from = partsOf(input);
+    const source = from !== null && from.url !== undefined && from.method !== undefined ? from : null;
+    let parts;
+    if (source !== null) {
+      parts = { ...source, headers: cloneHeaders(source.headers), body: null };
+    } else {
+      const url = core.usv(core.ifLoaded('url')?.isUrl(input) ? input.href : input);
+      const parsed = ops.urlParse(url, null);
+      if (parsed === null) throw typeError(`Invalid URL: ${url}`);
+      parts = { method: 'GET', url: parsed[0], headers: new Headers(), body: null, redirect: 'follow', signal: null, cf: undefined, cache: undefined, integrity: '' };
+    }
+    let given = null;
+    if (init !== undefined && init !== null) {
+      const other = partsOf(init);
+      if (other !== null && other.method !== undefined) init = { method: other.method, headers: other.headers, body: init.body, redirect: other.redirect, signal: other.signal };
+      if (typeof init !== 'object' && typeof init !== 'function') throw typeError('init is no dictionary');
+      if (init.method !== undefined) parts.method = methodOf(init.method);
+      if (init.headers !== undefined) parts.headers = new Headers(init.headers);
+      if (init.redirect !== undefined) {
+        const redirect = core.usv(init.redirect);
+        if (redirect !== 'follow' && redirect !== 'manual' && redirect !== 'error') throw typeError(`Invalid redirect value, must be one of "follow" or "manual" ("error" won't be implemented since it does not make sense at the edge; use "manual" and check the response status code).`);
+        if (redirect === 'error') throw typeError(`Invalid redirect value, must be one of "follow" or "manual" ("error" won't be implemented since it does not make sense at the edge; use "manual" and check the response status code).`);
+        parts.redirect = redirect;
+      }
+      if (init.signal !== undefined) parts.signal = signalOf(init.signal);
+      if (init.cf !== undefined) parts.cf = init.cf;
+      if (init.body !== undefined && init.body !== null) {
+        if (parts.method === 'GET' || parts.method === 'HEAD') throw typeError('Request with a GET or HEAD method cannot have a body.');
+        given = extract(init.body);
+      }
+    }
+    if (given !== null) {
+      parts.body = given.body;
+      if (given.type !== null && !parts.headers.has('content-type')) parts.headers.set('content-type', given.type);
+    } else if (source !== null && source.body !== null && !(init !== undefined && init !== null && init.body === null)) {
+      if (isUsed(source.body)) throw typeError('Cannot reconstruct a Request with a used body.');
+      // The body moves: the source is used up.
+      parts.body = { ...source.body };
+      source.body.used = true;
+      source.body.bytes = null;
+      if (source.body.stream !== null) source.body.stream = streams().fromBytes(new p.Uint8Array(0));
+    }
+    super(parts);
+    this.#parts = parts;
+  }
+  get method() { return this.#parts.method; }
+  get url() { return this.#parts.url; }
+  get redirect() { return this.#parts.redirect; }
+  get signal() { return (this.#parts.signal ??= core.load('events').signals.make()); }
+  get cf() { return this.#parts.cf; }
+  get cache() { return this.#parts.cache; }
+  get integrity() { return this.#parts.integrity; }
+  get keepalive() { return false; }
+  get fetcher() { return null; }
+  clone() {
+    const parts = this.#parts;
+    return new Request(secret, { ...parts, headers: cloneHeaders(parts.headers), body: copyBody(parts.body) });
+  }
+}
+core.brand(Request, 'Request');
+
+class Response extends Body {
+  #parts;
+  constructor(body = undefined, init = undefined) {
+    if (body === secret) { super(init); this.#parts = init; return; }
+    if (init !== undefined && init !== null && typeof init !== 'object' && typeof init !== 'function') throw typeError('init is no dictionary');
+    const other = partsOf(init);
+    if (other !== null && other.status !== undefined) init = { status: other.status, statusText: other.statusText, headers: other.headers, webSocket: other.webSocket, cf: other.cf };
+    const webSocket = init?.webSocket ?? null;
+    let status = init?.status === undefined ? 200 : p.Number(init.status) & 0xffff;
+    if (init?.status === undefined && webSocket !== null) status = 101;
+    if (webSocket !== null ? status !== 101 : status < 200 || status > 599) {
+      if (webSocket !== null) throw new p.RangeError('Responses with a WebSocket must have status code 101.');
+      throw new p.RangeError('Responses may only be constructed with status codes in the range 200 to 599, inclusive.');
+    }
+    const statusText = init?.statusText === undefined ? null : core.usv(init.statusText);
+    if (statusText !== null && !p.RegExpTest(/^[\t\x20-\x7e\x80-\xff]*$/, statusText)) throw typeError('Invalid statusText');
+    const headers = new Headers(init?.headers);
+    const given = extract(body);
+    if (given.body !== null) {
+      if (p.SetHas(NULL_BODY, status) && (given.body.bytes === null || given.body.bytes.length > 0)) throw typeError(`Response with null body status (101, 204, 205, or 304) cannot have a body.`);
+      if (given.type !== null && !headers.has('content-type')) headers.set('content-type', given.type);
+    }
+    const parts = { status, statusText, headers, body: given.body, webSocket, cf: init?.cf, url: '', redirected: false, encodeBody: init?.encodeBody ?? 'automatic' };
+    super(parts);
+    this.#parts = parts;
+  }
+  static error() { throw new p.Error('Failed to execute \'error\' on \'Response\': the method is not implemented.'); }
+  static json(data = undefined, init = undefined) {
+    const text = `${p.stringify(data)}`;
+    const headers = new Headers(init?.headers);
+    if (!headers.has('content-type')) headers.set('content-type', 'application/json');
+    return new Response(text, { status: init?.status, statusText: init?.statusText, headers, cf: init?.cf, webSocket: init?.webSocket });
+  }
+  static redirect(url, status = 302) {
+    const parsed = ops.urlParse(core.usv(url), null);
+    if (parsed === null) throw typeError(`Unable to parse URL: ${url}`);
+    status = p.Number(status);
+    if (status !== 301 && status !== 302 && status !== 303 && status !== 307 && status !== 308) throw new p.RangeError(`${status} is not a redirect status code.`);
+    const response = new Response(null, { status, headers: [['location', parsed[0]]] });
+    guard(response.headers);
+    return response;
+  }
+  get status() { return this.#parts.status; }
+  get statusText() { return this.#parts.statusText ?? ''; }
+  get ok() { return this.#parts.status >= 200 && this.#parts.status < 300; }
+  get url() { return this.#parts.url; }
+  get redirected() { return this.#parts.redirected; }
+  get type() { return 'default'; }
+  get webSocket() { return this.#parts.webSocket; }
+  get cf() { return this.#parts.cf; }
+  clone() {
+    const parts = this.#parts;
+    if (parts.webSocket !== null) throw typeError('Cannot clone a response to a WebSocket handshake.');
+    return new Response(secret, { ...parts, headers: cloneHeaders(parts.headers), body: copyBody(parts.body) });
+  }
+}
+core.brand(Response, 'Response');
+
+// What a user sees of Body sits on Request's and Response's own prototypes, as Web IDL's mixins do.
+for (const C of [Request, Response]) {
+  const names = p.ownKeys(Body.prototype);
+  for (let i = 0; i < names.length; i++) {
+    if (names[i] !== 'constructor') p.defineProperty(C.prototype, names[i], { ...p.getOwnPropertyDescriptor(Body.prototype, names[i]), enumerable: true });
+  }
+  p.setPrototypeOf(C.prototype, p.objectProto);
+}
+
+const bodyFrom = (body) => {
+  if (body === null || body === undefined) return null;
+  return core.viewOf(body) !== null ? { bytes: body, stream: null, used: false, shared: false } : { bytes: null, stream: body, used: false, shared: false };
+};
+return {
+  Request, Response, partsOf, extract,
+  makeRequest: ({ method, url, headers, body, signal, cf }) => new Request(secret, {
+    method, url, headers: guard(fromWire(headers)), body: bodyFrom(body), redirect: 'manual', signal: signal ?? null, cf, cache: undefined, integrity: '',
+  }),
+  makeResponse: ({ status, statusText, headers, body, webSocket, url, redirected }) => new Response(secret, {
+    status, statusText: statusText ?? null, headers: guard(fromWire(headers)), body: bodyFrom(body), webSocket: webSocket ?? null, cf: undefined,
+    url: url ?? '', redirected: !!redirected, encodeBody: 'automatic',
+  }),
+  /** The parts of a request to send; null if it is none. Its body is used up. */
+  readRequest: (request) => {
+    const parts = partsOf(request);
+    if (parts === null || parts.method === undefined) return null;
+    const length = lengthOf(parts.body);
+    return { method: parts.method, url: parts.url, headers: listOf(parts.headers), body: takeBody(parts.body), length, signal: parts.signal, redirect: parts.redirect };
+  },
+  readResponse: (response) => {
+    const parts = partsOf(response);
+    if (parts === null || parts.status === undefined) return null;
+    const length = lengthOf(parts.body);
+    return { status: parts.status, statusText: parts.statusText, headers: listOf(parts.headers), body: takeBody(parts.body), length, webSocket: parts.webSocket, url: parts.url };
+  },
+};

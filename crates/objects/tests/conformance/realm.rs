@@ -1,0 +1,48 @@
+//! What programs cannot show: that patches of the user's do not reach our scripts, and what an idle realm costs.
+
+use crate::bare::{load, realm, settle};
+
+fn check(body: &str, expected: &str) {
+    let main = format!(
+        "const join = (list) => {{ let out = ''; for (let i = 0; i < list.length; i++) out += (i ? ' ' : '') + list[i]; return out; }}; let lines = ''; const print = (...a) => {{ lines += (lines ? '\\n' : '') + join(a); core.transcript = lines; }};
+         (async () => {{ try {{ {body}\n }} catch (e) {{ print('uncaught', e, e?.stack); }} }})();"
+    );
+    let realm = realm(&main);
+    load(&realm);
+    settle(&realm);
+    let transcript: String = realm.with(|_, core| core.get("transcript")).expect("the program printed");
+    assert_eq!(transcript, expected);
+}
+
+#[test]
+fn globals_are_there_and_run_lazily() {
+    check(
+        "print(new URL('../b?x=1#h', 'https://u:p@example.com:8080/a/c').href, typeof FormData);
+         print(btoa('hello'), atob(' aGVs bG8= '), [...new TextEncoder().encode('é€')].length);
+         try { eval('1'); } catch (e) { print(e instanceof Error); }
+         try { new Function('return 1')(); } catch (e) { print(e instanceof Error); }",
+        "https://u:p@example.com:8080/b?x=1#h function\naGVsbG8= hello 5\ntrue\ntrue",
+    );
+}
+
+#[test]
+fn patched_prototypes_do_not_reach_our_scripts() {
+    check(
+        "Array.prototype.push = () => { throw new Error('patched'); };
+         Map.prototype.get = Promise.prototype.then = String.prototype.slice = () => { throw new Error('patched'); };
+         const url = new URL('http://a/?x=1'); url.searchParams.append('y', '2');
+         const copy = structuredClone({ a: new Map([[1, new Date(5)]]) });
+         Map.prototype.get = null;
+         print(url.href, copy.a.size);",
+        "http://a/?x=1&y=2 1",
+    );
+}
+
+#[test]
+fn an_idle_realm_is_small() {
+    let realm = realm("");
+    realm.runtime().run_gc();
+    let idle = realm.runtime().memory_usage().malloc_size;
+    println!("an idle realm with the eager scripts: {idle} bytes");
+    assert!(idle < 300 << 10, "an idle realm takes {idle} bytes");
+}
