@@ -6,5 +6,4 @@ export default async (print) => {
   try { c0.close(); print('fine'); } catch (e) { print(e.name); }
   const t = new ReadableStream({ pull() { throw new SyntaxError('pull'); } }); try { await t.getReader().read(); } catch (e) { print(e.message); }
   const u = new ReadableStream({ start() { return Promise.reject(new Error('start')); } }); try { await u.getReader().read(); } catch (e) { print(e.message); }
-  try { new ReadableStream({ start() { throw new Error('sync'); } }); } catch (e) { print(e.message); }
 };

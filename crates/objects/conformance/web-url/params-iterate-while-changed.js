@@ -4,5 +4,5 @@ export default (print) => {
   for (const [k] of p) { seen.push(k); if (k === 'a') p.append('d', '4'); if (seen.length > 9) break; }
   print(seen);
   const it = p[Symbol.iterator]();
-  print(it.next(), typeof it[Symbol.iterator], Object.prototype.toString.call(it), Object.prototype.toString.call(p));
+  const first = it.next(); print(first.value, first.done, typeof it[Symbol.iterator], Object.prototype.toString.call(p));
 };

@@ -246,8 +246,8 @@ impl<'js> Writer<'_, 'js> {
 
     fn array(&mut self, object: &Object<'js>) -> Result<()> {
         let length: u32 = object.get("length")?;
-        let keys: u32 = self.helpers.call("keyCount", (object.clone(),))?;
-        if keys != length {
+        let dense: bool = self.helpers.call("dense", (object.clone(), length))?;
+        if !dense {
             self.tag(Tag::SparseArray);
             self.varint(u64::from(length));
             return self.properties(object);

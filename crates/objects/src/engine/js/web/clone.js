@@ -41,7 +41,11 @@ const helpers = {
   ordinary: (value) => { const proto = p.getPrototypeOf(value); return proto === p.objectProto || proto === null; },
   isPlatform: (value) => core.isPlatform(value),
   hasOwn: (object, key) => p.ObjectHasOwnProperty(object, key),
-  keyCount: (array) => p.keys(array).length,
+  dense: (array, length) => {
+    // Indexes come first among the keys: so many keys of which the last is the last index are all of them.
+    const keys = p.keys(array);
+    return keys.length === length && (length === 0 || keys[length - 1] === p.String(length - 1));
+  },
   sparse: (length) => { const out = []; out.length = length; return out; },
   view: (value) => (p.typedTag(value) === undefined
     ? [p.viewBuffer(value), p.viewOffset(value), p.viewBytes(value)]
@@ -90,7 +94,7 @@ const { structuredClone } = { structuredClone(value, options = undefined) {
   if (arguments.length === 0) throw new p.TypeError('structuredClone needs an argument');
   const transfer = options?.transfer === undefined ? [] : core.list(options.transfer);
   for (let i = 0; i < transfer.length; i++) {
-    if (!core.isBuffer(transfer[i])) throw helpers.dataCloneError('Value not transferable');
+    if (!core.isBuffer(transfer[i])) throw new p.TypeError('Value not transferable');
     if (p.ArrayIndexOf(transfer, transfer[i]) !== i) throw helpers.dataCloneError('ArrayBuffer occurs in the transfer list more than once');
     if (p.bufferDetached(transfer[i])) throw helpers.dataCloneError('An ArrayBuffer is detached and could not be cloned.');
   }

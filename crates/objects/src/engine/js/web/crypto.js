@@ -12,7 +12,7 @@ const EMPTY = new p.Uint8Array(0);
 
 const algorithmOf = (given) => {
   if (typeof given === 'string') given = { name: given };
-  if (typeof given !== 'object' || given === null) throw typeError('the algorithm is neither a name nor a dictionary');
+  if (typeof given !== 'object' || given == null) throw typeError('the algorithm is neither a name nor a dictionary');
   const text = core.usv(given.name), upper = p.StringToUpperCase(text);
   for (let i = 0; i < NAMES.length; i++) if (p.StringToUpperCase(NAMES[i]) === upper) return { name: NAMES[i], given };
   throw unsupported(`Unrecognized or unimplemented algorithm "${text}".`);
@@ -25,7 +25,7 @@ const hashOf = (given) => {
 };
 const bytesOf = (data, what = 'the data') => {
   const bytes = core.copyOf(data);
-  if (bytes === null) throw typeError(`${what} is neither an ArrayBuffer nor a view of one`);
+  if (bytes == null) throw typeError(`${what} is neither an ArrayBuffer nor a view of one`);
   return bytes;
 };
 const buffer = (bytes) => p.typedBuffer(bytes);
@@ -52,7 +52,7 @@ class CryptoKey {
   get usages() { return (this.#usages ??= p.ArraySlice(this.#state.usages)); }
   static {
     stateOf = (key) => {
-      if (typeof key !== 'object' || key === null || !(#state in key)) throw typeError('the key is no CryptoKey');
+      if (typeof key !== 'object' || key == null || !(#state in key)) throw typeError('the key is no CryptoKey');
       return key.#state;
     };
     makeKey = (type, extractable, algorithm, usages, data) => new CryptoKey(secret, { type, extractable: !!extractable, algorithm, usages, data });
@@ -70,11 +70,11 @@ const toB64 = (bytes) => ops.base64url(bytes);
 const fromB64 = (text, what) => {
   if (typeof text !== 'string') throw error(`the JWK has no "${what}"`, 'DataError');
   const bytes = ops.fromBase64url(core.usv(text));
-  if (bytes === null) throw error(`the JWK's "${what}" is no base64url`, 'DataError');
+  if (bytes == null) throw error(`the JWK's "${what}" is no base64url`, 'DataError');
   return bytes;
 };
 const jwkOf = (given, kty, usages, extractable) => {
-  if (typeof given !== 'object' || given === null) throw typeError('a JWK is a dictionary');
+  if (typeof given !== 'object' || given == null) throw typeError('a JWK is a dictionary');
   if (given.kty !== kty) throw error(`the JWK's "kty" must be "${kty}"`, 'DataError');
   if (given.ext === false && extractable) throw error('the JWK is not extractable', 'DataError');
   if (given.key_ops !== undefined) {
@@ -116,13 +116,13 @@ const secretKind = (allowed, check, jwkAlg) => ({
 const hmacKind = {
   ...secretKind(['sign', 'verify'], ({ given }, raw) => {
     const hash = hashOf(given.hash);
-    let bits = raw === null ? BLOCKS[hash] : raw.length * 8;
+    let bits = raw == null ? BLOCKS[hash] : raw.length * 8;
     if (given.length !== undefined) {
       const asked = p.Number(given.length);
-      if (raw !== null && (asked > bits || asked <= bits - 8)) throw error('the length is not that of the key', 'DataError');
+      if (raw != null && (asked > bits || asked <= bits - 8)) throw error('the length is not that of the key', 'DataError');
       bits = asked;
     }
-    if (!(bits > 0) || bits % 8 !== 0 || bits > 1 << 20) throw error('HMAC key length must be a non-zero multiple of 8.', raw === null ? 'OperationError' : 'DataError');
+    if (!(bits > 0) || bits % 8 !== 0 || bits > 1 << 20) throw error('HMAC key length must be a non-zero multiple of 8.', raw == null ? 'OperationError' : 'DataError');
     return { algorithm: { name: 'HMAC', hash: { name: hash }, length: bits }, bits };
   }, (state) => `HS${p.StringSlice(state.algorithm.hash.name, 4)}`),
   sign: (state, algorithm, data) => ops.hmacSign(state.algorithm.hash.name, state.data, data),
@@ -141,11 +141,11 @@ const aesParts = ({ given }) => {
 };
 const aesKind = {
   ...secretKind(['encrypt', 'decrypt', 'wrapKey', 'unwrapKey'], ({ given }, raw) => {
-    const bits = raw === null ? p.Number(given.length) : raw.length * 8;
+    const bits = raw == null ? p.Number(given.length) : raw.length * 8;
     if (bits === 192) throw unsupported('AES keys have 128 or 256 bits.');
     if (bits !== 128 && bits !== 256) {
       const message = `Imported AES key length must be 128, 192, or 256 bits but provided ${bits}.`;
-      throw error(raw === null ? `Generated AES key length must be 128, 192, or 256 bits but requested ${bits}.` : message, raw === null ? 'OperationError' : 'DataError');
+      throw error(raw == null ? `Generated AES key length must be 128, 192, or 256 bits but requested ${bits}.` : message, raw == null ? 'OperationError' : 'DataError');
     }
     return { algorithm: { name: 'AES-GCM', length: bits }, bits };
   }, (state) => `A${state.algorithm.length}GCM`),
@@ -153,7 +153,7 @@ const aesKind = {
   decrypt: (state, algorithm, data) => {
     const { iv, more } = aesParts(algorithm);
     const plain = ops.aesOpen(state.data, iv, more, data);
-    if (plain === null) throw error('Decryption failed. This could be due to a ciphertext authentication failure, bad padding, incorrect CryptoKey, or another algorithm-specific reason. Input length was ' + data.length + '.', 'OperationError');
+    if (plain == null) throw error('Decryption failed. This could be due to a ciphertext authentication failure, bad padding, incorrect CryptoKey, or another algorithm-specific reason. Input length was ' + data.length + '.', 'OperationError');
     return plain;
   },
 };
@@ -179,16 +179,16 @@ const curveKind = (name, curveOf, algorithmFor, jwk) => {
       if (format === 'pkcs8') {
         const usages = usagesOf(list, ['sign']);
         const key = bytesOf(data, 'the key');
-        if (ops.curveParts(curve, key) === null) throw bad();
+        if (ops.curveParts(curve, key) == null) throw bad();
         return make(kept, extractable, usages, true, key);
       }
       if (format === 'jwk') {
-        const isPrivate = data !== null && typeof data === 'object' && data.d !== undefined;
+        const isPrivate = data != null && typeof data === 'object' && data.d !== undefined;
         const usages = usagesOf(list, [isPrivate ? 'sign' : 'verify'], !isPrivate);
         const { point, secret: d } = jwk.read(curve, data, usages, extractable);
         if (!isPrivate) return make(kept, true, usages, false, point);
         const key = ops.curveKey(curve, d, point);
-        if (key === null) throw bad();
+        if (key == null) throw bad();
         return make(kept, extractable, usages, true, key);
       }
       const usages = usagesOf(list, ['verify'], true);
@@ -196,7 +196,7 @@ const curveKind = (name, curveOf, algorithmFor, jwk) => {
       if (format === 'raw') point = bytesOf(data, 'the key');
       else if (format === 'spki') point = ops.curveFromSpki(curve, bytesOf(data, 'the key'));
       else throw unsupported(`Unrecognized key import format "${format}".`);
-      if (point === null || !jwk.fits(curve, point)) throw bad();
+      if (point == null || !jwk.fits(curve, point)) throw bad();
       return make(kept, extractable, usages, false, point);
     },
     export(state, format) {
@@ -231,7 +231,7 @@ const ecdsaKind = {
     write: (curve, point, d) => {
       const size = SIZES[curve];
       const out = { kty: 'EC', crv: curve, x: toB64(p.TypedSlice(point, 1, 1 + size)), y: toB64(p.TypedSlice(point, 1 + size)) };
-      return d === null ? out : { ...out, d: toB64(d) };
+      return d == null ? out : { ...out, d: toB64(d) };
     },
   }),
   sign: (state, algorithm, data) => ops.curveSign(ecdsaCurve(state, algorithm), state.data, data),
@@ -252,7 +252,7 @@ const edKind = {
       if (point.length !== 32) throw error('the JWK\'s point has another size', 'DataError');
       return { point, secret: key.d === undefined ? null : fromB64(key.d, 'd') };
     },
-    write: (curve, point, d) => (d === null ? { kty: 'OKP', crv: curve, x: toB64(point) } : { kty: 'OKP', crv: curve, x: toB64(point), d: toB64(d) }),
+    write: (curve, point, d) => (d == null ? { kty: 'OKP', crv: curve, x: toB64(point) } : { kty: 'OKP', crv: curve, x: toB64(point), d: toB64(d) }),
   }),
   sign: (state, algorithm, data) => ops.curveSign('Ed25519', state.data, data),
   verify: (state, algorithm, tag, data) => ops.curveVerify('Ed25519', state.data, tag, data),
@@ -262,7 +262,7 @@ const edKind = {
 const rsaKind = (name, jwkAlg) => {
   const describe = (hash, key, isPrivate) => {
     const integers = ops.derIntegers(key);
-    if (integers === null) throw error('Invalid RSA key.', 'DataError');
+    if (integers == null) throw error('Invalid RSA key.', 'DataError');
     const n = integers[isPrivate ? 1 : 0], e = integers[isPrivate ? 2 : 1];
     let bits = n.length * 8;
     for (let top = n[0]; top < 0x80 && bits > 0; top <<= 1) bits--;
@@ -284,7 +284,7 @@ const rsaKind = (name, jwkAlg) => {
         for (let i = 0; i < (isPrivate ? 8 : 2); i++) p.ArrayPush(integers, fromB64(jwk[PARTS[i]], PARTS[i]));
         key = ops.derOfIntegers(integers);
       } else throw unsupported(`Unrecognized key import format "${format}".`);
-      if (key === null || (isPrivate && !ops.rsaUsable(key))) throw error('Invalid RSA key: it must be well-formed, of 2048 to 4096 bits.', 'DataError');
+      if (key == null || (isPrivate && !ops.rsaUsable(key))) throw error('Invalid RSA key: it must be well-formed, of 2048 to 4096 bits.', 'DataError');
       return makeKey(isPrivate ? 'private' : 'public', isPrivate ? extractable : true, describe(hash, key, isPrivate), usages, key);
     },
     export(state, format) {
@@ -300,13 +300,13 @@ const rsaKind = (name, jwkAlg) => {
     sign(state, algorithm, data) {
       checkSalt(state, algorithm);
       const tag = ops.rsaSign(name, state.algorithm.hash.name, state.data, data);
-      if (tag === null) throw unsupported(`${name} does not sign with ${state.algorithm.hash.name} here.`);
+      if (tag == null) throw unsupported(`${name} does not sign with ${state.algorithm.hash.name} here.`);
       return tag;
     },
     verify(state, algorithm, tag, data) {
       checkSalt(state, algorithm);
       const good = ops.rsaVerify(name, state.algorithm.hash.name, state.data, tag, data);
-      if (good === null) throw unsupported(`${name} does not verify ${state.algorithm.hash.name} here.`);
+      if (good == null) throw unsupported(`${name} does not verify ${state.algorithm.hash.name} here.`);
       return good;
     },
   };
@@ -328,7 +328,7 @@ const derivingKind = (name, derive) => ({
   derive,
 });
 const ofBits = (bits) => {
-  if (bits === null || bits === undefined) throw error('the length must be given', 'OperationError');
+  if (bits == null || bits === undefined) throw error('the length must be given', 'OperationError');
   const length = p.Number(bits);
   if (!(length >= 0) || length % 8 !== 0) throw error('the length is no multiple of 8', 'OperationError');
   return length / 8;
@@ -355,7 +355,7 @@ class SubtleCrypto {
   async digest(given, data) {
     const { name } = algorithmOf(given);
     const hash = ops.digest(name, bytesOf(data));
-    if (hash === null) throw unsupported(`Unrecognized or unimplemented digest algorithm "${name}".`);
+    if (hash == null) throw unsupported(`Unrecognized or unimplemented digest algorithm "${name}".`);
     return buffer(hash);
   }
   async sign(given, key, data) {
@@ -420,7 +420,7 @@ class SubtleCrypto {
 }
 const derive = (algorithm, state, length) => {
   const out = kindOf(algorithm, 'derive').derive(state, algorithm, length);
-  if (out === null) throw error('the derivation failed', 'OperationError');
+  if (out == null) throw error('the derivation failed', 'OperationError');
   return out;
 };
 core.brand(SubtleCrypto, 'SubtleCrypto');
@@ -465,14 +465,14 @@ const DigestStream = () => (digestStream ??= (() => {
     constructor(algorithm) {
       const { name } = algorithmOf(algorithm);
       const step = ops.digester(name);
-      if (step === null) throw unsupported(`Unrecognized or unimplemented digest algorithm "${name}".`);
+      if (step == null) throw unsupported(`Unrecognized or unimplemented digest algorithm "${name}".`);
       const done = p.withResolvers();
       core.handled(done.promise);
       let count = 0;
       super({
         write(chunk) {
           const bytes = typeof chunk === 'string' ? ops.utf8Encode(core.usv(chunk)) : core.copyOf(chunk);
-          if (bytes === null) throw typeError('DigestStream is a byte stream but received an object of non-ArrayBuffer/ArrayBufferView/string type on its writable side.');
+          if (bytes == null) throw typeError('DigestStream is a byte stream but received an object of non-ArrayBuffer/ArrayBufferView/string type on its writable side.');
           count += bytes.length;
           step(bytes);
         },

@@ -2,7 +2,7 @@ const { p } = core;
 const bytesOf = (input) => {
   if (input === undefined) return new p.Uint8Array(0);
   const view = core.viewOf(input);
-  if (view === null) throw new p.TypeError('the input is neither an ArrayBuffer nor a view of one');
+  if (view == null) throw new p.TypeError('the input is neither an ArrayBuffer nor a view of one');
   return view;
 };
 
@@ -31,7 +31,7 @@ class TextDecoder {
   #encoding; #fatal; #ignoreBom; #state = null;
   constructor(label = 'utf-8', options = undefined) {
     const found = ops.encodingFor(core.usv(label));
-    if (found === null) throw new p.RangeError(`"${label}" is not a valid encoding.`);
+    if (found == null) throw new p.RangeError(`"${label}" is not a valid encoding.`);
     this.#encoding = found;
     this.#fatal = !!options?.fatal;
     this.#ignoreBom = !!options?.ignoreBOM;
@@ -42,15 +42,15 @@ class TextDecoder {
   decode(input = undefined, options = undefined) {
     const bytes = bytesOf(input);
     const stream = !!options?.stream;
-    if (this.#state === null && !stream) {
+    if (this.#state == null && !stream) {
       const text = ops.decodeOnce(this.#encoding, this.#fatal, this.#ignoreBom, bytes);
-      if (text === null) throw new p.TypeError('Failed to decode input.');
+      if (text == null) throw new p.TypeError('Failed to decode input.');
       return text;
     }
     this.#state ??= ops.decoder(this.#encoding, this.#fatal, this.#ignoreBom);
     const step = this.#state; const text = step(bytes, !stream);
-    if (!stream || text === null) this.#state = null;
-    if (text === null) throw new p.TypeError('Failed to decode input.');
+    if (!stream || text == null) this.#state = null;
+    if (text == null) throw new p.TypeError('Failed to decode input.');
     return text;
   }
 }
@@ -59,13 +59,13 @@ core.brand(TextDecoder, 'TextDecoder');
 const { atob } = { atob(data) {
   if (arguments.length === 0) throw new p.TypeError('atob needs an argument');
   const text = ops.atob(core.usv(data));
-  if (text === null) throw new p.DOMException('atob() called with invalid base64-encoded data. (Only whitespace, \'+\', \'/\', alphanumeric ASCII, and up to two terminal \'=\' signs when the input data length is divisible by 4 are allowed.)', 'InvalidCharacterError');
+  if (text == null) throw new p.DOMException('atob() called with invalid base64-encoded data. (Only whitespace, \'+\', \'/\', alphanumeric ASCII, and up to two terminal \'=\' signs when the input data length is divisible by 4 are allowed.)', 'InvalidCharacterError');
   return text;
 } };
 const { btoa } = { btoa(data) {
   if (arguments.length === 0) throw new p.TypeError('btoa needs an argument');
   const text = ops.btoa(core.usv(data));
-  if (text === null) throw new p.DOMException('btoa() can only operate on characters in the Latin1 (ISO/IEC 8859-1) range.', 'InvalidCharacterError');
+  if (text == null) throw new p.DOMException('btoa() can only operate on characters in the Latin1 (ISO/IEC 8859-1) range.', 'InvalidCharacterError');
   return text;
 } };
 return { TextEncoder, TextDecoder, atob, btoa };

@@ -28,7 +28,7 @@ class Event {
   get composed() { return this.#composed; }
   get defaultPrevented() { return this.#cancelable && this.#canceled; }
   get returnValue() { return !(this.#cancelable && this.#canceled); }
-  get isTrusted() { this.#type; return true; }
+  get isTrusted() { this.#type; return false; }
   get timeStamp() { return this.#time; }
   get cancelBubble() { return this.#stopped; }
   set cancelBubble(value) { if (value) this.#stopped = true; }

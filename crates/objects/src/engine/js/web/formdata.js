@@ -4,7 +4,7 @@ const makeIterator = core.iteratorClass('FormData Iterator');
 let pairsOf;
 const entry = (value, filename) => {
   const bytes = bytesOf(value);
-  if (bytes === null) return core.usv(value);
+  if (bytes == null) return core.usv(value);
   if (value instanceof File && filename === undefined) return value;
   return makeFile(bytes, filename === undefined ? 'blob' : core.usv(filename), value.type);
 };
@@ -57,7 +57,7 @@ class FormData {
   entries() { this.#pairs; return makeIterator((i) => this.#pairs[i], 2); }
   keys() { this.#pairs; return makeIterator((i) => this.#pairs[i], 0); }
   values() { this.#pairs; return makeIterator((i) => this.#pairs[i], 1); }
-  static { pairsOf = (value) => (typeof value === 'object' && value !== null && #pairs in value ? value.#pairs : null); }
+  static { pairsOf = (value) => (typeof value === 'object' && value != null && #pairs in value ? value.#pairs : null); }
 }
 core.brand(FormData, 'FormData');
 p.defineProperty(FormData.prototype, p.iterator, { __proto__: null, value: FormData.prototype.entries, writable: true, configurable: true });
@@ -77,7 +77,7 @@ const serialize = (form) => {
     const name = pairs[i][0], value = pairs[i][1];
     const bytes = bytesOf(value);
     let head = `--${boundary}\r\nContent-Disposition: form-data; name="${quote(name)}"`;
-    if (bytes !== null) head += `; filename="${quote(value.name)}"\r\nContent-Type: ${value.type || 'application/octet-stream'}`;
+    if (bytes != null) head += `; filename="${quote(value.name)}"\r\nContent-Type: ${value.type || 'application/octet-stream'}`;
     push(ops.utf8Encode(`${head}\r\n\r\n`));
     push(bytes ?? ops.utf8Encode(value));
     push(ops.utf8Encode('\r\n'));
@@ -90,12 +90,12 @@ const serialize = (form) => {
 
 const parameter = (line, name) => {
   const found = p.RegExpExec(new p.RegExp(`;\\s*${name}\\s*=\\s*(?:"((?:[^"\\\\]|\\\\.)*)"|([^;\\s]*))`, 'i'), line);
-  return found === null ? null : found[1] ?? found[2];
+  return found == null ? null : found[1] ?? found[2];
 };
 
 /** A form of bytes that came with the given content type. */
 const parse = (bytes, contentType) => {
-  const type = contentType === null ? '' : p.StringToLowerCase(p.StringTrim(p.StringSplit(contentType, ';')[0]));
+  const type = contentType == null ? '' : p.StringToLowerCase(p.StringTrim(p.StringSplit(contentType, ';')[0]));
   const form = new FormData();
   const pairs = pairsOf(form);
   if (type === 'application/x-www-form-urlencoded') {
@@ -105,10 +105,10 @@ const parse = (bytes, contentType) => {
   }
   if (type !== 'multipart/form-data') throw new p.TypeError(`Unrecognized Content-Type header value. FormData can only parse the following MIME types: multipart/form-data, application/x-www-form-urlencoded`);
   const boundary = parameter(contentType, 'boundary');
-  if (boundary === null || boundary === '') throw new p.TypeError('No boundary string in Content-Type header. The multipart/form-data MIME type requires a boundary parameter, e.g. \'Content-Type: multipart/form-data; boundary="abcd"\'. See RFC 7578, section 4.');
+  if (boundary == null || boundary === '') throw new p.TypeError('No boundary string in Content-Type header. The multipart/form-data MIME type requires a boundary parameter, e.g. \'Content-Type: multipart/form-data; boundary="abcd"\'. See RFC 7578, section 4.');
   // [from, to of the head, from, to of the content] of each part
   const parts = ops.multipart(bytes, boundary);
-  if (parts === null) throw new p.TypeError('Non-multipart/form-data or malformed body.');
+  if (parts == null) throw new p.TypeError('Non-multipart/form-data or malformed body.');
   for (let i = 0; i < parts.length; i += 4) {
     const head = ops.utf8Decode(p.TypedSlice(bytes, parts[i], parts[i + 1]));
     const lines = p.StringSplit(head, '\r\n');
@@ -118,11 +118,11 @@ const parse = (bytes, contentType) => {
       if (p.StringStartsWith(lower, 'content-disposition:')) disposition = lines[j];
       if (p.StringStartsWith(lower, 'content-type:')) partType = p.StringTrim(p.StringSlice(lines[j], 13));
     }
-    const name = disposition === null ? null : parameter(disposition, 'name');
-    if (name === null) throw new p.TypeError('No name in the Content-Disposition header of a part.');
+    const name = disposition == null ? null : parameter(disposition, 'name');
+    if (name == null) throw new p.TypeError('No name in the Content-Disposition header of a part.');
     const filename = parameter(disposition, 'filename');
     const content = p.TypedSlice(bytes, parts[i + 2], parts[i + 3]);
-    p.ArrayPush(pairs, [name, filename === null ? ops.utf8Decode(content) : makeFile(content, filename, partType ?? 'text/plain')]);
+    p.ArrayPush(pairs, [name, filename == null ? ops.utf8Decode(content) : makeFile(content, filename, partType ?? 'text/plain')]);
   }
   return form;
 };

@@ -8,35 +8,35 @@ const USED = 'Body has already been used. It can only be used once. Use tee() fi
 // A body is bytes as long as it can be, so that most requests never need a stream: { bytes, stream, used, shared }
 const streams = () => core.load('streams');
 const streamOf = (body) => {
-  if (body.stream !== null) return body.stream;
+  if (body.stream != null) return body.stream;
   const bytes = body.used ? new p.Uint8Array(0) : body.shared ? p.TypedSlice(body.bytes) : body.bytes;
   body.stream = streams().fromBytes(bytes);
   if (body.used) core.handled(streams().cancel(streams().state(body.stream), undefined));
   body.bytes = null;
   return body.stream;
 };
-const isUsed = (body) => body !== null && (body.used || (body.stream !== null && streams().state(body.stream).disturbed));
-const isLocked = (body) => body !== null && body.stream !== null && streams().state(body.stream).reader !== null;
+const isUsed = (body) => body != null && (body.used || (body.stream != null && streams().state(body.stream).disturbed));
+const isLocked = (body) => body != null && body.stream != null && streams().state(body.stream).reader != null;
 
 /** A body and its content type of whatever a user may give as one. */
 const extract = (value) => {
-  if (value === null || value === undefined) return { body: null, type: null };
+  if (value == null || value === undefined) return { body: null, type: null };
   const ofBytes = (bytes, type, shared = false) => ({ body: { bytes, stream: null, used: false, shared }, type });
   if (typeof value === 'object') {
     const view = core.viewOf(value);
-    if (view !== null) return ofBytes(p.TypedSlice(view), null);
+    if (view != null) return ofBytes(p.TypedSlice(view), null);
     const s = core.ifLoaded('streams');
-    if (s !== undefined && s.state(value) !== null) {
+    if (s !== undefined && s.state(value) != null) {
       const state = s.state(value);
       if (state.disturbed) throw typeError('This ReadableStream is disturbed (has already been read from), and cannot be used as a body.');
-      if (state.reader !== null) throw typeError('This ReadableStream is currently locked to a reader.');
+      if (state.reader != null) throw typeError('This ReadableStream is currently locked to a reader.');
       return { body: { bytes: null, stream: value, used: false, shared: false }, type: null };
     }
     const blob = core.ifLoaded('blob')?.bytesOf(value) ?? null;
-    if (blob !== null) return ofBytes(blob, value.type === '' ? null : value.type, true);
+    if (blob != null) return ofBytes(blob, value.type === '' ? null : value.type, true);
     if (core.ifLoaded('url')?.isParams(value)) return ofBytes(ops.utf8Encode(p.apply(core.load('url').URLSearchParams.prototype.toString, value, [])), 'application/x-www-form-urlencoded;charset=UTF-8');
     const form = core.ifLoaded('formdata');
-    if (form !== undefined && form.pairsOf(value) !== null) {
+    if (form !== undefined && form.pairsOf(value) != null) {
       const { bytes, boundary } = form.serialize(value);
       return ofBytes(bytes, `multipart/form-data; boundary=${boundary}`);
     }
@@ -46,31 +46,31 @@ const extract = (value) => {
 
 /** All bytes of a body, which it gives once. */
 const consume = (body) => {
-  if (body === null) return p.promiseResolve(new p.Uint8Array(0));
+  if (body == null) return p.promiseResolve(new p.Uint8Array(0));
   if (isUsed(body)) return p.promiseReject(typeError(USED));
   if (isLocked(body)) return p.promiseReject(typeError('This ReadableStream is currently locked to a reader.'));
   body.used = true;
-  if (body.stream !== null) return streams().collect(body.stream);
+  if (body.stream != null) return streams().collect(body.stream);
   const { bytes, shared } = body;
   body.bytes = null;
   return p.promiseResolve(shared ? p.TypedSlice(bytes) : bytes);
 };
 const copyBody = (body) => {
-  if (body === null) return null;
+  if (body == null) return null;
   if (isUsed(body)) throw typeError(USED);
   if (isLocked(body)) throw typeError('This ReadableStream is currently locked to a reader.');
-  if (body.stream === null) { body.shared = true; return { bytes: body.bytes, stream: null, used: false, shared: true }; }
+  if (body.stream == null) { body.shared = true; return { bytes: body.bytes, stream: null, used: false, shared: true }; }
   const [mine, other] = streams().tee(body.stream);
   body.stream = mine;
   return { bytes: null, stream: other, used: false, shared: false };
 };
 /** What the engine sends: null, bytes or a stream; the body is used up. */
 const takeBody = (body) => {
-  if (body === null) return null;
+  if (body == null) return null;
   if (isUsed(body)) throw typeError(USED);
   if (isLocked(body)) throw typeError('This ReadableStream is currently locked to a reader.');
   body.used = true;
-  if (body.stream === null) { const { bytes } = body; body.bytes = null; return bytes; }
+  if (body.stream == null) { const { bytes } = body; body.bytes = null; return bytes; }
   return body.stream;
 };
 const lengthOf = (body) => (body?.stream ? core.ifLoaded('transforms')?.lengthOf(body.stream) ?? null : null);
@@ -79,7 +79,7 @@ let partsOf;
 class Body {
   #parts;
   constructor(parts) { this.#parts = parts; }
-  get body() { const { body } = this.#parts; return body === null ? null : streamOf(body); }
+  get body() { const { body } = this.#parts; return body == null ? null : streamOf(body); }
   get bodyUsed() { return isUsed(this.#parts.body); }
   get headers() { return this.#parts.headers; }
   async text() { return ops.utf8Decode(await consume(this.#parts.body)); }
@@ -95,10 +95,10 @@ class Body {
   }
   async formData() {
     const type = this.#parts.headers.get('content-type');
-    if (this.#parts.body !== null && type === null) throw typeError('Parsing a Body as FormData requires a Content-Type header.');
+    if (this.#parts.body != null && type == null) throw typeError('Parsing a Body as FormData requires a Content-Type header.');
     return core.load('formdata').parse(await consume(this.#parts.body), type);
   }
-  static { partsOf = (value) => (typeof value === 'object' && value !== null && #parts in value ? value.#parts : null); }
+  static { partsOf = (value) => (typeof value === 'object' && value != null && #parts in value ? value.#parts : null); }
 }
 const METHODS = new p.Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']);
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
@@ -110,7 +110,7 @@ const methodOf = (given) => {
   throw typeError(`Invalid HTTP method string: ${method}`);
 };
 const signalOf = (signal) => {
-  if (signal === null || signal === undefined) return null;
+  if (signal == null || signal === undefined) return null;
   if (!core.load('events').signals.is(signal)) throw typeError('signal is no AbortSignal');
   return signal;
 };
@@ -122,20 +122,20 @@ class Request extends Body {
     if (input === secret) { super(init); this.#parts = init; return; }
     if (arguments.length === 0) throw typeError('Request needs a URL or a request');
     const from = partsOf(input);
-    const source = from !== null && from.url !== undefined && from.method !== undefined ? from : null;
+    const source = from != null && from.url !== undefined && from.method !== undefined ? from : null;
     let parts;
-    if (source !== null) {
+    if (source != null) {
       parts = { ...source, headers: cloneHeaders(source.headers), body: null };
     } else {
       const url = core.usv(core.ifLoaded('url')?.isUrl(input) ? input.href : input);
       const parsed = ops.urlParse(url, null);
-      if (parsed === null) throw typeError(`Invalid URL: ${url}`);
+      if (parsed == null) throw typeError(`Invalid URL: ${url}`);
       parts = { method: 'GET', url: parsed[0], headers: new Headers(), body: null, redirect: 'follow', signal: null, cf: undefined, cache: undefined, integrity: '' };
     }
     let given = null;
-    if (init !== undefined && init !== null) {
+    if (init !== undefined && init != null) {
       const other = partsOf(init);
-      if (other !== null && other.method !== undefined) init = { method: other.method, headers: other.headers, body: init.body, redirect: other.redirect, signal: other.signal };
+      if (other != null && other.method !== undefined) init = { method: other.method, headers: other.headers, body: init.body, redirect: other.redirect, signal: other.signal };
       if (typeof init !== 'object' && typeof init !== 'function') throw typeError('init is no dictionary');
       if (init.method !== undefined) parts.method = methodOf(init.method);
       if (init.headers !== undefined) parts.headers = new Headers(init.headers);
@@ -147,21 +147,21 @@ class Request extends Body {
       }
       if (init.signal !== undefined) parts.signal = signalOf(init.signal);
       if (init.cf !== undefined) parts.cf = init.cf;
-      if (init.body !== undefined && init.body !== null) {
+      if (init.body !== undefined && init.body != null) {
         if (parts.method === 'GET' || parts.method === 'HEAD') throw typeError('Request with a GET or HEAD method cannot have a body.');
         given = extract(init.body);
       }
     }
-    if (given !== null) {
+    if (given != null) {
       parts.body = given.body;
-      if (given.type !== null && !parts.headers.has('content-type')) parts.headers.set('content-type', given.type);
-    } else if (source !== null && source.body !== null && !(init !== undefined && init !== null && init.body === null)) {
+      if (given.type != null && !parts.headers.has('content-type')) parts.headers.set('content-type', given.type);
+    } else if (source != null && source.body != null && !(init !== undefined && init != null && init.body === null)) {
       if (isUsed(source.body)) throw typeError('Cannot reconstruct a Request with a used body.');
       // The body moves: the source is used up.
       parts.body = { ...source.body };
       source.body.used = true;
       source.body.bytes = null;
-      if (source.body.stream !== null) source.body.stream = streams().fromBytes(new p.Uint8Array(0));
+      if (source.body.stream != null) source.body.stream = streams().fromBytes(new p.Uint8Array(0));
     }
     super(parts);
     this.#parts = parts;
@@ -186,23 +186,23 @@ class Response extends Body {
   #parts;
   constructor(body = undefined, init = undefined) {
     if (body === secret) { super(init); this.#parts = init; return; }
-    if (init !== undefined && init !== null && typeof init !== 'object' && typeof init !== 'function') throw typeError('init is no dictionary');
+    if (init !== undefined && init != null && typeof init !== 'object' && typeof init !== 'function') throw typeError('init is no dictionary');
     const other = partsOf(init);
-    if (other !== null && other.status !== undefined) init = { status: other.status, statusText: other.statusText, headers: other.headers, webSocket: other.webSocket, cf: other.cf };
+    if (other != null && other.status !== undefined) init = { status: other.status, statusText: other.statusText, headers: other.headers, webSocket: other.webSocket, cf: other.cf };
     const webSocket = init?.webSocket ?? null;
     let status = init?.status === undefined ? 200 : p.Number(init.status) & 0xffff;
-    if (init?.status === undefined && webSocket !== null) status = 101;
-    if (webSocket !== null ? status !== 101 : status < 200 || status > 599) {
-      if (webSocket !== null) throw new p.RangeError('Responses with a WebSocket must have status code 101.');
+    if (init?.status === undefined && webSocket != null) status = 101;
+    if (webSocket != null ? status !== 101 : status < 200 || status > 599) {
+      if (webSocket != null) throw new p.RangeError('Responses with a WebSocket must have status code 101.');
       throw new p.RangeError('Responses may only be constructed with status codes in the range 200 to 599, inclusive.');
     }
     const statusText = init?.statusText === undefined ? null : core.usv(init.statusText);
-    if (statusText !== null && !p.RegExpTest(/^[\t\x20-\x7e\x80-\xff]*$/, statusText)) throw typeError('Invalid statusText');
+    if (statusText != null && !p.RegExpTest(/^[\t\x20-\x7e\x80-\xff]*$/, statusText)) throw typeError('Invalid statusText');
     const headers = new Headers(init?.headers);
     const given = extract(body);
-    if (given.body !== null) {
-      if (p.SetHas(NULL_BODY, status) && (given.body.bytes === null || given.body.bytes.length > 0)) throw typeError(`Response with null body status (101, 204, 205, or 304) cannot have a body.`);
-      if (given.type !== null && !headers.has('content-type')) headers.set('content-type', given.type);
+    if (given.body != null) {
+      if (p.SetHas(NULL_BODY, status) && (given.body.bytes == null || given.body.bytes.length > 0)) throw typeError(`Response with null body status (101, 204, 205, or 304) cannot have a body.`);
+      if (given.type != null && !headers.has('content-type')) headers.set('content-type', given.type);
     }
     const parts = { status, statusText, headers, body: given.body, webSocket, cf: init?.cf, url: '', redirected: false, encodeBody: init?.encodeBody ?? 'automatic' };
     super(parts);
@@ -217,7 +217,7 @@ class Response extends Body {
   }
   static redirect(url, status = 302) {
     const parsed = ops.urlParse(core.usv(url), null);
-    if (parsed === null) throw typeError(`Unable to parse URL: ${url}`);
+    if (parsed == null) throw typeError(`Unable to parse URL: ${url}`);
     status = p.Number(status);
     if (status !== 301 && status !== 302 && status !== 303 && status !== 307 && status !== 308) throw new p.RangeError(`${status} is not a redirect status code.`);
     const response = new Response(null, { status, headers: [['location', parsed[0]]] });
@@ -234,7 +234,7 @@ class Response extends Body {
   get cf() { return this.#parts.cf; }
   clone() {
     const parts = this.#parts;
-    if (parts.webSocket !== null) throw typeError('Cannot clone a response to a WebSocket handshake.');
+    if (parts.webSocket != null) throw typeError('Cannot clone a response to a WebSocket handshake.');
     return new Response(secret, { ...parts, headers: cloneHeaders(parts.headers), body: copyBody(parts.body) });
   }
 }
@@ -250,8 +250,8 @@ for (const C of [Request, Response]) {
 }
 
 const bodyFrom = (body) => {
-  if (body === null || body === undefined) return null;
-  return core.viewOf(body) !== null ? { bytes: body, stream: null, used: false, shared: false } : { bytes: null, stream: body, used: false, shared: false };
+  if (body == null || body === undefined) return null;
+  return core.viewOf(body) != null ? { bytes: body, stream: null, used: false, shared: false } : { bytes: null, stream: body, used: false, shared: false };
 };
 return {
   Request, Response, partsOf, extract,
@@ -265,13 +265,13 @@ return {
   /** The parts of a request to send; null if it is none. Its body is used up. */
   readRequest: (request) => {
     const parts = partsOf(request);
-    if (parts === null || parts.method === undefined) return null;
+    if (parts == null || parts.method === undefined) return null;
     const length = lengthOf(parts.body);
     return { method: parts.method, url: parts.url, headers: listOf(parts.headers), body: takeBody(parts.body), length, signal: parts.signal, redirect: parts.redirect };
   },
   readResponse: (response) => {
     const parts = partsOf(response);
-    if (parts === null || parts.status === undefined) return null;
+    if (parts == null || parts.status === undefined) return null;
     const length = lengthOf(parts.body);
     return { status: parts.status, statusText: parts.statusText, headers: listOf(parts.headers), body: takeBody(parts.body), length, webSocket: parts.webSocket, url: parts.url };
   },

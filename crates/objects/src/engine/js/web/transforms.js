@@ -3,7 +3,7 @@ const { makeTransform } = core.load('writable');
 const typeError = (message) => new p.TypeError(message);
 const bytesOf = (chunk) => {
   const view = core.viewOf(chunk);
-  if (view === null) throw typeError('This TransformStream is being used as a byte stream, but received an object of non-ArrayBuffer/ArrayBufferView type on its writable side.');
+  if (view == null) throw typeError('This TransformStream is being used as a byte stream, but received an object of non-ArrayBuffer/ArrayBufferView type on its writable side.');
   return view;
 };
 /** The public face of a transform of ours: only `readable` and `writable`. */
@@ -50,7 +50,7 @@ const TextDecoderStream = (() => {
       const step = ops.decoder(decoder.encoding, decoder.fatal, decoder.ignoreBOM);
       const decode = (bytes, last) => {
         const text = step(bytes, last);
-        if (text === null) throw typeError('Failed to decode input.');
+        if (text == null) throw typeError('Failed to decode input.');
         return text;
       };
       this.#made = makeTransform({
@@ -69,10 +69,10 @@ const TextDecoderStream = (() => {
 
 const coding = (name, operation, broken) => face(name, (format) => {
   const step = operation(core.usv(format));
-  if (step === null) throw typeError(`The compression format must be either 'deflate', 'deflate-raw' or 'gzip'.`);
+  if (step == null) throw typeError(`The compression format must be either 'deflate', 'deflate-raw' or 'gzip'.`);
   const run = (bytes, last, enqueue) => {
     const out = step(bytes, last);
-    if (out === null) throw typeError(broken);
+    if (out == null) throw typeError(broken);
     if (out.length > 0) enqueue(out);
   };
   return makeTransform({
@@ -92,15 +92,15 @@ const identity = (length) => {
     bytes: true,
     transform(chunk, enqueue) {
       const bytes = typeof chunk === 'string' ? ops.utf8Encode(core.usv(chunk)) : bytesOf(chunk);
-      if (left !== null) {
+      if (left != null) {
         if (bytes.length > left) throw typeError('Attempt to write too many bytes through a FixedLengthStream.');
         left -= bytes.length;
       }
       if (bytes.length > 0) enqueue(p.TypedSlice(bytes));
     },
-    flush() { if (left !== null && left > 0) throw typeError('FixedLengthStream did not see all expected bytes before close().'); },
+    flush() { if (left != null && left > 0) throw typeError('FixedLengthStream did not see all expected bytes before close().'); },
   });
-  if (length !== null) p.WeakMapSet(lengths, made.readable, length);
+  if (length != null) p.WeakMapSet(lengths, made.readable, length);
   return made;
 };
 const IdentityTransformStream = face('IdentityTransformStream', () => identity(null));

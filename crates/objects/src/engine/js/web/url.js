@@ -4,14 +4,14 @@ const makeIterator = core.iteratorClass('URLSearchParams Iterator');
 class URLSearchParams {
   #pairs = []; #url = null;
   constructor(init = '') {
-    if (typeof init === 'object' && init !== null || typeof init === 'function') {
+    if (typeof init === 'object' && init != null || typeof init === 'function') {
       if (#pairs in init && init[p.iterator] === URLSearchParams.prototype.entries) {
         for (let i = 0; i < init.#pairs.length; i++) p.ArrayPush(this.#pairs, [init.#pairs[i][0], init.#pairs[i][1]]);
-      } else if (init[p.iterator] !== undefined && init[p.iterator] !== null) {
+      } else if (init[p.iterator] !== undefined && init[p.iterator] != null) {
         const items = core.list(init);
         for (let i = 0; i < items.length; i++) {
           const item = items[i];
-          if ((typeof item !== 'object' && typeof item !== 'function') || item === null) throw new p.TypeError('a pair is no sequence');
+          if ((typeof item !== 'object' && typeof item !== 'function') || item == null) throw new p.TypeError('a pair is no sequence');
           const pair = core.list(item);
           if (pair.length !== 2) throw new p.TypeError('a pair has not two items');
           p.ArrayPush(this.#pairs, [core.usv(pair[0]), core.usv(pair[1])]);
@@ -21,7 +21,7 @@ class URLSearchParams {
         for (let i = 0; i < keys.length; i++) {
           const key = core.usv(keys[i]), value = core.usv(init[keys[i]]);
           const held = this.#find(key);
-          if (held !== null) held[1] = value;
+          if (held != null) held[1] = value;
           else p.ArrayPush(this.#pairs, [key, value]);
         }
       }
@@ -44,7 +44,7 @@ class URLSearchParams {
     for (let i = 0; i < this.#pairs.length; i++) { p.ArrayPush(flat, this.#pairs[i][0], this.#pairs[i][1]); }
     return flat.length === 0 ? '' : ops.formSerialize(flat);
   }
-  #changed() { if (this.#url !== null) this.#url(this.#text()); }
+  #changed() { if (this.#url != null) this.#url(this.#text()); }
   get size() { return this.#pairs.length; }
   append(name, value) {
     if (arguments.length < 2) throw new p.TypeError('append needs a name and a value');
@@ -113,7 +113,7 @@ class URLSearchParams {
   toString() { return this.#text(); }
   static tie(params, query, changed) { params.#url = changed; params.#parse(query); }
   static reparse(params, query) { params.#parse(query); }
-  static is(value) { return typeof value === 'object' && value !== null && #pairs in value; }
+  static is(value) { return typeof value === 'object' && value != null && #pairs in value; }
 }
 const { tie, reparse, is: isParams } = URLSearchParams;
 delete URLSearchParams.tie;
@@ -132,25 +132,25 @@ class URL {
   constructor(url, base = undefined) {
     if (arguments.length === 0) throw new p.TypeError('URL needs an argument');
     const parts = parse(url, base);
-    if (parts === null) throw new p.TypeError('Invalid URL string.');
+    if (parts == null) throw new p.TypeError('Invalid URL string.');
     this.#parts = parts;
   }
-  static canParse(url, base = undefined) { return parse(url, base) !== null; }
+  static canParse(url, base = undefined) { return parse(url, base) != null; }
   static parse(url, base = undefined) {
     const parts = parse(url, base);
-    return parts === null ? null : new URL(parts[HREF]);
+    return parts == null ? null : new URL(parts[HREF]);
   }
   #set(part, value) {
     const parts = ops.urlSet(this.#parts[HREF], part, core.usv(value));
-    if (parts !== null) this.#parts = parts;
-    return parts !== null;
+    if (parts != null) this.#parts = parts;
+    return parts != null;
   }
   #query() { return p.StringSlice(this.#parts[SEARCH], 1); }
-  #refresh() { if (this.#params !== null) reparse(this.#params, this.#query()); }
+  #refresh() { if (this.#params != null) reparse(this.#params, this.#query()); }
   get href() { return this.#parts[HREF]; }
   set href(value) {
     const parts = parse(value, undefined);
-    if (parts === null) throw new p.TypeError('Invalid URL string.');
+    if (parts == null) throw new p.TypeError('Invalid URL string.');
     this.#parts = parts;
     this.#refresh();
   }
@@ -174,7 +174,7 @@ class URL {
   get hash() { return this.#parts[HASH]; }
   set hash(value) { this.#set(HASH, value); }
   get searchParams() {
-    if (this.#params === null) {
+    if (this.#params == null) {
       this.#params = new URLSearchParams();
       tie(this.#params, this.#query(), (text) => { this.#set(SEARCH, text); });
     }
@@ -182,7 +182,7 @@ class URL {
   }
   toString() { return this.#parts[HREF]; }
   toJSON() { return this.#parts[HREF]; }
-  static is(value) { return typeof value === 'object' && value !== null && #parts in value; }
+  static is(value) { return typeof value === 'object' && value != null && #parts in value; }
 }
 const isUrl = URL.is;
 delete URL.is;

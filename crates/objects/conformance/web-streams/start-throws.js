@@ -1,0 +1,3 @@
+export default async (print) => {
+  try { new ReadableStream({ start() { throw new Error('sync'); } }); print('made'); } catch (e) { print(e.message); }
+};
