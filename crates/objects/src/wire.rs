@@ -34,7 +34,8 @@ ids! {
     /// A body in flight. Whoever sends the body gives the id, so each direction has its own.
     StreamId(u64);
     /// A WebSocket that reaches beyond its object. The engine counts up from [`Load::first_socket`], so an id is unique
-    /// over all processes of a host; the sockets that the host dials itself have ids with the highest bit set.
+    /// over all processes of a host; the sockets that the host dials itself have ids from 2^52 on. JavaScript sees ids as
+    /// numbers: all of them, whoever gives them, are below 2^53.
     SocketId(u64);
     /// Position of a commit in the life of an object's database: 1 is its first.
     Seq(u64);
@@ -108,8 +109,6 @@ pub struct Load {
     pub limits: Limits,
     /// First id for a socket of this process.
     pub first_socket: SocketId,
-    /// `None`: the system's randomness.
-    pub seed: Option<u64>,
     /// Unix milliseconds at which the engine's clock stands until the first [`ToEngine::Tick`].
     pub now_ms: i64,
 }
@@ -478,13 +477,11 @@ pub enum FromEngine {
         text: String,
         at_ms: i64,
     },
-    /// Nothing runs, waits or is armed in the object. `hibernates`: no socket of it would be lost.
+    /// Nothing runs, waits or is armed in the object, from now until its next event. `hibernates`: no socket of it would be
+    /// lost.
     Quiet {
         activation: Activation,
         hibernates: bool,
-    },
-    Busy {
-        activation: Activation,
     },
     /// The object is gone with its memory, and uncommitted writes. Its unanswered events have failed with the problem;
     /// the engine names the activation no more. The host closes its sockets and opens it anew on its next event.
@@ -499,4 +496,38 @@ pub enum FromEngine {
     Wake {
         at_ms: Option<i64>,
     },
+}
+
+impl FromEngine {
+    /// The commit that must be durable before anybody sees the frame.
+    pub fn after_mut(&mut self) -> Option<&mut Seq> {
+        match self {
+            Self::Response { after, .. }
+            | Self::Returned { after, .. }
+            | Self::Failed { after, .. }
+            | Self::AlarmRan { after, .. }
+            | Self::Call { after, .. }
+            | Self::SocketSend { after, .. }
+            | Self::SocketClose { after, .. }
+            | Self::Chunk { after, .. }
+            | Self::StreamFailed { after, .. } => Some(after),
+            Self::Loaded { .. }
+            | Self::LoadFailed { .. }
+            | Self::ReadPages { .. }
+            | Self::Commit(_)
+            | Self::Inspected { .. }
+            | Self::Finished { .. }
+            | Self::CancelCall { .. }
+            | Self::SocketAccept { .. }
+            | Self::SocketAttachment { .. }
+            | Self::AutoResponse { .. }
+            | Self::Credit { .. }
+            | Self::StreamCancelled { .. }
+            | Self::Console { .. }
+            | Self::Quiet { .. }
+            | Self::Reset { .. }
+            | Self::Closed { .. }
+            | Self::Wake { .. } => None,
+        }
+    }
 }

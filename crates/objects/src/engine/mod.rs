@@ -1,6 +1,323 @@
 //! The hostile half: runs what users wrote, and reaches the outside by frames alone.
+//!
+//! [`Engine`] is a state machine: frames in, frames out, the clock a frame as well. What it needs at once (pages of a
+//! database, randomness, CPU time) it has from [`Surroundings`]. So the same frames give the same frames again.
 
 pub mod clone;
+mod deliver;
+mod gates;
+mod inspect;
+mod modules;
+mod object;
+mod ops;
+mod problem;
 mod raw;
 pub mod realm;
+mod scripts;
+mod shared;
+mod storage;
+mod surroundings;
+mod timers;
 pub mod web;
+
+pub use surroundings::{PageError, Surroundings};
+
+use crate::sqlite;
+use crate::wire::{
+    Activation, CallId, CloseReason, EventId, FromEngine, Load, Problem, Seq, StreamId, ToEngine,
+};
+use modules::Library;
+use object::Object;
+use realm::Scripts;
+use shared::{Delivery, Process, Routes};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+const CPU_EXCEEDED: &str = "Durable Object exceeded its CPU time limit and was reset.";
+const MEMORY_EXCEEDED: &str = "Durable Object exceeded its memory limit and was reset.";
+const BLOCKED_TOO_LONG: &str = "A call to blockConcurrencyWhile() in a Durable Object waited for too long. The call was \
+                                canceled and the Durable Object was reset.";
+
+/// An object that has been quiet for so long gives back what it can do without.
+const REST_AFTER_MS: i64 = 1_000;
+
+/// Names memory as what was exceeded where that was it.
+fn memory_or(problem: Problem) -> Problem {
+    if problem.name == "InternalError" && problem.message == "out of memory" {
+        return Problem::reset(MEMORY_EXCEEDED);
+    }
+    problem
+}
+
+/// The engine of one deployment version.
+pub struct Engine {
+    surroundings: Rc<dyn Surroundings>,
+    /// `None` until it is loaded, or where that failed.
+    process: Option<Rc<Process>>,
+    objects: HashMap<Activation, Object>,
+    out: Vec<FromEngine>,
+    /// Objects with which something happened since the last [`Engine::end_batch`].
+    touched: BTreeSet<Activation>,
+    /// Next timers.
+    wakes: BTreeSet<(i64, Activation)>,
+    wake_of: HashMap<Activation, i64>,
+    /// Quiet objects, by when they rest.
+    rests: BTreeSet<(i64, Activation)>,
+    told_wake_ms: Option<i64>,
+}
+
+impl Engine {
+    pub fn new(surroundings: Rc<dyn Surroundings>) -> Self {
+        Self {
+            surroundings,
+            process: None,
+            objects: HashMap::new(),
+            out: Vec::new(),
+            touched: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            wake_of: HashMap::new(),
+            rests: BTreeSet::new(),
+            told_wake_ms: None,
+        }
+    }
+
+    /// Takes one frame; what it leads to is in [`Engine::drain`].
+    pub fn take(&mut self, message: ToEngine) {
+        match message {
+            ToEngine::Load(load) => self.load(load),
+            ToEngine::Tick { now_ms } => self.tick(now_ms),
+            ToEngine::Open(open) => {
+                if let Some(process) = &self.process {
+                    self.objects.insert(open.activation, Object::open(process, open));
+                }
+            },
+            ToEngine::Event { activation, event, kind } => {
+                if self.objects.contains_key(&activation) {
+                    self.with(activation, |object| object.arrive(event, kind));
+                } else {
+                    self.refuse(activation, event);
+                }
+            },
+            ToEngine::CancelEvent { activation, event } => self.with(activation, |object| {
+                let section = object.shared.gate.borrow().root();
+                let running = object.shared.events.borrow().contains_key(&event);
+                if running {
+                    object.shared.gate.borrow_mut().push(&section, Delivery::Cancel { event });
+                }
+            }),
+            ToEngine::Reply { call, result } => self.route_call(call, Delivery::Reply { call, result }),
+            ToEngine::Chunk { stream, data, end } => {
+                self.route_received(stream, Delivery::Chunk { stream, data, end });
+            },
+            ToEngine::StreamFailed { stream, why } => {
+                self.route_received(stream, Delivery::StreamFailed { stream, why });
+            },
+            ToEngine::Credit { stream, bytes } => self.route_sent(stream, Delivery::Credit { stream, bytes }),
+            ToEngine::StreamCancelled { stream } => self.route_sent(stream, Delivery::StreamCancelled { stream }),
+            // An answer to a question that nobody asks any more.
+            ToEngine::Pages { .. } => {},
+            ToEngine::Durable { activation, seq } => self.with(activation, |object| object.durable(seq)),
+            ToEngine::CommitFailed { activation, seq: _, why } => {
+                self.with(activation, |object| object.shared.end_with(why));
+            },
+            ToEngine::Close { activation, why } => self.close(activation, &why),
+        }
+    }
+
+    /// What there is to say of the batch as a whole: who is quiet, when to tick.
+    pub fn end_batch(&mut self) {
+        let Some(process) = self.process.clone() else { return };
+        let now_ms = process.now_ms.get();
+        for activation in std::mem::take(&mut self.touched) {
+            let Some(object) = self.objects.get(&activation) else { continue };
+            if activation != Activation::ENTRY && object.shared.is_quiet() {
+                let hibernates = object.shared.plain_sockets.get() == 0;
+                self.out.push(FromEngine::Quiet { activation, hibernates });
+                self.rests.insert((now_ms + REST_AFTER_MS, activation));
+            }
+        }
+        let timer = self.wakes.first().map(|(at_ms, _)| *at_ms);
+        let rest = self.rests.first().map(|(at_ms, _)| *at_ms);
+        let wake = timer.into_iter().chain(rest).min();
+        if wake != self.told_wake_ms {
+            self.told_wake_ms = wake;
+            self.out.push(FromEngine::Wake { at_ms: wake });
+        }
+    }
+
+    /// What the engine has said, in order.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, FromEngine> {
+        self.out.drain(..)
+    }
+
+    fn load(&mut self, load: Load) {
+        if self.process.is_some() {
+            return;
+        }
+        let Load { modules, main, vars, namespaces, limits, first_socket, now_ms } = load;
+        sqlite::set_now(now_ms);
+        let scripts = match Scripts::compile(&scripts::all()) {
+            Ok(scripts) => scripts,
+            Err(error) => {
+                let problem = Problem::new("Error", format!("the engine did not start: {error}"));
+                return self.out.push(FromEngine::LoadFailed { problem });
+            },
+        };
+        let library = match Library::compile(&modules) {
+            Ok(library) => library,
+            Err(problem) => return self.out.push(FromEngine::LoadFailed { problem }),
+        };
+        let process = Rc::new(Process {
+            surroundings: Rc::clone(&self.surroundings),
+            limits: Rc::new(limits),
+            namespaces,
+            vars,
+            main,
+            library,
+            scripts,
+            now_ms: Cell::new(now_ms),
+            last_call: Cell::new(0),
+            last_stream: Cell::new(0),
+            next_socket: Cell::new(first_socket.0),
+            routes: RefCell::new(Routes::default()),
+        });
+        let mut entry = Object::entry(&process);
+        let exports = entry.exports();
+        self.out.append(&mut entry.shared.out.borrow_mut());
+        match exports {
+            Ok(object::Exports { classes, handlers }) => {
+                self.out.push(FromEngine::Loaded { classes, handlers });
+                self.objects.insert(Activation::ENTRY, entry);
+                self.process = Some(process);
+            },
+            Err(mut problem) => {
+                problem.object_reset = false;
+                self.out.push(FromEngine::LoadFailed { problem });
+            },
+        }
+    }
+
+    fn tick(&mut self, now_ms: i64) {
+        let Some(process) = &self.process else { return };
+        // Time does not go back for those who live in it.
+        let now_ms = now_ms.max(process.now_ms.get());
+        process.now_ms.set(now_ms);
+        sqlite::set_now(now_ms);
+        while let Some((at_ms, activation)) = self.wakes.first().copied().filter(|(at_ms, _)| *at_ms <= now_ms) {
+            self.wakes.remove(&(at_ms, activation));
+            self.wake_of.remove(&activation);
+            self.with(activation, |object| {
+                object.tick();
+            });
+        }
+        while let Some((at_ms, activation)) = self.rests.first().copied().filter(|(at_ms, _)| *at_ms <= now_ms) {
+            self.rests.remove(&(at_ms, activation));
+            if let Some(object) = self.objects.get_mut(&activation).filter(|object| object.shared.is_quiet()) {
+                object.rest();
+            }
+        }
+    }
+
+    /// Does something with an object, and then all that it leads to.
+    fn with(&mut self, activation: Activation, run: impl FnOnce(&mut Object)) {
+        let Some(object) = self.objects.get_mut(&activation) else { return };
+        run(object);
+        object.pump();
+        let end = object.shared.end.borrow().clone();
+        if let Some(end) = end {
+            return self.end(activation, end.problem);
+        }
+        self.out.append(&mut object.shared.out.borrow_mut());
+        self.touched.insert(activation);
+        let next = object.shared.timers.borrow().next_ms();
+        self.set_wake(activation, next);
+    }
+
+    fn set_wake(&mut self, activation: Activation, next_ms: Option<i64>) {
+        let before = match next_ms {
+            Some(next_ms) => self.wake_of.insert(activation, next_ms),
+            None => self.wake_of.remove(&activation),
+        };
+        if before == next_ms {
+            return;
+        }
+        if let Some(before) = before {
+            self.wakes.remove(&(before, activation));
+        }
+        if let Some(next_ms) = next_ms {
+            self.wakes.insert((next_ms, activation));
+        }
+    }
+
+    fn end(&mut self, activation: Activation, problem: Problem) {
+        let Some(object) = self.objects.remove(&activation) else { return };
+        object.end(&problem, &mut self.out);
+        self.set_wake(activation, None);
+        self.out.push(FromEngine::Reset { activation, problem });
+        if activation == Activation::ENTRY
+            && let Some(process) = &self.process
+        {
+            self.objects.insert(activation, Object::entry(process));
+        }
+    }
+
+    fn close(&mut self, activation: Activation, why: &CloseReason) {
+        let Some(object) = self.objects.remove(&activation) else {
+            return self.out.push(FromEngine::Closed { activation });
+        };
+        let problem = match why {
+            CloseReason::Hibernate | CloseReason::Evict => {
+                Problem { retryable: true, ..Problem::reset("The object was evicted.") }
+            },
+            CloseReason::Abort(problem) => problem.clone(),
+        };
+        object.end(&problem, &mut self.out);
+        self.set_wake(activation, None);
+        self.out.push(FromEngine::Closed { activation });
+    }
+
+    /// An event for an object that is not open: it was reset while the event was on its way.
+    fn refuse(&mut self, activation: Activation, event: EventId) {
+        let problem = Problem { retryable: true, ..Problem::reset("The object was reset.") };
+        self.out.push(FromEngine::Failed { activation, event, after: Seq(0), problem });
+        self.out.push(FromEngine::Finished { activation, event, cpu_us: 0 });
+    }
+
+    fn routes(&self) -> Option<std::cell::Ref<'_, Routes>> {
+        self.process.as_ref().map(|process| process.routes.borrow())
+    }
+
+    fn route_call(&mut self, call: CallId, delivery: Delivery) {
+        let Some(activation) = self.routes().and_then(|routes| routes.calls.get(&call).copied()) else { return };
+        self.with(activation, |object| {
+            let origin = object.shared.calls.borrow().get(&call).cloned();
+            if let Some(origin) = origin {
+                object.shared.push(&origin, delivery);
+            }
+        });
+    }
+
+    fn route_received(&mut self, stream: StreamId, delivery: Delivery) {
+        let Some(activation) = self.routes().and_then(|routes| routes.received.get(&stream).copied()) else { return };
+        self.with(activation, |object| {
+            let origin = object.shared.receiving.borrow().get(&stream).cloned();
+            if let Some(origin) = origin {
+                object.shared.push(&origin, delivery);
+            }
+        });
+    }
+
+    fn route_sent(&mut self, stream: StreamId, delivery: Delivery) {
+        let Some(activation) = self.routes().and_then(|routes| routes.sent.get(&stream).copied()) else { return };
+        self.with(activation, |object| {
+            let origin = object.shared.sending.borrow().get(&stream).cloned();
+            if let Some(origin) = origin {
+                object.shared.push(&origin, delivery);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

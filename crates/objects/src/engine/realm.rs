@@ -180,6 +180,11 @@ impl Realm {
         &self.context
     }
 
+    /// The private object that our scripts share.
+    pub fn core<'js>(&self, ctx: &Ctx<'js>) -> rquickjs::Result<Object<'js>> {
+        self.core.clone().restore(ctx)
+    }
+
     /// Runs `f` with the context and the private `core`.
     pub fn with<T>(
         &self,

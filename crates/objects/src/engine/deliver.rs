@@ -1,0 +1,169 @@
+//! From a delivery to the call of our script that takes it.
+
+use super::object::{Exports, TurnError};
+use super::ops::write_problem;
+use super::shared::{AlarmRun, Delivery, Shared};
+use crate::wire::{
+    Answer, Body, ClassInfo, EventId, EventKind, Headers, HeldSocket, HttpRequest, HttpResponse, SocketData,
+};
+use rquickjs::{Array, Ctx, Function, Null, Object, TypedArray, Value};
+
+type Done = Result<(), TurnError>;
+
+fn function<'js>(on: &Object<'js>, name: &str) -> Result<Function<'js>, TurnError> {
+    Ok(on.get(name)?)
+}
+
+fn bytes<'js>(ctx: &Ctx<'js>, data: &[u8]) -> Result<Value<'js>, TurnError> {
+    Ok(TypedArray::<u8>::new_copy(ctx.clone(), data)?.into_value())
+}
+
+fn headers<'js>(ctx: &Ctx<'js>, headers: &Headers) -> Result<Array<'js>, TurnError> {
+    let list = Array::new(ctx.clone())?;
+    for (at, (name, value)) in headers.iter().enumerate() {
+        list.set(at, vec![name.as_str(), value.as_str()])?;
+    }
+    Ok(list)
+}
+
+/// `null`, bytes, or the stream's number.
+fn body<'js>(ctx: &Ctx<'js>, body: &Body) -> Result<Value<'js>, TurnError> {
+    match body {
+        Body::None => Ok(Value::new_null(ctx.clone())),
+        Body::Whole(data) => bytes(ctx, data),
+        Body::Stream { stream, .. } => Ok(Value::new_number(ctx.clone(), stream.0 as f64)),
+    }
+}
+
+fn data<'js>(ctx: &Ctx<'js>, data: &SocketData) -> Result<Value<'js>, TurnError> {
+    match data {
+        SocketData::Text(text) => Ok(rquickjs::String::from_str(ctx.clone(), text)?.into_value()),
+        SocketData::Binary(data) => bytes(ctx, data),
+    }
+}
+
+/// `blockConcurrencyWhile` may call what it was given.
+pub(super) fn section<'js>(_ctx: &Ctx<'js>, on: &Object<'js>, number: u32) -> Done {
+    Ok(function(on, "section")?.call((number,))?)
+}
+
+pub(super) fn delivery<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, delivery: Delivery) -> Done {
+    match delivery {
+        Delivery::Event { event, kind } => self::event(ctx, on, shared, event, kind),
+        Delivery::Cancel { event } => Ok(function(on, "cancel")?.call((event.0 as f64,))?),
+        Delivery::Reply { call, result } => {
+            shared.calls.borrow_mut().remove(&call);
+            shared.process.routes.borrow_mut().calls.remove(&call);
+            let number = call.0 as f64;
+            match result {
+                Ok(Answer::Http(response)) => {
+                    shared.receive_body(&response.body, &shared.origin());
+                    let response = self::response(ctx, &response)?;
+                    Ok(function(on, "response")?.call((number, response))?)
+                },
+                Ok(Answer::Value(value)) => Ok(function(on, "value")?.call((number, bytes(ctx, &value.0)?))?),
+                Err(problem) => Ok(function(on, "callFailed")?.call((number, write_problem(ctx, &problem)?))?),
+            }
+        },
+        Delivery::Timer { number } => Ok(function(on, "timer")?.call((number,))?),
+        Delivery::SectionOver { number } => Ok(function(on, "sectionOver")?.call((number,))?),
+        Delivery::Synced { number } => Ok(function(on, "synced")?.call((number,))?),
+        Delivery::Chunk { stream, data, end } => {
+            if end {
+                shared.stop_receiving(stream);
+            }
+            Ok(function(on, "chunk")?.call((stream.0 as f64, bytes(ctx, &data)?, end))?)
+        },
+        Delivery::StreamFailed { stream, why } => {
+            shared.stop_receiving(stream);
+            Ok(function(on, "streamFailed")?.call((stream.0 as f64, write_problem(ctx, &why)?))?)
+        },
+        Delivery::Credit { stream, bytes } => Ok(function(on, "credit")?.call((stream.0 as f64, bytes))?),
+        Delivery::StreamCancelled { stream } => {
+            shared.stop_sending(stream);
+            Ok(function(on, "streamCancelled")?.call((stream.0 as f64,))?)
+        },
+    }
+}
+
+fn event<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, event: EventId, kind: EventKind) -> Done {
+    let number = event.0 as f64;
+    match kind {
+        EventKind::Fetch(HttpRequest { method, url, headers: list, body: content, redirect: _ }) => {
+            let call = function(on, "fetch")?;
+            Ok(call.call((number, method, url, headers(ctx, &list)?, body(ctx, &content)?))?)
+        },
+        EventKind::Rpc(rpc) => {
+            let args = match &rpc.args {
+                Some(args) => bytes(ctx, &args.0)?,
+                None => Value::new_null(ctx.clone()),
+            };
+            Ok(function(on, "rpc")?.call((number, rpc.path, args))?)
+        },
+        EventKind::Alarm { scheduled_ms, retry } => {
+            let scheduled_ms = match shared.alarm.get() {
+                AlarmRun::Running { scheduled_ms } => scheduled_ms,
+                AlarmRun::None | AlarmRun::Changed => scheduled_ms,
+            };
+            Ok(function(on, "alarm")?.call((number, scheduled_ms as f64, retry))?)
+        },
+        EventKind::SocketMessage { socket, data: message } => {
+            Ok(function(on, "message")?.call((number, socket.0 as f64, data(ctx, &message)?))?)
+        },
+        EventKind::SocketClosed { socket, code, reason, clean } => {
+            Ok(function(on, "closed")?.call((number, socket.0 as f64, code, reason, clean))?)
+        },
+        EventKind::SocketFailed { socket, why } => {
+            Ok(function(on, "socketFailed")?.call((number, socket.0 as f64, why))?)
+        },
+        EventKind::Inspect(_) => Ok(()),
+    }
+}
+
+/// `[status, statusText, headers, body, socket, url, redirected]`
+fn response<'js>(ctx: &Ctx<'js>, response: &HttpResponse) -> Result<Array<'js>, TurnError> {
+    let array = Array::new(ctx.clone())?;
+    array.set(0, response.status)?;
+    array.set(1, response.status_text.as_str())?;
+    array.set(2, headers(ctx, &response.headers)?)?;
+    array.set(3, body(ctx, &response.body)?)?;
+    match response.socket {
+        Some(socket) => array.set(4, socket.0 as f64)?,
+        None => array.set(4, Null)?,
+    }
+    array.set(5, response.url.as_str())?;
+    array.set(6, response.redirected)?;
+    Ok(array)
+}
+
+/// `[[socket, tags, attachment, time of the last automatic answer, closing], …]`
+pub(super) fn held<'js>(ctx: &Ctx<'js>, sockets: &[HeldSocket]) -> Result<Array<'js>, TurnError> {
+    let list = Array::new(ctx.clone())?;
+    for (at, socket) in sockets.iter().enumerate() {
+        let entry = Array::new(ctx.clone())?;
+        entry.set(0, socket.socket.0 as f64)?;
+        entry.set(1, socket.tags.clone())?;
+        match &socket.attachment {
+            Some(attachment) => entry.set(2, bytes(ctx, &attachment.0)?)?,
+            None => entry.set(2, Null)?,
+        }
+        match socket.auto_response_ms {
+            Some(at_ms) => entry.set(3, at_ms as f64)?,
+            None => entry.set(3, Null)?,
+        }
+        entry.set(4, socket.closing)?;
+        list.set(at, entry)?;
+    }
+    Ok(list)
+}
+
+/// `[[class, whether it has RPC], …]` and the names of handlers.
+pub(super) fn exports<'js>(_ctx: &Ctx<'js>, on: &Object<'js>) -> Result<Exports, TurnError> {
+    let found: Array<'js> = function(on, "exports")?.call(())?;
+    let mut classes = Vec::new();
+    for class in found.get::<Array<'js>>(0)?.iter::<Array<'js>>() {
+        let class = class?;
+        classes.push(ClassInfo { name: class.get(0)?, rpc: class.get(1)? });
+    }
+    Ok(Exports { classes, handlers: found.get(1)? })
+}

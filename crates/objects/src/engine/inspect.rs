@@ -1,0 +1,83 @@
+//! A look into an object's storage, which runs no code of the user's.
+
+use super::shared::Shared;
+use crate::sqlite::connection::Value as SqlValue;
+use crate::sqlite::kv::Range;
+use crate::wire::{EventId, FromEngine, Inspect, Problem, Seq};
+use serde_json::{Value, json};
+
+/// Bytes of one value shown.
+const SHOWN_BYTES: usize = 4_096;
+
+#[derive(Debug, thiserror::Error)]
+enum InspectError {
+    #[error(transparent)]
+    Storage(#[from] super::storage::StorageError),
+    #[error(transparent)]
+    Sql(#[from] crate::sqlite::SqlError),
+    #[error(transparent)]
+    Exec(#[from] crate::sqlite::cursor::ExecError),
+    #[error("only statements that read are allowed here")]
+    Writes,
+}
+
+pub(super) fn answer(shared: &Shared, event: EventId, what: &Inspect) {
+    let activation = shared.activation;
+    match look(shared, what) {
+        Ok(value) => shared.say(FromEngine::Inspected { activation, event, json: value.to_string() }),
+        Err(error) => {
+            let problem = Problem::new("Error", error.to_string());
+            shared.say(FromEngine::Failed { activation, event, after: Seq(0), problem });
+        },
+    }
+    shared.finish(event);
+}
+
+fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
+    let mut storage = shared.storage.borrow_mut();
+    let database = storage.database()?;
+    match what {
+        Inspect::Kv { start, limit } => {
+            let range = Range { start: Some(start.clone()), limit: Some(*limit), ..Range::default() };
+            let found = database.kv_list(&range, shared.limits().memory_bytes)?;
+            let shown = found.into_iter().map(|(key, value)| {
+                json!({ "key": key, "bytes": value.len(), "value": hex::encode(&value[..value.len().min(SHOWN_BYTES)]) })
+            });
+            Ok(shown.collect())
+        },
+        Inspect::Sql { query, limit } => {
+            if !database.only_reads(query)? {
+                return Err(InspectError::Writes);
+            }
+            let mut cursor = database.exec(query, &[])?;
+            let mut rows = Vec::new();
+            while rows.len() < *limit as usize {
+                let Some(row) = database.next_row(&mut cursor)? else { break };
+                rows.push(row.into_iter().map(column).collect::<Vec<_>>());
+            }
+            let columns = cursor.columns().to_vec();
+            database.close_cursor(&mut cursor);
+            Ok(json!({ "columns": columns, "rows": rows }))
+        },
+        Inspect::Summary => {
+            let query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '\\_cf\\_%' ESCAPE '\\' \
+                         AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+            let mut cursor = database.exec(query, &[])?;
+            let mut tables = Vec::new();
+            while let Some(row) = database.next_row(&mut cursor)? {
+                tables.push(row.into_iter().map(column).collect::<Vec<_>>());
+            }
+            Ok(json!({ "tables": tables, "bytes": database.size_bytes()?, "alarm": database.alarm()? }))
+        },
+    }
+}
+
+fn column(value: SqlValue) -> Value {
+    match value {
+        SqlValue::Null => Value::Null,
+        SqlValue::Integer(value) => value.into(),
+        SqlValue::Real(value) => value.into(),
+        SqlValue::Text(text) => text.into(),
+        SqlValue::Blob(blob) => json!({ "hex": hex::encode(&blob[..blob.len().min(SHOWN_BYTES)]) }),
+    }
+}

@@ -1,0 +1,136 @@
+// Events, to the code of the user and back.
+const { p } = core;
+let exported = null, entry = null, Entry = null, context = null;
+const bodies = () => core.load('bodies');
+core.instance = null;
+core.instanceHas = (name) => core.instance === null || typeof core.instance[name] === 'function';
+core.lazy(['WebSocket', 'WebSocketPair', 'WebSocketRequestResponsePair'], 'websocket');
+
+const extend = (C, Base) => {
+  for (let at = C; at !== null && at !== p.functionProto; at = p.getPrototypeOf(at)) if (at === Base) return true;
+  return false;
+};
+core.on.start = (exports, name, id, objectName, held, auto) => {
+  exported = exports;
+  const Class = exports[name];
+  if (typeof Class !== 'function') throw new p.TypeError(`The main module exports no class ${name}.`);
+  if (held.length > 0 || auto) core.load('websocket').restore(held, auto);
+  context = core.load('state').object(core.load('namespace').id(id, objectName ?? undefined));
+  core.rpcAllowed = extend(Class, core.classes.DurableObject);
+  core.instance = new Class(context, core.env);
+};
+core.on.startEntry = (exports) => {
+  exported = exports;
+  const value = exports.default;
+  if (typeof value === 'function' && extend(value, core.classes.WorkerEntrypoint)) Entry = value;
+  else entry = value;
+};
+core.on.exports = () => {
+  const classes = [], handlers = [];
+  const names = p.ownKeys(exported);
+  for (let i = 0; i < names.length; i++) {
+    const value = exported[names[i]];
+    if (typeof names[i] === 'string' && names[i] !== 'default' && typeof value === 'function' && value.prototype !== undefined) {
+      p.ArrayPush(classes, [names[i], extend(value, core.classes.DurableObject)]);
+    }
+  }
+  const of = Entry === null ? entry : Entry.prototype;
+  if (typeof of === 'object' && of !== null) {
+    for (const name of ['fetch', 'scheduled', 'queue', 'tail']) if (typeof of[name] === 'function') p.ArrayPush(handlers, name);
+  }
+  return [classes, handlers];
+};
+
+const answerFetch = async (request) => {
+  if (core.instance !== null) {
+    if (typeof core.instance.fetch !== 'function') throw new p.TypeError('Handler does not export a fetch() function.');
+    return core.instance.fetch(request);
+  }
+  const ctx = core.load('state').entry();
+  if (Entry !== null) {
+    const instance = new Entry(ctx, core.env);
+    if (typeof instance.fetch !== 'function') throw new p.TypeError('Handler does not export a fetch() function.');
+    return instance.fetch(request);
+  }
+  if (typeof entry?.fetch !== 'function') throw new p.TypeError('Handler does not export a fetch() function.');
+  return entry.fetch(request, core.env, ctx);
+};
+const respond = (event, response) => {
+  const parts = core.readResponse(response);
+  if (parts === null) throw new p.TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.");
+  const { webSocket } = parts;
+  const socket = webSocket === null ? null : core.load('websocket').leave(webSocket);
+  const body = parts.body === null ? null : bodies().send(parts.body, event);
+  ops.respond(event, [parts.status, parts.statusText ?? '', parts.headers, body, parts.length ?? undefined, socket ?? undefined]);
+  if (webSocket !== null) core.load('websocket').flush(webSocket);
+};
+const fail = (event, error) => {
+  ops.failed(event, core.problemOf(error, core.instance !== null));
+};
+const aborts = new p.Map();
+/** Told when the client has gone. Most code never asks, so it is made when it does. */
+const withSignal = (event, request) => {
+  let controller = null;
+  p.defineProperty(request, 'signal', {
+    __proto__: null, enumerable: true, configurable: true,
+    get() {
+      if (controller === null) {
+        controller = new (core.load('events').AbortController)();
+        p.MapSet(aborts, event, controller);
+      }
+      return controller.signal;
+    },
+  });
+  return request;
+};
+core.on.fetch = (event, method, url, headers, body) => {
+  core.event = event;
+  runFetch(event, method, url, headers, body);
+};
+const runFetch = async (event, method, url, headers, body) => {
+  try {
+    const request = core.makeRequest({ method, url, headers, body: typeof body === 'number' ? bodies().receive(body) : body, signal: null });
+    const response = await answerFetch(withSignal(event, request));
+    core.event = event;
+    respond(event, response);
+  } catch (error) {
+    if (core.instance === null) core.report(error);
+    fail(event, error);
+  }
+  if (aborts.size > 0) p.MapDelete(aborts, event);
+  core.finish(event);
+};
+core.on.cancel = (event) => {
+  const controller = p.MapGet(aborts, event);
+  p.MapDelete(aborts, event);
+  controller?.abort(new p.DOMException('The client disconnected', 'AbortError'));
+};
+core.on.rpc = (event, path, args) => { core.event = event; runRpc(event, path, args); };
+const runRpc = async (event, path, args) => {
+  try {
+    if (!core.rpcAllowed) {
+      throw new p.TypeError('The receiving Durable Object does not support RPC, because its class was not declared with `extends DurableObject`. In order to enable RPC, make sure your class extends the special class `DurableObject`, which can be imported from the module "cloudflare:workers".');
+    }
+    ops.returned(event, await core.load('rpc').run(core.instance, path, args));
+  } catch (error) {
+    fail(event, error);
+  }
+  core.finish(event);
+};
+class AlarmInvocationInfo {
+  constructor(retryCount, scheduledTime) { this.retryCount = retryCount; this.isRetry = retryCount > 0; this.scheduledTime = scheduledTime; }
+}
+core.on.alarm = (event, scheduled, retry) => { core.event = event; runAlarm(event, scheduled, retry); };
+const runAlarm = async (event, scheduled, retry) => {
+  try {
+    if (typeof core.instance.alarm === 'function') await core.instance.alarm(new AlarmInvocationInfo(retry, scheduled));
+    ops.alarmRan(event);
+  } catch (error) {
+    core.report(error);
+    ops.alarmRan(event, core.problemOf(error, true));
+  }
+  core.finish(event);
+};
+core.on.message = (event, socket, data) => { core.event = event; core.load('websocket').message(event, socket, data); };
+core.on.closed = (event, socket, code, reason, clean) => { core.event = event; core.load('websocket').closed(event, socket, code, reason, clean); };
+core.on.socketFailed = (event, socket, why) => { core.event = event; core.load('websocket').failed(event, socket, why); };

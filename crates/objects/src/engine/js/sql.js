@@ -1,0 +1,73 @@
+// ctx.storage.sql
+const { p } = core;
+const secret = {};
+const bind = (value) => {
+  switch (typeof value) {
+    case 'object': {
+      if (value === null) return null;
+      const view = core.viewOf(value);
+      if (view !== null) return view;
+      return `${value}`;
+    }
+    case 'undefined': return null;
+    case 'bigint': throw new p.TypeError('BigInt cannot be bound to SQL');
+    case 'boolean': case 'number': case 'string': return value;
+    default: return `${value}`;
+  }
+};
+const column = (value) => p.isView(value) ? p.typedBuffer(value) : value;
+class SqlStorageCursor {
+  #number; #names; #counts = null;
+  constructor(given, number, names) {
+    if (given !== secret) throw core.illegal();
+    this.#number = number; this.#names = names;
+  }
+  #row() {
+    if (this.#number === null) return undefined;
+    const row = ops.sqlNext(this.#number);
+    if (row === undefined) { this.#counts = ops.sqlCounts(this.#number); ops.sqlClose(this.#number); this.#number = null; return undefined; }
+    for (let i = 0; i < row.length; i++) row[i] = column(row[i]);
+    return row;
+  }
+  #object(row) {
+    const object = {};
+    for (let i = 0; i < row.length; i++) p.defineProperty(object, this.#names[i], { __proto__: null, value: row[i], writable: true, enumerable: true, configurable: true });
+    return object;
+  }
+  #count(which) { return (this.#number === null ? this.#counts : ops.sqlCounts(this.#number))[which]; }
+  next() { const row = this.#row(); return row === undefined ? { done: true, value: undefined } : { done: false, value: this.#object(row) }; }
+  toArray() { const all = []; for (let row = this.#row(); row !== undefined; row = this.#row()) p.ArrayPush(all, this.#object(row)); return all; }
+  one() {
+    const row = this.#row();
+    if (row === undefined) throw new p.Error('Expected exactly one result from SQL query, but got no results.');
+    if (this.#row() !== undefined) throw new p.Error('Expected exactly one result from SQL query, but got multiple results.');
+    return this.#object(row);
+  }
+  raw() { return rawIterator({ next: () => { const row = this.#row(); return row === undefined ? { done: true, value: undefined } : { done: false, value: row }; } }); }
+  get columnNames() { return [...this.#names]; }
+  get rowsRead() { return this.#count(0); }
+  get rowsWritten() { return this.#count(1); }
+  [Symbol.iterator]() { return this; }
+}
+core.brand(SqlStorageCursor, 'Cursor');
+const rawProto = {
+  [Symbol.iterator]() { return this; },
+  toArray() { const all = []; for (let at = this.next(); !at.done; at = this.next()) p.ArrayPush(all, at.value); return all; },
+};
+const rawIterator = (of) => {
+  const iterator = p.create(rawProto);
+  p.defineProperty(iterator, 'next', { __proto__: null, value: of.next, enumerable: false, configurable: true, writable: true });
+  return iterator;
+};
+class SqlStorage {
+  constructor(given) { if (given !== secret) throw core.illegal(); }
+  exec(query, ...bindings) {
+    for (let i = 0; i < bindings.length; i++) bindings[i] = bind(bindings[i]);
+    const [number, ...names] = ops.sqlExec(`${query}`, bindings);
+    return new SqlStorageCursor(secret, number, names);
+  }
+  get databaseSize() { return ops.databaseSize(); }
+  get Cursor() { return SqlStorageCursor; }
+}
+core.brand(SqlStorage, 'SqlStorage');
+return { open: () => new SqlStorage(secret) };

@@ -1,0 +1,480 @@
+//! One live object: its JavaScript, and the turns in which it runs.
+
+use super::gates::Gate;
+use super::modules::{Shelf, WORKERS, WORKERS_GLOBAL};
+use super::realm::{Realm, RealmError, RealmLimits};
+use super::shared::{AlarmRun, Cpu, Delivery, End, Identity, Process, Running, Shared};
+use super::storage::{Opening, Storage};
+use super::timers::{Origin, Purpose, Timers};
+use super::{BLOCKED_TOO_LONG, CPU_EXCEEDED, deliver, ops, problem};
+use crate::wire::{Activation, AlarmOutcome, EventId, EventKind, FromEngine, HeldSocket, Level, Open, Problem, Seq};
+use rquickjs::promise::PromiseState;
+use rquickjs::{Ctx, Function, Module, Object as JsObject, Promise, Value};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// What a failed turn leaves.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TurnError {
+    #[error(transparent)]
+    JavaScript(#[from] rquickjs::Error),
+    #[error("{0}")]
+    Thrown(Problem),
+    #[error(transparent)]
+    Realm(#[from] RealmError),
+}
+
+pub(crate) struct Object {
+    // Dropped before what its functions hold.
+    realm: Option<Realm>,
+    pub(crate) shared: Rc<Shared>,
+    sockets: Vec<HeldSocket>,
+    auto_response: Option<crate::wire::AutoResponse>,
+}
+
+/// What the start of the entry worker finds.
+pub(crate) struct Exports {
+    pub classes: Vec<crate::wire::ClassInfo>,
+    pub handlers: Vec<String>,
+}
+
+impl Object {
+    pub(crate) fn entry(process: &Rc<Process>) -> Self {
+        Self::new(process, Activation::ENTRY, None, Seq(0), None)
+    }
+
+    pub(crate) fn open(process: &Rc<Process>, open: Open) -> Self {
+        let Open { activation, namespace, id, name, epoch: _, seq, pages, sockets, auto_response } = open;
+        let identity = Identity { namespace, id, name };
+        let mut object = Self::new(process, activation, Some(identity), seq, Some(pages));
+        object.shared.sockets.set(u32::try_from(sockets.len()).unwrap_or(u32::MAX));
+        object.sockets = sockets;
+        object.auto_response = auto_response;
+        object
+    }
+
+    fn new(
+        process: &Rc<Process>,
+        activation: Activation,
+        identity: Option<Identity>,
+        seq: Seq,
+        pages: Option<u32>,
+    ) -> Self {
+        let surroundings = Rc::clone(&process.surroundings);
+        let cpu = Rc::new(Cpu {
+            surroundings: Rc::clone(&surroundings),
+            until_ns: Cell::new(u64::MAX),
+            exceeded: Cell::new(false),
+        });
+        let opening = pages.map(|pages| {
+            let cpu = Rc::clone(&cpu);
+            let over = Rc::new(move || cpu.over());
+            Opening { surroundings, activation, limits: Rc::clone(&process.limits), pages, over }
+        });
+        let gate = Gate::new(process.limits.block_depth);
+        let origin = Origin { section: gate.root(), event: None };
+        let shared = Shared {
+            process: Rc::clone(process),
+            activation,
+            identity,
+            out: RefCell::default(),
+            storage: RefCell::new(Storage::new(opening, seq)),
+            gate: RefCell::new(gate),
+            origin: RefCell::new(origin),
+            timers: RefCell::new(Timers::default()),
+            sections: RefCell::default(),
+            events: RefCell::default(),
+            calls: RefCell::default(),
+            sending: RefCell::default(),
+            receiving: RefCell::default(),
+            syncing: RefCell::default(),
+            last_sync: Cell::new(0),
+            alarm: Cell::new(AlarmRun::None),
+            plain_sockets: Cell::new(0),
+            sockets: Cell::new(0),
+            end: RefCell::new(None),
+            cpu,
+            lines: Cell::new(0),
+            queued_bytes: Cell::new(0),
+        };
+        Self { realm: None, shared: Rc::new(shared), sockets: Vec::new(), auto_response: None }
+    }
+
+    /// An event has come: it waits at the gate.
+    pub(crate) fn arrive(&mut self, event: EventId, kind: EventKind) {
+        let shared = &self.shared;
+        let origin = Origin { section: shared.gate.borrow().root(), event: Some(event) };
+        shared.events.borrow_mut().insert(event, Running::default());
+        if shared.gate.borrow().waiting() >= shared.limits().queue_length as usize {
+            let problem = Problem {
+                overloaded: true,
+                ..Problem::new("Error", "Durable Object is overloaded. Too many requests queued.")
+            };
+            let (activation, after) = (shared.activation, Seq(0));
+            shared.say(FromEngine::Failed { activation, event, after, problem });
+            shared.finish(event);
+            return;
+        }
+        if let EventKind::Fetch(request) = &kind {
+            shared.receive_body(&request.body, &origin);
+        }
+        shared.push(&origin, Delivery::Event { event, kind });
+    }
+
+    /// Delivers all that the gate lets through.
+    pub(crate) fn pump(&mut self) {
+        while !self.shared.has_ended() {
+            let begun = self.shared.gate.borrow_mut().begin();
+            if let Some(section) = begun {
+                let number = section.number();
+                self.watch_section(number);
+                self.turn(Origin { section, event: None }, |ctx, on| deliver::section(ctx, on, number));
+                continue;
+            }
+            let passed = self.shared.gate.borrow_mut().pass();
+            let Some((section, delivery)) = passed else { break };
+            self.deliver(Origin { section, event: delivery.event(&self.shared) }, delivery);
+        }
+    }
+
+    fn watch_section(&self, number: u32) {
+        let shared = &self.shared;
+        let at_ms = shared.process.now_ms.get() + i64::from(shared.limits().block_ms);
+        let timer = shared.timers.borrow_mut().set(at_ms, Purpose::Block(number), shared.origin(), u32::MAX);
+        if let (Ok(timer), Some(entry)) = (timer, shared.sections.borrow_mut().get_mut(&number)) {
+            entry.timer = Some(timer);
+        }
+    }
+
+    fn deliver(&mut self, origin: Origin, delivery: Delivery) {
+        if let Delivery::Event { event, kind } = &delivery {
+            match kind {
+                EventKind::Alarm { .. } if !self.alarm_is_due(*event) => return self.settle(),
+                EventKind::Inspect(what) => {
+                    super::inspect::answer(&self.shared, *event, what);
+                    return self.settle();
+                },
+                EventKind::Fetch(_)
+                | EventKind::Rpc(_)
+                | EventKind::Alarm { .. }
+                | EventKind::SocketMessage { .. }
+                | EventKind::SocketClosed { .. }
+                | EventKind::SocketFailed { .. } => {},
+            }
+        }
+        let shared = Rc::clone(&self.shared);
+        self.turn(origin, |ctx, on| deliver::delivery(ctx, on, &shared, delivery));
+    }
+
+    /// The database has the last word on whether there is an alarm to run.
+    fn alarm_is_due(&self, event: EventId) -> bool {
+        let shared = &self.shared;
+        let mut storage = shared.storage.borrow_mut();
+        let alarm = match storage.database().map_err(|error| error.to_string()).and_then(|database| {
+            database.alarm().map_err(|error| error.to_string())
+        }) {
+            Ok(alarm) => alarm,
+            Err(why) => {
+                drop(storage);
+                shared.end_with(Problem::reset(format!("The object's storage failed: {why}")));
+                return false;
+            },
+        };
+        drop(storage);
+        match alarm {
+            Some(at_ms) if at_ms <= shared.process.now_ms.get() => {
+                shared.alarm.set(AlarmRun::Running { scheduled_ms: at_ms });
+                true
+            },
+            Some(_) | None => {
+                let outcome = AlarmOutcome::NotDue { at_ms: alarm };
+                let (activation, after) = (shared.activation, shared.after());
+                shared.say(FromEngine::AlarmRan { activation, event, after, outcome });
+                shared.finish(event);
+                false
+            },
+        }
+    }
+
+    /// Runs code of the object until nothing of it is ready, and ends what it wrote.
+    fn turn(
+        &mut self,
+        origin: Origin,
+        run: impl for<'js> FnOnce(&Ctx<'js>, &JsObject<'js>) -> Result<(), TurnError>,
+    ) {
+        let shared = Rc::clone(&self.shared);
+        let event = origin.event;
+        shared.surroundings().turn_begins(shared.activation, event);
+        let begin_ns = shared.surroundings().cpu_ns();
+        shared.cpu.until_ns.set(begin_ns.saturating_add(u64::from(shared.limits().cpu_ms) * 1_000_000));
+        shared.lines.set(0);
+        *shared.origin.borrow_mut() = origin;
+        if let Err(error) = self.run(run) {
+            shared.end_with(thrown(error));
+        }
+        let spent_ns = shared.surroundings().cpu_ns().saturating_sub(begin_ns);
+        if let Some(event) = event
+            && let Some(running) = shared.events.borrow_mut().get_mut(&event)
+        {
+            running.cpu_ns += spent_ns;
+        }
+        shared.cpu.until_ns.set(u64::MAX);
+        shared.surroundings().turn_ends();
+        if shared.cpu.exceeded.get() {
+            shared.end_with(Problem::reset(CPU_EXCEEDED));
+        }
+        self.settle();
+    }
+
+    fn run(
+        &mut self,
+        run: impl for<'js> FnOnce(&Ctx<'js>, &JsObject<'js>) -> Result<(), TurnError>,
+    ) -> Result<(), TurnError> {
+        if self.realm.is_none() {
+            self.start()?;
+        }
+        let Some(realm) = &self.realm else { return Ok(()) };
+        if self.shared.has_ended() {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        realm.context().with(|ctx| {
+            let core = realm.core(&ctx)?;
+            let on: JsObject<'_> = core.get("on")?;
+            let done = run(&ctx, &on).map_err(|error| explain(&ctx, error));
+            drain(&ctx, shared);
+            done
+        })
+    }
+
+    /// What the turn wrote leaves, and what it said after it.
+    fn settle(&mut self) {
+        let shared = &self.shared;
+        if shared.has_ended() {
+            return;
+        }
+        let (provisional, ended) = {
+            let mut storage = shared.storage.borrow_mut();
+            (storage.after(), storage.end_turn())
+        };
+        match ended {
+            Ok(Some(committed)) => shared.send_commit(Some(committed)),
+            Ok(None) => {
+                // Nothing was changed after all: what was said need not wait for a commit that never comes.
+                let confirmed = shared.storage.borrow().confirmed();
+                if provisional > confirmed {
+                    for frame in shared.out.borrow_mut().iter_mut() {
+                        if let Some(after) = frame.after_mut().filter(|after| **after == provisional) {
+                            *after = confirmed;
+                        }
+                    }
+                }
+            },
+            Err(error) => shared.end_with(Problem::reset(format!("The object's storage failed: {error}"))),
+        }
+    }
+
+    fn start(&mut self) -> Result<(), TurnError> {
+        let shared = Rc::clone(&self.shared);
+        let limits = RealmLimits {
+            memory_bytes: usize::try_from(shared.limits().memory_bytes).unwrap_or(usize::MAX),
+            stack_bytes: shared.limits().stack_bytes as usize,
+        };
+        let realm = Realm::new(&shared.process.scripts, limits, |ctx, ops| ops::install(ctx, ops, &shared))?;
+        realm.runtime().set_loader(Shelf(Rc::clone(&shared.process.library)), Shelf(Rc::clone(&shared.process.library)));
+        let watch = Rc::downgrade(&shared);
+        realm.runtime().set_interrupt_handler(Some(Box::new(move || {
+            watch.upgrade().is_none_or(|shared| shared.has_ended() || shared.cpu.over())
+        })));
+        let (sockets, auto_response) = (std::mem::take(&mut self.sockets), self.auto_response.take());
+        let started = realm.context().with(|ctx| {
+            let core = realm.core(&ctx)?;
+            let started = start(&ctx, &core, &shared, &sockets, auto_response.as_ref());
+            let started = started.map_err(|error| explain(&ctx, error));
+            drain(&ctx, &shared);
+            started
+        });
+        self.realm = Some(realm);
+        started
+    }
+
+    /// What the deployment's main module exports; starts the entry worker.
+    pub(crate) fn exports(&mut self) -> Result<Exports, Problem> {
+        let found: RefCell<Option<Exports>> = RefCell::new(None);
+        let root = self.shared.origin();
+        self.turn(root, |ctx, on| {
+            found.replace(Some(deliver::exports(ctx, on)?));
+            Ok(())
+        });
+        if let Some(End { problem }) = self.shared.end.borrow().clone() {
+            return Err(problem);
+        }
+        found.into_inner().ok_or_else(|| Problem::new("Error", "the main module did not start"))
+    }
+
+    /// A timer of the object's is due.
+    pub(crate) fn tick(&mut self) -> bool {
+        let shared = Rc::clone(&self.shared);
+        let mut any = false;
+        loop {
+            let due = shared.timers.borrow_mut().take_due(shared.process.now_ms.get());
+            let Some((number, purpose, origin)) = due else { return any };
+            any = true;
+            match purpose {
+                Purpose::Code => shared.push(&origin, Delivery::Timer { number }),
+                Purpose::Block(_) => {
+                    shared.end_with(Problem::reset(BLOCKED_TOO_LONG));
+                    return true;
+                },
+            }
+        }
+    }
+
+    pub(crate) fn durable(&mut self, seq: Seq) {
+        let shared = &self.shared;
+        shared.storage.borrow_mut().durable(seq);
+        let mut syncing = shared.syncing.borrow_mut();
+        while let Some(entry) = syncing.first_entry().filter(|entry| entry.key().0 <= seq) {
+            let ((_, number), origin) = entry.remove_entry();
+            shared.push(&origin, Delivery::Synced { number });
+        }
+    }
+
+    /// Ends its life: what waits for it fails. The last frames of the object are appended to `out`.
+    pub(crate) fn end(self, problem: &Problem, out: &mut Vec<FromEngine>) {
+        let shared = &self.shared;
+        let activation = shared.activation;
+        let unwritten = shared.storage.borrow().confirmed();
+        // What was said in the turn may rest on writes that never happen.
+        let said = std::mem::take(&mut *shared.out.borrow_mut());
+        out.extend(said.into_iter().filter_map(|mut frame| match frame.after_mut() {
+            Some(after) if *after > unwritten => None,
+            Some(_) | None => Some(frame),
+        }));
+        for (event, running) in std::mem::take(&mut *shared.events.borrow_mut()) {
+            if !running.answered {
+                let problem = problem.clone();
+                out.push(FromEngine::Failed { activation, event, after: Seq(0), problem });
+            }
+            out.push(FromEngine::Finished { activation, event, cpu_us: running.cpu_ns / 1_000 });
+        }
+        for call in std::mem::take(&mut *shared.calls.borrow_mut()).into_keys() {
+            shared.process.routes.borrow_mut().calls.remove(&call);
+            out.push(FromEngine::CancelCall { call });
+        }
+        for stream in std::mem::take(&mut *shared.sending.borrow_mut()).into_keys() {
+            shared.process.routes.borrow_mut().sent.remove(&stream);
+            out.push(FromEngine::StreamFailed { activation, stream, after: Seq(0), why: problem.clone() });
+        }
+        for stream in std::mem::take(&mut *shared.receiving.borrow_mut()).into_keys() {
+            shared.process.routes.borrow_mut().received.remove(&stream);
+            out.push(FromEngine::StreamCancelled { stream });
+        }
+        drop(self.realm);
+    }
+
+    /// Gives back what an idle object can do without.
+    pub(crate) fn rest(&mut self) {
+        self.shared.storage.borrow_mut().rest();
+        if let Some(realm) = &self.realm {
+            realm.runtime().run_gc();
+        }
+    }
+}
+
+/// Runs what promises have made ready.
+fn drain(ctx: &Ctx<'_>, shared: &Shared) {
+    while !shared.has_ended() && !shared.cpu.exceeded.get() && ctx.execute_pending_job() {}
+}
+
+fn thrown(error: TurnError) -> Problem {
+    match error {
+        TurnError::Thrown(mut problem) => {
+            problem.object_reset = true;
+            problem
+        },
+        TurnError::JavaScript(error) => Problem::reset(format!("The JavaScript engine failed: {error}")),
+        TurnError::Realm(error) => Problem::reset(format!("The object could not start: {error}")),
+    }
+}
+
+/// With what was thrown instead of the word that something was.
+fn explain(ctx: &Ctx<'_>, error: TurnError) -> TurnError {
+    match error {
+        TurnError::JavaScript(rquickjs::Error::Exception) => {
+            TurnError::Thrown(super::memory_or(problem::of_exception(&ctx.catch())))
+        },
+        TurnError::JavaScript(_) | TurnError::Thrown(_) | TurnError::Realm(_) => error,
+    }
+}
+
+/// Evaluates a module, whose code may not wait for anything outside.
+fn import<'js>(ctx: &Ctx<'js>, shared: &Shared, name: &str) -> Result<JsObject<'js>, TurnError> {
+    let promise: Promise<'js> = Module::import(ctx, name)?;
+    drain(ctx, shared);
+    match promise.state() {
+        PromiseState::Pending => {
+            let message = format!("{name} waits at its top level for something that cannot come while it is loaded");
+            Err(TurnError::Thrown(Problem::new("Error", message)))
+        },
+        PromiseState::Resolved | PromiseState::Rejected => match promise.result::<JsObject<'js>>() {
+            Some(result) => Ok(result?),
+            None => Err(TurnError::Thrown(Problem::new("Error", format!("{name} did not load")))),
+        },
+    }
+}
+
+fn start<'js>(
+    ctx: &Ctx<'js>,
+    core: &JsObject<'js>,
+    shared: &Shared,
+    sockets: &[HeldSocket],
+    auto_response: Option<&crate::wire::AutoResponse>,
+) -> Result<(), TurnError> {
+    let globals = ctx.globals();
+    globals.set(WORKERS_GLOBAL, core.get::<_, Value<'js>>("workers")?)?;
+    import(ctx, shared, WORKERS)?;
+    globals.remove(WORKERS_GLOBAL)?;
+    let exports = import(ctx, shared, &shared.process.main)?;
+    let on: JsObject<'js> = core.get("on")?;
+    match &shared.identity {
+        None => on.get::<_, Function<'js>>("startEntry")?.call::<_, ()>((exports,))?,
+        Some(identity) => {
+            let namespace = shared.process.namespaces.get(usize::from(identity.namespace.0));
+            let class = namespace.map(|namespace| namespace.class.clone()).unwrap_or_default();
+            let id = hex::encode(identity.id.0);
+            let held = deliver::held(ctx, sockets)?;
+            let pair = auto_response.map(|pair| vec![pair.request.clone(), pair.response.clone()]);
+            let start: Function<'js> = on.get("start")?;
+            start.call::<_, ()>((exports, class, id, identity.name.clone(), held, pair))?;
+        },
+    }
+    Ok(())
+}
+
+impl Shared {
+    pub(crate) fn surroundings(&self) -> &dyn super::surroundings::Surroundings {
+        &*self.process.surroundings
+    }
+
+    pub(crate) fn uncaught(&self, text: String) {
+        self.print(Level::Uncaught, text);
+    }
+}
+
+impl Delivery {
+    /// The event that it is about.
+    fn event(&self, shared: &Shared) -> Option<EventId> {
+        match self {
+            Self::Event { event, .. } | Self::Cancel { event } => Some(*event),
+            Self::Reply { call, .. } => shared.calls.borrow().get(call).and_then(|origin| origin.event),
+            Self::Chunk { stream, .. } | Self::StreamFailed { stream, .. } => {
+                shared.receiving.borrow().get(stream).and_then(|origin| origin.event)
+            },
+            Self::Credit { stream, .. } | Self::StreamCancelled { stream } => {
+                shared.sending.borrow().get(stream).and_then(|origin| origin.event)
+            },
+            Self::Timer { .. } | Self::SectionOver { .. } | Self::Synced { .. } => None,
+        }
+    }
+}

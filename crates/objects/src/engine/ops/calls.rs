@@ -1,0 +1,113 @@
+//! Questions to the outside, and bodies both ways.
+
+use super::events::{body, headers};
+use super::{id, misuse, op, read_problem, type_error};
+use crate::engine::raw;
+use crate::engine::shared::Shared;
+use crate::wire::{
+    CallId, Cloned, Destination, FromEngine, HttpRequest, NamespaceIndex, ObjectCall, Redirect, Rpc, StreamId,
+};
+use rquickjs::{Array, Ctx, Exception, Object, Result, Value};
+use std::rc::Rc;
+
+/// `[method, url, headers, body, length, redirect]`
+fn request(ctx: &Ctx<'_>, parts: &Array<'_>) -> Result<HttpRequest> {
+    let redirect: Option<String> = parts.get(5)?;
+    Ok(HttpRequest {
+        method: parts.get(0)?,
+        url: parts.get(1)?,
+        headers: headers(&parts.get(2)?)?,
+        body: body(ctx, &parts.get(3)?, parts.get(4)?)?,
+        redirect: match redirect.as_deref() {
+            Some("manual") => Redirect::Manual,
+            Some("error") => Redirect::Error,
+            Some(_) | None => Redirect::Follow,
+        },
+    })
+}
+
+fn call(ctx: &Ctx<'_>, shared: &Shared, destination: Destination) -> Result<f64> {
+    let most = shared.limits().calls;
+    if shared.calls.borrow().len() >= most as usize {
+        let message = format!("more than {most} requests of the object are under way");
+        return Err(Exception::throw_message(ctx, &message));
+    }
+    let call = shared.process.next_call();
+    shared.calls.borrow_mut().insert(call, shared.origin());
+    shared.process.routes.borrow_mut().calls.insert(call, shared.activation);
+    shared.say(FromEngine::Call { activation: shared.activation, call, after: shared.after(), destination });
+    Ok(call.0 as f64)
+}
+
+/// `[namespace, id, name]`
+fn object(ctx: &Ctx<'_>, shared: &Shared, target: &Array<'_>, what: ObjectCall) -> Result<Destination> {
+    let namespace: u16 = target.get(0)?;
+    let text: String = target.get(1)?;
+    let key = shared.process.namespaces.get(usize::from(namespace)).map(|namespace| &namespace.key);
+    let id = key.and_then(|key| super::ids::from_text(key, &text));
+    let id = id.ok_or_else(|| type_error(ctx, "the id is not one of the namespace"))?;
+    Ok(Destination::Object { namespace: NamespaceIndex(namespace), id, name: target.get(2)?, what })
+}
+
+fn send_chunk(ctx: &Ctx<'_>, shared: &Shared, stream: StreamId, data: &Value<'_>, end: bool) -> Result<()> {
+    let data = raw::view_bytes(data).ok_or_else(|| misuse(ctx))?;
+    let (activation, after) = (shared.activation, shared.after());
+    if end {
+        shared.stop_sending(stream);
+    }
+    shared.say(FromEngine::Chunk { activation, stream, after, data, end });
+    Ok(())
+}
+
+pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>) -> Result<()> {
+    op!(ctx, ops, owner, "callInternet", |shared, ctx, parts: Array<'js>| {
+        let destination = Destination::Internet(request(&ctx, &parts)?);
+        call(&ctx, shared, destination)
+    });
+    op!(ctx, ops, owner, "callFetch", |shared, ctx, target: Array<'js>, parts: Array<'js>| {
+        let what = ObjectCall::Fetch(request(&ctx, &parts)?);
+        let destination = object(&ctx, shared, &target, what)?;
+        call(&ctx, shared, destination)
+    });
+    op!(ctx, ops, owner, "callRpc", |shared, ctx, target: Array<'js>, path: Vec<String>, args: Value<'js>| {
+        let rpc = Rpc { path, args: raw::view_bytes(&args).map(Cloned) };
+        let destination = object(&ctx, shared, &target, ObjectCall::Rpc(rpc))?;
+        call(&ctx, shared, destination)
+    });
+    op!(ctx, ops, owner, "cancelCall", |shared, _ctx, number: f64| {
+        let call = CallId(id(number));
+        if shared.calls.borrow_mut().remove(&call).is_some() {
+            shared.process.routes.borrow_mut().calls.remove(&call);
+            shared.say(FromEngine::CancelCall { call });
+        }
+        Ok::<_, rquickjs::Error>(())
+    });
+    op!(ctx, ops, owner, "newStream", |shared, _ctx| {
+        let stream = shared.process.next_stream();
+        shared.sending.borrow_mut().insert(stream, shared.origin());
+        shared.process.routes.borrow_mut().sent.insert(stream, shared.activation);
+        Ok::<_, rquickjs::Error>(stream.0 as f64)
+    });
+    op!(ctx, ops, owner, "sendChunk", |shared, ctx, stream: f64, data: Value<'js>, end: bool| {
+        send_chunk(&ctx, shared, StreamId(id(stream)), &data, end)
+    });
+    op!(ctx, ops, owner, "failStream", |shared, _ctx, stream: f64, problem: Array<'js>| {
+        let (stream, why) = (StreamId(id(stream)), read_problem(&problem)?);
+        shared.stop_sending(stream);
+        let (activation, after) = (shared.activation, shared.after());
+        shared.say(FromEngine::StreamFailed { activation, stream, after, why });
+        Ok::<_, rquickjs::Error>(())
+    });
+    op!(ctx, ops, owner, "credit", |shared, _ctx, stream: f64, bytes: u32| {
+        shared.say(FromEngine::Credit { stream: StreamId(id(stream)), bytes });
+        Ok::<_, rquickjs::Error>(())
+    });
+    op!(ctx, ops, owner, "cancelStream", |shared, _ctx, stream: f64| {
+        let stream = StreamId(id(stream));
+        if shared.stop_receiving(stream) {
+            shared.say(FromEngine::StreamCancelled { stream });
+        }
+        Ok::<_, rquickjs::Error>(())
+    });
+    Ok(())
+}

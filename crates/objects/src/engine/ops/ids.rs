@@ -1,0 +1,85 @@
+//! Ids of objects: 16 bytes that name, 16 that show which namespace made them.
+
+use super::{op, type_error};
+use crate::engine::shared::Shared;
+use crate::wire::ObjectId;
+use hmac::{Hmac, Mac};
+use rquickjs::{Ctx, Object, Result};
+use sha2::Sha256;
+use std::rc::Rc;
+
+const HALF: usize = 16;
+
+fn mac(key: &[u8; 32], data: &[u8]) -> [u8; HALF] {
+    // A key of any length will do for HMAC.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; HALF] };
+    mac.update(data);
+    let mut half = [0; HALF];
+    half.copy_from_slice(&mac.finalize().into_bytes()[..HALF]);
+    half
+}
+
+fn sealed(key: &[u8; 32], base: [u8; HALF]) -> ObjectId {
+    let mut id = [0; 32];
+    id[..HALF].copy_from_slice(&base);
+    id[HALF..].copy_from_slice(&mac(key, &base));
+    ObjectId(id)
+}
+
+pub(crate) fn from_name(key: &[u8; 32], name: &str) -> ObjectId {
+    sealed(key, mac(key, name.as_bytes()))
+}
+
+/// `None`: it is no id, or another namespace's.
+pub(crate) fn from_text(key: &[u8; 32], text: &str) -> Option<ObjectId> {
+    let bytes: [u8; 32] = hex::decode(text).ok()?.try_into().ok()?;
+    let (base, seal) = bytes.split_first_chunk::<HALF>()?;
+    subtle_equal(seal, &mac(key, base)).then_some(ObjectId(bytes))
+}
+
+/// In a time that does not tell how much of the seal is right.
+fn subtle_equal(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+}
+
+fn key<'a>(ctx: &Ctx<'_>, shared: &'a Shared, namespace: u16) -> Result<&'a [u8; 32]> {
+    let found = shared.process.namespaces.get(usize::from(namespace));
+    found.map(|namespace| &namespace.key).ok_or_else(|| type_error(ctx, "there is no such namespace"))
+}
+
+pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>) -> Result<()> {
+    op!(ctx, ops, owner, "idFromName", |shared, ctx, namespace: u16, name: String| {
+        Ok(hex::encode(from_name(key(&ctx, shared, namespace)?, &name).0))
+    });
+    op!(ctx, ops, owner, "idNew", |shared, ctx, namespace: u16| {
+        let mut base = [0; HALF];
+        shared.process.surroundings.fill_random(&mut base);
+        Ok(hex::encode(sealed(key(&ctx, shared, namespace)?, base).0))
+    });
+    op!(ctx, ops, owner, "idCheck", |shared, ctx, namespace: u16, text: String| {
+        Ok(from_text(key(&ctx, shared, namespace)?, &text).is_some())
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_its_namespaces_alone() {
+        let (one, other) = ([1; 32], [2; 32]);
+        let id = from_name(&one, "room");
+        assert_eq!(id, from_name(&one, "room"));
+        assert_ne!(id, from_name(&one, "rooms"));
+        let text = hex::encode(id.0);
+        assert_eq!(from_text(&one, &text), Some(id));
+        assert_eq!(from_text(&other, &text), None);
+        for at in [0, 31, 63] {
+            let mut changed = text.clone().into_bytes();
+            changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
+            assert_eq!(from_text(&one, std::str::from_utf8(&changed).unwrap()), None);
+        }
+        assert_eq!(from_text(&one, "short"), None);
+    }
+}

@@ -1,0 +1,274 @@
+//! What the operations that JavaScript calls, and the turns in which it does, have in common.
+
+use super::gates::Gate;
+use super::modules::Library;
+use super::realm::Scripts;
+use super::storage::Storage;
+use super::surroundings::Surroundings;
+use super::timers::{Origin, Timers};
+use crate::sqlite::database::Committed;
+use crate::wire::{
+    Activation, Answer, Body, CallId, Commit, EventId, EventKind, FromEngine, Level, Limits, Namespace, NamespaceIndex, ObjectId, Problem, Seq,
+    SocketId, StreamId,
+};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+/// A commit's frames are no longer than about this.
+const COMMIT_PART_BYTES: usize = 4 << 20;
+
+/// What a delta takes beside its bytes, at most.
+const DELTA_OVERHEAD_BYTES: usize = 12;
+
+/// What all objects of the process have in common.
+pub(crate) struct Process {
+    pub surroundings: Rc<dyn Surroundings>,
+    pub limits: Rc<Limits>,
+    pub namespaces: Vec<Namespace>,
+    pub vars: Vec<(String, String)>,
+    pub main: String,
+    pub library: Rc<Library>,
+    pub scripts: Rc<Scripts>,
+    pub now_ms: Cell<i64>,
+    pub last_call: Cell<u64>,
+    pub last_stream: Cell<u64>,
+    pub next_socket: Cell<u64>,
+    /// Whose calls and streams they are.
+    pub routes: RefCell<Routes>,
+}
+
+#[derive(Default)]
+pub(crate) struct Routes {
+    pub calls: HashMap<CallId, Activation>,
+    /// Bodies that objects send.
+    pub sent: HashMap<StreamId, Activation>,
+    /// Bodies that objects receive.
+    pub received: HashMap<StreamId, Activation>,
+}
+
+fn count_up(cell: &Cell<u64>) -> u64 {
+    cell.set(cell.get() + 1);
+    cell.get()
+}
+
+impl Process {
+    pub(crate) fn next_call(&self) -> CallId {
+        CallId(count_up(&self.last_call))
+    }
+
+    pub(crate) fn next_stream(&self) -> StreamId {
+        StreamId(count_up(&self.last_stream))
+    }
+
+    pub(crate) fn new_socket(&self) -> SocketId {
+        SocketId(self.next_socket.replace(self.next_socket.get() + 1))
+    }
+}
+
+/// Which object this is.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub namespace: NamespaceIndex,
+    pub id: ObjectId,
+    pub name: Option<String>,
+}
+
+/// Something for an object's code.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    Event { event: EventId, kind: EventKind },
+    Cancel { event: EventId },
+    Reply { call: CallId, result: Result<Answer, Problem> },
+    Timer { number: u32 },
+    SectionOver { number: u32 },
+    Synced { number: u32 },
+    Chunk { stream: StreamId, data: Vec<u8>, end: bool },
+    StreamFailed { stream: StreamId, why: Problem },
+    Credit { stream: StreamId, bytes: u32 },
+    StreamCancelled { stream: StreamId },
+}
+
+/// An event that is not over.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    pub answered: bool,
+    pub cpu_ns: u64,
+}
+
+/// Why an object is no more.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub problem: Problem,
+}
+
+/// One live object, without its JavaScript.
+pub(crate) struct Shared {
+    pub process: Rc<Process>,
+    pub activation: Activation,
+    pub identity: Option<Identity>,
+    /// What the turn says; it leaves when the turn is over.
+    pub out: RefCell<Vec<FromEngine>>,
+    pub storage: RefCell<Storage>,
+    pub gate: RefCell<Gate<Delivery>>,
+    pub origin: RefCell<Origin>,
+    pub timers: RefCell<Timers>,
+    pub sections: RefCell<HashMap<u32, SectionEntry>>,
+    pub events: RefCell<BTreeMap<EventId, Running>>,
+    pub calls: RefCell<HashMap<CallId, Origin>>,
+    /// Bodies under way, either direction.
+    pub sending: RefCell<HashMap<StreamId, Origin>>,
+    pub receiving: RefCell<HashMap<StreamId, Origin>>,
+    /// Those who wait in `storage.sync()`.
+    pub syncing: RefCell<BTreeMap<(Seq, u32), Origin>>,
+    pub last_sync: Cell<u32>,
+    pub alarm: Cell<AlarmRun>,
+    /// Sockets of which the object is the only keeper: they do not outlive its memory.
+    pub plain_sockets: Cell<u32>,
+    pub sockets: Cell<u32>,
+    pub end: RefCell<Option<End>>,
+    pub cpu: Rc<Cpu>,
+    pub lines: Cell<u32>,
+    pub queued_bytes: Cell<u64>,
+}
+
+pub(crate) struct SectionEntry {
+    pub section: super::gates::Section,
+    pub parent: super::gates::Section,
+    pub timer: Option<u32>,
+}
+
+/// What the alarm handler that runs now was started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum AlarmRun {
+    #[default]
+    None,
+    /// While it runs, the alarm reads as not set, and is deleted when it succeeds.
+    Running { scheduled_ms: i64 },
+    /// The handler has set or deleted the alarm: what it did stays.
+    Changed,
+}
+
+/// The limit on CPU time of the delivery that runs.
+pub(crate) struct Cpu {
+    pub surroundings: Rc<dyn Surroundings>,
+    pub until_ns: Cell<u64>,
+    pub exceeded: Cell<bool>,
+}
+
+impl Cpu {
+    /// Whether the time is used up; once it is, it stays so.
+    pub(crate) fn over(&self) -> bool {
+        if !self.exceeded.get() && self.surroundings.cpu_ns() >= self.until_ns.get() {
+            self.exceeded.set(true);
+        }
+        self.exceeded.get()
+    }
+}
+
+impl Shared {
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.process.limits
+    }
+
+    pub(crate) fn say(&self, frame: FromEngine) {
+        self.out.borrow_mut().push(frame);
+    }
+
+    pub(crate) fn after(&self) -> Seq {
+        self.storage.borrow().after()
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin.borrow().clone()
+    }
+
+    /// The object's life is over when the turn is; the first reason counts.
+    pub(crate) fn end_with(&self, problem: Problem) {
+        self.end.borrow_mut().get_or_insert(End { problem });
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.borrow().is_some()
+    }
+
+    pub(crate) fn push(&self, origin: &Origin, delivery: Delivery) {
+        self.gate.borrow_mut().push(&origin.section, delivery);
+    }
+
+    /// A line of the console, cut to its limit.
+    pub(crate) fn print(&self, level: Level, mut text: String) {
+        let (lines, most) = (self.lines.get(), self.limits().console_lines);
+        if lines > most {
+            return;
+        }
+        self.lines.set(lines + 1);
+        if lines == most {
+            text = "more lines were written than are kept of one delivery".to_owned();
+        }
+        let bytes = self.limits().console_bytes as usize;
+        if text.len() > bytes {
+            let cut = (0..=bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+            text.truncate(cut);
+            text.push('…');
+        }
+        let at_ms = self.process.now_ms.get();
+        self.say(FromEngine::Console { activation: self.activation, level, text, at_ms });
+    }
+
+    /// A transaction leaves as frames that the host takes.
+    pub(crate) fn send_commit(&self, committed: Option<Committed>) {
+        let Some(Committed { seq, change, alarm }) = committed else { return };
+        let mut part = Vec::new();
+        let mut bytes = 0;
+        let frame = |deltas, complete| {
+            FromEngine::Commit(Commit { activation: self.activation, seq, pages: change.pages, deltas, alarm, complete })
+        };
+        let mut out = self.out.borrow_mut();
+        for delta in change.deltas {
+            bytes += delta.bytes.len() + DELTA_OVERHEAD_BYTES;
+            part.push(delta);
+            if bytes >= COMMIT_PART_BYTES {
+                out.push(frame(std::mem::take(&mut part), false));
+                bytes = 0;
+            }
+        }
+        out.push(frame(part, true));
+    }
+
+    /// The event and what it left running are over.
+    pub(crate) fn finish(&self, event: EventId) {
+        if let Some(running) = self.events.borrow_mut().remove(&event) {
+            let cpu_us = running.cpu_ns / 1_000;
+            self.say(FromEngine::Finished { activation: self.activation, event, cpu_us });
+        }
+    }
+
+    pub(crate) fn stop_sending(&self, stream: StreamId) -> bool {
+        self.process.routes.borrow_mut().sent.remove(&stream);
+        self.sending.borrow_mut().remove(&stream).is_some()
+    }
+
+    pub(crate) fn stop_receiving(&self, stream: StreamId) -> bool {
+        self.process.routes.borrow_mut().received.remove(&stream);
+        self.receiving.borrow_mut().remove(&stream).is_some()
+    }
+
+    /// A body that the host sends comes with a message for this object.
+    pub(crate) fn receive_body(&self, body: &Body, origin: &Origin) {
+        if let Body::Stream { stream, .. } = body {
+            self.receiving.borrow_mut().insert(*stream, origin.clone());
+            self.process.routes.borrow_mut().received.insert(*stream, self.activation);
+        }
+    }
+
+    /// Whether nothing runs, waits or is armed.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.events.borrow().is_empty()
+            && self.calls.borrow().is_empty()
+            && self.sending.borrow().is_empty()
+            && self.syncing.borrow().is_empty()
+            && self.gate.borrow().is_idle()
+            && !self.timers.borrow().code_waits()
+    }
+}
