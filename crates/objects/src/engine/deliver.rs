@@ -60,11 +60,11 @@ pub(super) fn delivery<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, d
                     shared.receive_body(&response.body, &shared.origin());
                     let response = self::response(ctx, &response)?;
                     Ok(function(on, "response")?.call((number, response))?)
-                },
+                }
                 Ok(Answer::Value(value)) => Ok(function(on, "value")?.call((number, bytes(ctx, &value.0)?))?),
                 Err(problem) => Ok(function(on, "callFailed")?.call((number, write_problem(ctx, &problem)?))?),
             }
-        },
+        }
         Delivery::Timer { number } => Ok(function(on, "timer")?.call((number,))?),
         Delivery::SectionOver { number } => Ok(function(on, "sectionOver")?.call((number,))?),
         Delivery::Synced { number } => Ok(function(on, "synced")?.call((number,))?),
@@ -73,16 +73,16 @@ pub(super) fn delivery<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, d
                 shared.stop_receiving(stream);
             }
             Ok(function(on, "chunk")?.call((stream.0 as f64, bytes(ctx, &data)?, end))?)
-        },
+        }
         Delivery::StreamFailed { stream, why } => {
             shared.stop_receiving(stream);
             Ok(function(on, "streamFailed")?.call((stream.0 as f64, write_problem(ctx, &why)?))?)
-        },
+        }
         Delivery::Credit { stream, bytes } => Ok(function(on, "credit")?.call((stream.0 as f64, bytes))?),
         Delivery::StreamCancelled { stream } => {
             shared.stop_sending(stream);
             Ok(function(on, "streamCancelled")?.call((stream.0 as f64,))?)
-        },
+        }
     }
 }
 
@@ -92,30 +92,30 @@ fn event<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, event: EventId,
         EventKind::Fetch(HttpRequest { method, url, headers: list, body: content, redirect: _ }) => {
             let call = function(on, "fetch")?;
             Ok(call.call((number, method, url, headers(ctx, &list)?, body(ctx, &content)?))?)
-        },
+        }
         EventKind::Rpc(rpc) => {
             let args = match &rpc.args {
                 Some(args) => bytes(ctx, &args.0)?,
                 None => Value::new_null(ctx.clone()),
             };
             Ok(function(on, "rpc")?.call((number, rpc.path, args))?)
-        },
+        }
         EventKind::Alarm { scheduled_ms, retry } => {
             let scheduled_ms = match shared.alarm.get() {
                 AlarmRun::Running { scheduled_ms } => scheduled_ms,
                 AlarmRun::None | AlarmRun::Changed => scheduled_ms,
             };
             Ok(function(on, "alarm")?.call((number, scheduled_ms as f64, retry))?)
-        },
+        }
         EventKind::SocketMessage { socket, data: message } => {
             Ok(function(on, "message")?.call((number, socket.0 as f64, data(ctx, &message)?))?)
-        },
+        }
         EventKind::SocketClosed { socket, code, reason, clean } => {
             Ok(function(on, "closed")?.call((number, socket.0 as f64, code, reason, clean))?)
-        },
+        }
         EventKind::SocketFailed { socket, why } => {
             Ok(function(on, "socketFailed")?.call((number, socket.0 as f64, why))?)
-        },
+        }
         EventKind::Inspect(_) => Ok(()),
     }
 }

@@ -145,12 +145,6 @@ impl<T> Gate<T> {
             }
         }
     }
-
-    /// Everything that waits, whatever its section.
-    pub(crate) fn drain(&mut self) -> Vec<T> {
-        self.waiting = 0;
-        self.queues.values_mut().flat_map(std::mem::take).collect()
-    }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub(super) fn answer(shared: &Shared, event: EventId, what: &Inspect) {
         Err(error) => {
             let problem = Problem::new("Error", error.to_string());
             shared.say(FromEngine::Failed { activation, event, after: Seq(0), problem });
-        },
+        }
     }
     shared.finish(event);
 }
@@ -44,7 +44,7 @@ fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
                 json!({ "key": key, "bytes": value.len(), "value": hex::encode(&value[..value.len().min(SHOWN_BYTES)]) })
             });
             Ok(shown.collect())
-        },
+        }
         Inspect::Sql { query, limit } => {
             if !database.only_reads(query)? {
                 return Err(InspectError::Writes);
@@ -58,7 +58,7 @@ fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
             let columns = cursor.columns().to_vec();
             database.close_cursor(&mut cursor);
             Ok(json!({ "columns": columns, "rows": rows }))
-        },
+        }
         Inspect::Summary => {
             let query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '\\_cf\\_%' ESCAPE '\\' \
                          AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
@@ -68,7 +68,7 @@ fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
                 tables.push(row.into_iter().map(column).collect::<Vec<_>>());
             }
             Ok(json!({ "tables": tables, "bytes": database.size_bytes()?, "alarm": database.alarm()? }))
-        },
+        }
     }
 }
 

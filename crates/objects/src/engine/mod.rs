@@ -7,6 +7,7 @@ pub mod clone;
 mod deliver;
 mod gates;
 mod inspect;
+mod memory;
 mod modules;
 mod object;
 mod ops;
@@ -23,9 +24,7 @@ pub mod web;
 pub use surroundings::{PageError, Surroundings};
 
 use crate::sqlite;
-use crate::wire::{
-    Activation, CallId, CloseReason, EventId, FromEngine, Load, Problem, Seq, StreamId, ToEngine,
-};
+use crate::wire::{Activation, CallId, CloseReason, EventId, FromEngine, Load, Problem, Seq, StreamId, ToEngine};
 use modules::Library;
 use object::Object;
 use realm::Scripts;
@@ -41,14 +40,6 @@ const BLOCKED_TOO_LONG: &str = "A call to blockConcurrencyWhile() in a Durable O
 
 /// An object that has been quiet for so long gives back what it can do without.
 const REST_AFTER_MS: i64 = 1_000;
-
-/// Names memory as what was exceeded where that was it.
-fn memory_or(problem: Problem) -> Problem {
-    if problem.name == "InternalError" && problem.message == "out of memory" {
-        return Problem::reset(MEMORY_EXCEEDED);
-    }
-    problem
-}
 
 /// The engine of one deployment version.
 pub struct Engine {
@@ -91,14 +82,14 @@ impl Engine {
                 if let Some(process) = &self.process {
                     self.objects.insert(open.activation, Object::open(process, open));
                 }
-            },
+            }
             ToEngine::Event { activation, event, kind } => {
                 if self.objects.contains_key(&activation) {
                     self.with(activation, |object| object.arrive(event, kind));
                 } else {
                     self.refuse(activation, event);
                 }
-            },
+            }
             ToEngine::CancelEvent { activation, event } => self.with(activation, |object| {
                 let section = object.shared.gate.borrow().root();
                 let running = object.shared.events.borrow().contains_key(&event);
@@ -109,18 +100,18 @@ impl Engine {
             ToEngine::Reply { call, result } => self.route_call(call, Delivery::Reply { call, result }),
             ToEngine::Chunk { stream, data, end } => {
                 self.route_received(stream, Delivery::Chunk { stream, data, end });
-            },
+            }
             ToEngine::StreamFailed { stream, why } => {
                 self.route_received(stream, Delivery::StreamFailed { stream, why });
-            },
+            }
             ToEngine::Credit { stream, bytes } => self.route_sent(stream, Delivery::Credit { stream, bytes }),
             ToEngine::StreamCancelled { stream } => self.route_sent(stream, Delivery::StreamCancelled { stream }),
             // An answer to a question that nobody asks any more.
-            ToEngine::Pages { .. } => {},
+            ToEngine::Pages { .. } => {}
             ToEngine::Durable { activation, seq } => self.with(activation, |object| object.durable(seq)),
             ToEngine::CommitFailed { activation, seq: _, why } => {
                 self.with(activation, |object| object.shared.end_with(why));
-            },
+            }
             ToEngine::Close { activation, why } => self.close(activation, &why),
         }
     }
@@ -162,7 +153,7 @@ impl Engine {
             Err(error) => {
                 let problem = Problem::new("Error", format!("the engine did not start: {error}"));
                 return self.out.push(FromEngine::LoadFailed { problem });
-            },
+            }
         };
         let library = match Library::compile(&modules) {
             Ok(library) => library,
@@ -190,11 +181,11 @@ impl Engine {
                 self.out.push(FromEngine::Loaded { classes, handlers });
                 self.objects.insert(Activation::ENTRY, entry);
                 self.process = Some(process);
-            },
+            }
             Err(mut problem) => {
                 problem.object_reset = false;
                 self.out.push(FromEngine::LoadFailed { problem });
-            },
+            }
         }
     }
 
@@ -269,7 +260,7 @@ impl Engine {
         let problem = match why {
             CloseReason::Hibernate | CloseReason::Evict => {
                 Problem { retryable: true, ..Problem::reset("The object was evicted.") }
-            },
+            }
             CloseReason::Abort(problem) => problem.clone(),
         };
         object.end(&problem, &mut self.out);

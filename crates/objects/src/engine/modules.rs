@@ -5,7 +5,8 @@ use crate::wire::{Module as Source, ModuleKind, Problem};
 use rquickjs::loader::{ImportAttributes, Loader, Resolver};
 use rquickjs::module::Declared;
 use rquickjs::{Context, Ctx, Exception, Module, Runtime, WriteOptions};
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 pub(super) const WORKERS: &str = "cloudflare:workers";
@@ -23,31 +24,45 @@ pub(crate) struct Library {
 impl Library {
     /// The first module that is no module is told with its place.
     pub(crate) fn compile(modules: &[Source]) -> Result<Rc<Self>, Problem> {
-        let failed = |error: rquickjs::Error| Problem::new("Error", format!("the JavaScript engine did not start: {error}"));
+        let failed =
+            |error: rquickjs::Error| Problem::new("Error", format!("the JavaScript engine did not start: {error}"));
         let runtime = Runtime::new().map_err(failed)?;
         let context = Context::full(&runtime).map_err(failed)?;
-        let mut code = HashMap::with_capacity(modules.len() + 1);
-        context.with(|ctx| {
-            code.insert(WORKERS.to_owned(), compile(&ctx, WORKERS, WORKERS_TEXT.as_bytes().to_vec())?);
-            for module in modules {
-                let compiled = compile(&ctx, &module.name, text_of(module)?)?;
-                code.insert(module.name.clone(), compiled);
-            }
-            Ok(Rc::new(Self { code }))
-        })
-    }
-
-    fn find(&self, base: &str, name: &str) -> Option<String> {
-        if self.code.contains_key(name) && !name.starts_with('.') {
-            return Some(name.to_owned());
+        let mut texts = BTreeMap::from([(WORKERS.to_owned(), WORKERS_TEXT.as_bytes().to_vec())]);
+        for module in modules {
+            texts.insert(module.name.clone(), text_of(module)?);
         }
-        let folder = base.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let joined = match name.strip_prefix('/') {
-            Some(absolute) => absolute.to_owned(),
-            None => join(folder, name)?,
-        };
-        self.code.contains_key(&joined).then_some(joined)
+        let compiler = Compiler { texts: Rc::new(texts), code: Rc::default() };
+        runtime.set_loader(compiler.clone(), compiler.clone());
+        context.with(|ctx| {
+            for name in compiler.texts.keys() {
+                if !compiler.code.borrow().contains_key(name) {
+                    compiler.compile(&ctx, name).map_err(|_| super::problem::of_exception(&ctx.catch()))?;
+                }
+            }
+            Ok(())
+        })?;
+        drop(context);
+        drop(runtime);
+        Ok(Rc::new(Self { code: compiler.code.take() }))
     }
+}
+
+/// The module that `name` means in the module `base`, of those there are.
+fn find(there: impl Fn(&str) -> bool, base: &str, name: &str) -> Option<String> {
+    if there(name) && !name.starts_with('.') {
+        return Some(name.to_owned());
+    }
+    let folder = base.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let joined = match name.strip_prefix('/') {
+        Some(absolute) => absolute.to_owned(),
+        None => join(folder, name)?,
+    };
+    there(&joined).then_some(joined)
+}
+
+fn missing(ctx: &Ctx<'_>, base: &str, name: &str) -> rquickjs::Error {
+    Exception::throw_message(ctx, &format!("No such module \"{name}\".\n  imported from \"{base}\""))
 }
 
 /// `None`: above the root.
@@ -55,10 +70,10 @@ fn join(folder: &str, name: &str) -> Option<String> {
     let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
     for part in name.split('/') {
         match part {
-            "" | "." => {},
+            "" | "." => {}
             ".." => {
                 parts.pop()?;
-            },
+            }
             part => parts.push(part),
         }
     }
@@ -83,7 +98,7 @@ fn text_of(module: &Source) -> Result<Vec<u8>, Problem> {
                 ..Problem::new("SyntaxError", format!("{} is no JSON: {error}", module.name))
             })?;
             format!("export default {value};").into_bytes()
-        },
+        }
         ModuleKind::Data => {
             let mut out = String::from("export default new Uint8Array([");
             for byte in &module.body {
@@ -92,17 +107,48 @@ fn text_of(module: &Source) -> Result<Vec<u8>, Problem> {
             }
             out.push_str("]).buffer;");
             out.into_bytes()
-        },
+        }
     })
 }
 
-fn compile(ctx: &Ctx<'_>, name: &str, text: Vec<u8>) -> Result<Vec<u8>, Problem> {
-    let compiled = Module::declare(ctx.clone(), name, text)
-        .and_then(|module| module.write(WriteOptions { strip_source: true, ..WriteOptions::default() }));
-    compiled.map_err(|_| {
-        let caught = ctx.catch();
-        super::problem::of_exception(&caught)
-    })
+/// Compiles modules, those that they import with them.
+#[derive(Clone)]
+struct Compiler {
+    texts: Rc<BTreeMap<String, Vec<u8>>>,
+    code: Rc<RefCell<HashMap<String, Vec<u8>>>>,
+}
+
+impl Compiler {
+    fn compile<'js>(&self, ctx: &Ctx<'js>, name: &str) -> rquickjs::Result<Module<'js, Declared>> {
+        let text = self.texts.get(name).ok_or_else(|| missing(ctx, "", name))?;
+        let module = Module::declare(ctx.clone(), name, text.as_slice())?;
+        // With the source of functions, which they can be asked for.
+        self.code.borrow_mut().insert(name.to_owned(), module.write(WriteOptions::default())?);
+        Ok(module)
+    }
+}
+
+impl Resolver for Compiler {
+    fn resolve<'js>(
+        &mut self,
+        ctx: &Ctx<'js>,
+        base: &str,
+        name: &str,
+        _attributes: Option<ImportAttributes<'js>>,
+    ) -> rquickjs::Result<String> {
+        find(|name| self.texts.contains_key(name), base, name).ok_or_else(|| missing(ctx, base, name))
+    }
+}
+
+impl Loader for Compiler {
+    fn load<'js>(
+        &mut self,
+        ctx: &Ctx<'js>,
+        name: &str,
+        _attributes: Option<ImportAttributes<'js>>,
+    ) -> rquickjs::Result<Module<'js, Declared>> {
+        self.compile(ctx, name)
+    }
 }
 
 impl Resolver for Shelf {
@@ -113,11 +159,7 @@ impl Resolver for Shelf {
         name: &str,
         _attributes: Option<ImportAttributes<'js>>,
     ) -> rquickjs::Result<String> {
-        let missing = || {
-            let message = format!("No such module \"{name}\".\n  imported from \"{base}\"");
-            Exception::throw_message(ctx, &message)
-        };
-        self.0.find(base, name).ok_or_else(missing)
+        find(|name| self.0.code.contains_key(name), base, name).ok_or_else(|| missing(ctx, base, name))
     }
 }
 
@@ -133,9 +175,9 @@ impl Loader for Shelf {
         _attributes: Option<ImportAttributes<'js>>,
     ) -> rquickjs::Result<Module<'js, Declared>> {
         match self.0.code.get(name) {
-            // SAFETY: the bytes come from `compile` above, in this process: the field is private and nothing else fills it.
+            // SAFETY: the bytes come from `Library::compile`, in this process: the field is private and nothing else fills it.
             Some(code) => unsafe { Module::load(ctx.clone(), code) },
-            None => Err(Exception::throw_message(ctx, &format!("No such module \"{name}\"."))),
+            None => Err(missing(ctx, "", name)),
         }
     }
 }
@@ -153,7 +195,11 @@ mod tests {
         let modules = ["index.js", "lib/a.js", "lib/deep/b.js"].map(|name| module(name, ModuleKind::Esm, "export {}"));
         let library = Library::compile(&modules).unwrap();
         let check = |base: &str, name: &str, expected: Option<&str>| {
-            assert_eq!(library.find(base, name).as_deref(), expected, "{name} from {base}");
+            assert_eq!(
+                find(|name| library.code.contains_key(name), base, name).as_deref(),
+                expected,
+                "{name} from {base}"
+            );
         };
         check("index.js", "./lib/a.js", Some("lib/a.js"));
         check("lib/a.js", "./deep/b.js", Some("lib/deep/b.js"));

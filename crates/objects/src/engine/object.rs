@@ -3,15 +3,18 @@
 use super::gates::Gate;
 use super::modules::{Shelf, WORKERS, WORKERS_GLOBAL};
 use super::realm::{Realm, RealmError, RealmLimits};
-use super::shared::{AlarmRun, Cpu, Delivery, End, Identity, Process, Running, Shared};
+use super::shared::{AlarmRun, Cpu, Delivery, End, Identity, Process, Running, Shared, weight};
 use super::storage::{Opening, Storage};
 use super::timers::{Origin, Purpose, Timers};
-use super::{BLOCKED_TOO_LONG, CPU_EXCEEDED, deliver, ops, problem};
+use super::{BLOCKED_TOO_LONG, CPU_EXCEEDED, MEMORY_EXCEEDED, deliver, ops, problem, raw};
 use crate::wire::{Activation, AlarmOutcome, EventId, EventKind, FromEngine, HeldSocket, Level, Open, Problem, Seq};
 use rquickjs::promise::PromiseState;
 use rquickjs::{Ctx, Function, Module, Object as JsObject, Promise, Value};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
+
+/// Promises rejected in one turn that are remembered.
+const MOST_REJECTIONS: usize = 64;
 
 /// What a failed turn leaves.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +99,8 @@ impl Object {
             cpu,
             lines: Cell::new(0),
             queued_bytes: Cell::new(0),
+            rejections: RefCell::default(),
+            memory: OnceCell::new(),
         };
         Self { realm: None, shared: Rc::new(shared), sockets: Vec::new(), auto_response: None }
     }
@@ -105,7 +110,10 @@ impl Object {
         let shared = &self.shared;
         let origin = Origin { section: shared.gate.borrow().root(), event: Some(event) };
         shared.events.borrow_mut().insert(event, Running::default());
-        if shared.gate.borrow().waiting() >= shared.limits().queue_length as usize {
+        let queued_bytes = shared.queued_bytes.get() + weight(&kind);
+        if shared.gate.borrow().waiting() >= shared.limits().queue_length as usize
+            || queued_bytes > shared.limits().queue_bytes
+        {
             let problem = Problem {
                 overloaded: true,
                 ..Problem::new("Error", "Durable Object is overloaded. Too many requests queued.")
@@ -118,12 +126,19 @@ impl Object {
         if let EventKind::Fetch(request) = &kind {
             shared.receive_body(&request.body, &origin);
         }
+        shared.queued_bytes.set(queued_bytes);
         shared.push(&origin, Delivery::Event { event, kind });
     }
 
     /// Delivers all that the gate lets through.
     pub(crate) fn pump(&mut self) {
         while !self.shared.has_ended() {
+            if self.realm.is_none() && !self.shared.gate.borrow().is_idle() {
+                // A turn of its own: the constructor may hold up the event that started the object.
+                let section = self.shared.gate.borrow().root();
+                self.turn(Origin { section, event: None }, |_, _| Ok(()));
+                continue;
+            }
             let begun = self.shared.gate.borrow_mut().begin();
             if let Some(section) = begun {
                 let number = section.number();
@@ -148,18 +163,20 @@ impl Object {
 
     fn deliver(&mut self, origin: Origin, delivery: Delivery) {
         if let Delivery::Event { event, kind } = &delivery {
+            let queued_bytes = self.shared.queued_bytes.get().saturating_sub(weight(kind));
+            self.shared.queued_bytes.set(queued_bytes);
             match kind {
                 EventKind::Alarm { .. } if !self.alarm_is_due(*event) => return self.settle(),
                 EventKind::Inspect(what) => {
                     super::inspect::answer(&self.shared, *event, what);
                     return self.settle();
-                },
+                }
                 EventKind::Fetch(_)
                 | EventKind::Rpc(_)
                 | EventKind::Alarm { .. }
                 | EventKind::SocketMessage { .. }
                 | EventKind::SocketClosed { .. }
-                | EventKind::SocketFailed { .. } => {},
+                | EventKind::SocketFailed { .. } => {}
             }
         }
         let shared = Rc::clone(&self.shared);
@@ -170,38 +187,36 @@ impl Object {
     fn alarm_is_due(&self, event: EventId) -> bool {
         let shared = &self.shared;
         let mut storage = shared.storage.borrow_mut();
-        let alarm = match storage.database().map_err(|error| error.to_string()).and_then(|database| {
-            database.alarm().map_err(|error| error.to_string())
-        }) {
+        let alarm = match storage
+            .database()
+            .map_err(|error| error.to_string())
+            .and_then(|database| database.alarm().map_err(|error| error.to_string()))
+        {
             Ok(alarm) => alarm,
             Err(why) => {
                 drop(storage);
                 shared.end_with(Problem::reset(format!("The object's storage failed: {why}")));
                 return false;
-            },
+            }
         };
         drop(storage);
         match alarm {
             Some(at_ms) if at_ms <= shared.process.now_ms.get() => {
                 shared.alarm.set(AlarmRun::Running { scheduled_ms: at_ms });
                 true
-            },
+            }
             Some(_) | None => {
                 let outcome = AlarmOutcome::NotDue { at_ms: alarm };
                 let (activation, after) = (shared.activation, shared.after());
                 shared.say(FromEngine::AlarmRan { activation, event, after, outcome });
                 shared.finish(event);
                 false
-            },
+            }
         }
     }
 
     /// Runs code of the object until nothing of it is ready, and ends what it wrote.
-    fn turn(
-        &mut self,
-        origin: Origin,
-        run: impl for<'js> FnOnce(&Ctx<'js>, &JsObject<'js>) -> Result<(), TurnError>,
-    ) {
+    fn turn(&mut self, origin: Origin, run: impl for<'js> FnOnce(&Ctx<'js>, &JsObject<'js>) -> Result<(), TurnError>) {
         let shared = Rc::clone(&self.shared);
         let event = origin.event;
         shared.surroundings().turn_begins(shared.activation, event);
@@ -209,7 +224,14 @@ impl Object {
         shared.cpu.until_ns.set(begin_ns.saturating_add(u64::from(shared.limits().cpu_ms) * 1_000_000));
         shared.lines.set(0);
         *shared.origin.borrow_mut() = origin;
-        if let Err(error) = self.run(run) {
+        let ran = self.run(run);
+        if shared.cpu.exceeded.get() {
+            shared.end_with(Problem::reset(CPU_EXCEEDED));
+        }
+        if shared.memory_exceeded() {
+            shared.end_with(Problem::reset(MEMORY_EXCEEDED));
+        }
+        if let Err(error) = ran {
             shared.end_with(thrown(error));
         }
         let spent_ns = shared.surroundings().cpu_ns().saturating_sub(begin_ns);
@@ -220,9 +242,7 @@ impl Object {
         }
         shared.cpu.until_ns.set(u64::MAX);
         shared.surroundings().turn_ends();
-        if shared.cpu.exceeded.get() {
-            shared.end_with(Problem::reset(CPU_EXCEEDED));
-        }
+        shared.tell_rejections();
         self.settle();
     }
 
@@ -269,7 +289,7 @@ impl Object {
                         }
                     }
                 }
-            },
+            }
             Err(error) => shared.end_with(Problem::reset(format!("The object's storage failed: {error}"))),
         }
     }
@@ -281,10 +301,20 @@ impl Object {
             stack_bytes: shared.limits().stack_bytes as usize,
         };
         let realm = Realm::new(&shared.process.scripts, limits, |ctx, ops| ops::install(ctx, ops, &shared))?;
-        realm.runtime().set_loader(Shelf(Rc::clone(&shared.process.library)), Shelf(Rc::clone(&shared.process.library)));
+        // An object starts once, so nothing was there before.
+        shared.memory.get_or_init(|| Rc::clone(realm.memory()));
+        realm
+            .runtime()
+            .set_loader(Shelf(Rc::clone(&shared.process.library)), Shelf(Rc::clone(&shared.process.library)));
         let watch = Rc::downgrade(&shared);
         realm.runtime().set_interrupt_handler(Some(Box::new(move || {
             watch.upgrade().is_none_or(|shared| shared.has_ended() || shared.cpu.over())
+        })));
+        let watch = Rc::downgrade(&shared);
+        realm.runtime().set_host_promise_rejection_tracker(Some(Box::new(move |ctx, promise, reason, handled| {
+            if let Some(shared) = watch.upgrade() {
+                shared.rejected(&ctx, &promise, &reason, handled);
+            }
         })));
         let (sockets, auto_response) = (std::mem::take(&mut self.sockets), self.auto_response.take());
         let started = realm.context().with(|ctx| {
@@ -325,7 +355,7 @@ impl Object {
                 Purpose::Block(_) => {
                     shared.end_with(Problem::reset(BLOCKED_TOO_LONG));
                     return true;
-                },
+                }
             }
         }
     }
@@ -392,7 +422,7 @@ fn thrown(error: TurnError) -> Problem {
         TurnError::Thrown(mut problem) => {
             problem.object_reset = true;
             problem
-        },
+        }
         TurnError::JavaScript(error) => Problem::reset(format!("The JavaScript engine failed: {error}")),
         TurnError::Realm(error) => Problem::reset(format!("The object could not start: {error}")),
     }
@@ -401,9 +431,7 @@ fn thrown(error: TurnError) -> Problem {
 /// With what was thrown instead of the word that something was.
 fn explain(ctx: &Ctx<'_>, error: TurnError) -> TurnError {
     match error {
-        TurnError::JavaScript(rquickjs::Error::Exception) => {
-            TurnError::Thrown(super::memory_or(problem::of_exception(&ctx.catch())))
-        },
+        TurnError::JavaScript(rquickjs::Error::Exception) => TurnError::Thrown(problem::of_exception(&ctx.catch())),
         TurnError::JavaScript(_) | TurnError::Thrown(_) | TurnError::Realm(_) => error,
     }
 }
@@ -416,7 +444,7 @@ fn import<'js>(ctx: &Ctx<'js>, shared: &Shared, name: &str) -> Result<JsObject<'
         PromiseState::Pending => {
             let message = format!("{name} waits at its top level for something that cannot come while it is loaded");
             Err(TurnError::Thrown(Problem::new("Error", message)))
-        },
+        }
         PromiseState::Resolved | PromiseState::Rejected => match promise.result::<JsObject<'js>>() {
             Some(result) => Ok(result?),
             None => Err(TurnError::Thrown(Problem::new("Error", format!("{name} did not load")))),
@@ -447,7 +475,7 @@ fn start<'js>(
             let pair = auto_response.map(|pair| vec![pair.request.clone(), pair.response.clone()]);
             let start: Function<'js> = on.get("start")?;
             start.call::<_, ()>((exports, class, id, identity.name.clone(), held, pair))?;
-        },
+        }
     }
     Ok(())
 }
@@ -457,8 +485,25 @@ impl Shared {
         &*self.process.surroundings
     }
 
-    pub(crate) fn uncaught(&self, text: String) {
-        self.print(Level::Uncaught, text);
+    fn rejected(&self, ctx: &Ctx<'_>, promise: &Value<'_>, reason: &Value<'_>, handled: bool) {
+        let address = raw::address(promise);
+        if handled {
+            self.rejections.borrow_mut().retain(|(of, _)| *of != address);
+        } else if self.rejections.borrow().len() < MOST_REJECTIONS {
+            let problem = problem::of_exception(reason);
+            // Reading it may have thrown, which is nobody's business here.
+            ctx.catch();
+            let stack = problem.stack.as_deref().unwrap_or_default();
+            let text = format!("Uncaught (in promise) {problem}\n{stack}");
+            self.rejections.borrow_mut().push((address, text));
+        }
+    }
+
+    /// The promises that nobody has handled by the turn's end are told on the console.
+    fn tell_rejections(&self) {
+        for (_, text) in std::mem::take(&mut *self.rejections.borrow_mut()) {
+            self.print(Level::Uncaught, text);
+        }
     }
 }
 
@@ -470,10 +515,10 @@ impl Delivery {
             Self::Reply { call, .. } => shared.calls.borrow().get(call).and_then(|origin| origin.event),
             Self::Chunk { stream, .. } | Self::StreamFailed { stream, .. } => {
                 shared.receiving.borrow().get(stream).and_then(|origin| origin.event)
-            },
+            }
             Self::Credit { stream, .. } | Self::StreamCancelled { stream } => {
                 shared.sending.borrow().get(stream).and_then(|origin| origin.event)
-            },
+            }
             Self::Timer { .. } | Self::SectionOver { .. } | Self::Synced { .. } => None,
         }
     }

@@ -11,10 +11,8 @@ pub(crate) fn of_exception(value: &Value<'_>) -> Problem {
     };
     let read = |key: &str| object.get::<_, Option<String>>(key).ok().flatten();
     let stack = read("stack");
-    let mut problem = Problem::new(
-        read("name").unwrap_or_else(|| "Error".to_owned()),
-        read("message").unwrap_or_default(),
-    );
+    let mut problem =
+        Problem::new(read("name").unwrap_or_else(|| "Error".to_owned()), read("message").unwrap_or_default());
     problem.place = stack.as_deref().and_then(place);
     problem.stack = stack;
     problem

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use rquickjs::context::intrinsic;
 use rquickjs::{CatchResultExt, Context, Ctx, Function, Object, Persistent, Runtime, Value};
 
+use super::memory::{Limited, Meter};
 use super::raw::{self, Bytecode};
 
 /// A script of ours: the body of `function (core, ops) { "use strict"; ... }`. What it returns is what `core.load(name)` gives.
@@ -155,6 +156,7 @@ pub struct Realm {
     core: Persistent<Object<'static>>,
     context: Context,
     runtime: Runtime,
+    memory: Rc<Meter>,
 }
 
 impl Realm {
@@ -164,16 +166,22 @@ impl Realm {
         limits: RealmLimits,
         install: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> rquickjs::Result<()>,
     ) -> Result<Self, RealmError> {
-        let runtime = Runtime::new().map_err(RealmError::Start)?;
-        runtime.set_memory_limit(limits.memory_bytes);
+        let memory = Rc::new(Meter::default());
+        let allocator = Limited::new(Rc::clone(&memory), limits.memory_bytes);
+        let runtime = Runtime::new_with_alloc(allocator).map_err(RealmError::Start)?;
         runtime.set_max_stack_size(limits.stack_bytes);
         let context = Context::custom::<Intrinsics>(&runtime).map_err(RealmError::Start)?;
         let core = context.with(|ctx| start(&ctx, scripts, install))?;
-        Ok(Self { core, context, runtime })
+        Ok(Self { core, context, runtime, memory })
     }
 
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// What code has used of its memory.
+    pub(super) fn memory(&self) -> &Rc<Meter> {
+        &self.memory
     }
 
     pub fn context(&self) -> &Context {

@@ -1,6 +1,7 @@
 //! What the operations that JavaScript calls, and the turns in which it does, have in common.
 
 use super::gates::Gate;
+use super::memory::Meter;
 use super::modules::Library;
 use super::realm::Scripts;
 use super::storage::Storage;
@@ -8,10 +9,10 @@ use super::surroundings::Surroundings;
 use super::timers::{Origin, Timers};
 use crate::sqlite::database::Committed;
 use crate::wire::{
-    Activation, Answer, Body, CallId, Commit, EventId, EventKind, FromEngine, Level, Limits, Namespace, NamespaceIndex, ObjectId, Problem, Seq,
-    SocketId, StreamId,
+    Activation, Answer, Body, CallId, Commit, EventId, EventKind, FromEngine, Level, Limits, Namespace, NamespaceIndex,
+    ObjectId, Problem, Seq, SocketData, SocketId, StreamId,
 };
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -89,6 +90,30 @@ pub(crate) enum Delivery {
     StreamCancelled { stream: StreamId },
 }
 
+/// What an event weighs while it waits.
+pub(crate) fn weight(kind: &EventKind) -> u64 {
+    let body = |body: &Body| match body {
+        Body::Whole(bytes) => bytes.len(),
+        Body::None | Body::Stream { .. } => 0,
+    };
+    let bytes = match kind {
+        EventKind::Fetch(request) => {
+            let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+            request.url.len() + headers + body(&request.body)
+        }
+        EventKind::Rpc(rpc) => rpc.args.as_ref().map_or(0, |args| args.0.len()),
+        EventKind::SocketMessage { data, .. } => match data {
+            SocketData::Text(text) => text.len(),
+            SocketData::Binary(bytes) => bytes.len(),
+        },
+        EventKind::Alarm { .. }
+        | EventKind::SocketClosed { .. }
+        | EventKind::SocketFailed { .. }
+        | EventKind::Inspect(_) => 0,
+    };
+    bytes as u64
+}
+
 /// An event that is not over.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
@@ -115,10 +140,10 @@ pub(crate) struct Shared {
     pub timers: RefCell<Timers>,
     pub sections: RefCell<HashMap<u32, SectionEntry>>,
     pub events: RefCell<BTreeMap<EventId, Running>>,
-    pub calls: RefCell<HashMap<CallId, Origin>>,
+    pub calls: RefCell<BTreeMap<CallId, Origin>>,
     /// Bodies under way, either direction.
-    pub sending: RefCell<HashMap<StreamId, Origin>>,
-    pub receiving: RefCell<HashMap<StreamId, Origin>>,
+    pub sending: RefCell<BTreeMap<StreamId, Origin>>,
+    pub receiving: RefCell<BTreeMap<StreamId, Origin>>,
     /// Those who wait in `storage.sync()`.
     pub syncing: RefCell<BTreeMap<(Seq, u32), Origin>>,
     pub last_sync: Cell<u32>,
@@ -128,8 +153,13 @@ pub(crate) struct Shared {
     pub sockets: Cell<u32>,
     pub end: RefCell<Option<End>>,
     pub cpu: Rc<Cpu>,
+    /// Of the JavaScript, once there is one.
+    pub memory: OnceCell<Rc<Meter>>,
     pub lines: Cell<u32>,
+    /// Of the events that wait at the gate.
     pub queued_bytes: Cell<u64>,
+    /// Promises rejected in this turn that nobody handles, by their address.
+    pub rejections: RefCell<Vec<(usize, String)>>,
 }
 
 pub(crate) struct SectionEntry {
@@ -189,7 +219,11 @@ impl Shared {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.end.borrow().is_some()
+        self.end.borrow().is_some() || self.memory_exceeded()
+    }
+
+    pub(crate) fn memory_exceeded(&self) -> bool {
+        self.memory.get().is_some_and(|memory| memory.exceeded())
     }
 
     pub(crate) fn push(&self, origin: &Origin, delivery: Delivery) {
@@ -222,7 +256,14 @@ impl Shared {
         let mut part = Vec::new();
         let mut bytes = 0;
         let frame = |deltas, complete| {
-            FromEngine::Commit(Commit { activation: self.activation, seq, pages: change.pages, deltas, alarm, complete })
+            FromEngine::Commit(Commit {
+                activation: self.activation,
+                seq,
+                pages: change.pages,
+                deltas,
+                alarm,
+                complete,
+            })
         };
         let mut out = self.out.borrow_mut();
         for delta in change.deltas {

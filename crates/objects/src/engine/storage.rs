@@ -1,10 +1,10 @@
 //! An object's storage as its turns see it: opened when first used, and who must wait for what it wrote.
 
 use super::surroundings::{PageError, Surroundings};
-use crate::sqlite::pages::PageSource;
+use crate::sqlite::SqlError;
 use crate::sqlite::cursor::Cursor;
 use crate::sqlite::database::{Committed, Database, Ending};
-use crate::sqlite::SqlError;
+use crate::sqlite::pages::PageSource;
 use crate::wire::{Activation, Limits, Seq};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -92,7 +92,7 @@ impl Storage {
                 let state = (opening.pages, self.seq);
                 let database = Database::open(Box::new(source), state, &opening.limits, Box::new(move || over()))?;
                 Ok(closed.insert(database))
-            },
+            }
         }
     }
 
@@ -186,6 +186,15 @@ impl Storage {
     pub(crate) fn drop_cursor(&mut self, number: u32) {
         if let (Some(mut cursor), Some(database)) = (self.cursors.remove(&number), &mut self.database) {
             database.close_cursor(&mut cursor);
+        }
+    }
+
+    /// Cursors that stand on rows keep their tables from being dropped.
+    pub(crate) fn drop_cursors(&mut self) {
+        for (_, mut cursor) in self.cursors.drain() {
+            if let Some(database) = &mut self.database {
+                database.close_cursor(&mut cursor);
+            }
         }
     }
 

@@ -1,0 +1,6 @@
+//! The engine driven by a host in memory, through the bytes of the protocol.
+
+mod gates;
+mod host;
+mod objects;
+mod sockets;

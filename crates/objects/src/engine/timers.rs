@@ -33,7 +33,13 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    pub(crate) fn set(&mut self, at_ms: i64, purpose: Purpose, origin: Origin, most: u32) -> Result<u32, TooManyTimers> {
+    pub(crate) fn set(
+        &mut self,
+        at_ms: i64,
+        purpose: Purpose,
+        origin: Origin,
+        most: u32,
+    ) -> Result<u32, TooManyTimers> {
         if self.due.len() >= most as usize {
             return Err(TooManyTimers(most));
         }

@@ -138,7 +138,7 @@ impl Database {
                 // What follows may need what this one makes.
                 Some(mut statement) => self.run_through(&mut statement)?,
                 None if last => return Err(ExecError::NoStatement),
-                None => {},
+                None => {}
             }
         }
     }

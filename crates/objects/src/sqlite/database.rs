@@ -40,7 +40,6 @@ pub(crate) enum Ending {
 pub(crate) struct Database {
     pub(super) connection: Connection,
     pub(super) pages: Rc<RefCell<Pages>>,
-    pub(super) limits: Rc<Limits>,
     pub(super) kv: Option<KvStatements>,
     pub(super) statements: Statements,
     begin: Statement,
@@ -80,7 +79,6 @@ impl Database {
         let mut database = Self {
             connection,
             pages,
-            limits: Rc::clone(limits),
             kv: None,
             statements: Statements::default(),
             begin,

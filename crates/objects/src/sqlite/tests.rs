@@ -232,6 +232,7 @@ fn sql_reads_what_it_wrote_and_counts() {
     database.kv_put("k", b"v").unwrap();
     database.set_alarm(Some(9)).unwrap();
     host.turn(&mut database);
+    database.close_cursor(&mut open);
     database.delete_all().unwrap();
     host.turn(&mut database);
     assert_eq!(

@@ -124,7 +124,7 @@ core.on.alarm = (event, scheduled, retry) => { core.event = event; runAlarm(even
 const runAlarm = async (event, scheduled, retry) => {
   try {
     if (typeof core.instance.alarm === 'function') await core.instance.alarm(new AlarmInvocationInfo(retry, scheduled));
-    ops.alarmRan(event);
+    ops.alarmRan(event, null);
   } catch (error) {
     core.report(error);
     ops.alarmRan(event, core.problemOf(error, true));

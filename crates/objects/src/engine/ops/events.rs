@@ -60,7 +60,7 @@ fn finish_alarm(ctx: &Ctx<'_>, shared: &Shared, event: EventId, problem: Option<
                 done.map_err(|error| super::storage_error(ctx, shared, &error))?;
             }
             AlarmOutcome::Done
-        },
+        }
     };
     shared.alarm.set(AlarmRun::None);
     if answer(shared, event) {

@@ -26,12 +26,12 @@ fn sealed(key: &[u8; 32], base: [u8; HALF]) -> ObjectId {
     ObjectId(id)
 }
 
-pub(crate) fn from_name(key: &[u8; 32], name: &str) -> ObjectId {
+pub(in crate::engine) fn from_name(key: &[u8; 32], name: &str) -> ObjectId {
     sealed(key, mac(key, name.as_bytes()))
 }
 
 /// `None`: it is no id, or another namespace's.
-pub(crate) fn from_text(key: &[u8; 32], text: &str) -> Option<ObjectId> {
+pub(super) fn from_text(key: &[u8; 32], text: &str) -> Option<ObjectId> {
     let bytes: [u8; 32] = hex::decode(text).ok()?.try_into().ok()?;
     let (base, seal) = bytes.split_first_chunk::<HALF>()?;
     subtle_equal(seal, &mac(key, base)).then_some(ObjectId(bytes))

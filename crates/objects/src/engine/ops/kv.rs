@@ -104,6 +104,7 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         if matches!(shared.alarm.get(), AlarmRun::Running { .. }) {
             shared.alarm.set(AlarmRun::Changed);
         }
+        shared.storage.borrow_mut().drop_cursors();
         write(&ctx, shared, confirmation(unconfirmed), |database| database.delete_all())
     });
     op!(ctx, ops, owner, "getAlarm", |shared, ctx| alarm(&ctx, shared));
@@ -126,7 +127,7 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
             Ok(committed) => {
                 shared.send_commit(committed);
                 Ok(())
-            },
+            }
             Err(error) => Err(storage_error(&ctx, shared, &error)),
         }
     });

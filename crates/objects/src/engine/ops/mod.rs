@@ -4,6 +4,8 @@ mod calls;
 mod events;
 mod gate;
 mod ids;
+#[cfg(test)]
+pub(super) use ids::from_name;
 mod kv;
 mod misc;
 mod sockets;

@@ -52,7 +52,7 @@ fn exec<'js>(ctx: &Ctx<'js>, shared: &Shared, query: &str, bindings: &Array<'js>
         ExecError::Sql(error) => sql_error(ctx, shared, error),
         ExecError::NoStatement | ExecError::Bindings | ExecError::TransactionControl => {
             Exception::throw_message(ctx, &error.to_string())
-        },
+        }
     })?;
     let columns = cursor.columns().to_vec();
     let number = storage.keep_cursor(cursor).map_err(|error| storage_error(ctx, shared, &error))?;
