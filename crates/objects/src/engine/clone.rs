@@ -4,6 +4,8 @@
 //! limit. Values that are no data (functions, stubs, streams) are the business of an `external` callback.
 
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use rquickjs::{Ctx, Exception, Function, Object, Value};

@@ -105,7 +105,7 @@ pub(super) fn with_view<T>(value: &Value<'_>, use_bytes: impl FnOnce(&[u8]) -> T
 }
 
 /// Gives an object an own, plain property whatever setters its prototypes have.
-pub(super) fn define<'js>(object: &Object<'js>, key: &Value<'js>, value: Value<'js>) -> Result<()> {
+pub(super) fn define<'js>(object: &Object<'js>, key: &Value<'js>, value: &Value<'js>) -> Result<()> {
     let ctx = object.ctx();
     let flags = (qjs::JS_PROP_C_W_E | qjs::JS_PROP_THROW) as i32;
     // SAFETY: the atom is freed after its use; JS_DefinePropertyValue takes over one reference to the value, which is made
@@ -113,7 +113,7 @@ pub(super) fn define<'js>(object: &Object<'js>, key: &Value<'js>, value: Value<'
     unsafe {
         let raw = ctx.as_raw().as_ptr();
         let atom = qjs::JS_ValueToAtom(raw, key.as_raw());
-        if atom == qjs::JS_ATOM_NULL as u32 {
+        if atom == qjs::JS_ATOM_NULL {
             return Err(Error::Exception);
         }
         let given = qjs::JS_DupValue(raw, value.as_raw());
@@ -124,7 +124,7 @@ pub(super) fn define<'js>(object: &Object<'js>, key: &Value<'js>, value: Value<'
 }
 
 /// As [`define`], for the element of an array.
-pub(super) fn define_index<'js>(array: &Object<'js>, index: u32, value: Value<'js>) -> Result<()> {
+pub(super) fn define_index<'js>(array: &Object<'js>, index: u32, value: &Value<'js>) -> Result<()> {
     let ctx = array.ctx();
     let flags = (qjs::JS_PROP_C_W_E | qjs::JS_PROP_THROW) as i32;
     // SAFETY: JS_DefinePropertyValueUint32 takes over one reference to the value, which is made for it.

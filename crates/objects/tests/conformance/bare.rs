@@ -9,7 +9,7 @@ use objects::engine::web::{Bytes, SCRIPTS};
 use rquickjs::prelude::MutFn;
 use rquickjs::{CatchResultExt as _, Ctx, Function, Object, Value};
 
-const LIMITS: RealmLimits = RealmLimits { memory_bytes: 128 << 20, stack_bytes: 512 << 10 };
+const LIMITS: RealmLimits = RealmLimits { memory_bytes: 128 << 20, stack_bytes: 1 << 20 };
 
 /// What the other half of the engine gives the web APIs.
 const HOST: &str = "
@@ -17,7 +17,14 @@ const HOST: &str = "
     core.setTimer = (fn, ms) => { timers.push({ id: next, at: ops.now() + ms, fn }); return next++; };
     core.clearTimer = (id) => { timers = timers.filter((timer) => timer.id !== id); };
     globalThis.setTimeout = (fn, ms = 0, ...args) => core.setTimer(() => fn(...args), ms);
-    globalThis.clearTimeout = (id) => core.clearTimer(id);
+    globalThis.clearTimeout = globalThis.clearInterval = (id) => core.clearTimer(repeating.get(id) ?? id);
+    const repeating = new Map();
+    globalThis.setInterval = (fn, ms) => {
+        const again = () => { repeating.set(id, core.setTimer(again, ms)); fn(); };
+        const id = core.setTimer(again, ms);
+        return id;
+    };
+    globalThis.console = {};
     core.runTimer = () => {
         if (timers.length === 0) return false;
         timers.sort((a, b) => a.at - b.at || a.id - b.id);
@@ -91,7 +98,8 @@ pub(crate) fn transcript(program: &str) -> String {
     let realm = realm(&main);
     load(&realm);
     settle(&realm);
-    realm.with(|_, core| core.get("transcript")).expect("the program ends")
+    let ended: Option<String> = realm.with(|_, core| core.get("transcript")).expect("a transcript is text");
+    ended.unwrap_or_else(|| String::from("(never ended)\n"))
 }
 
 /// Runs the script `main`.

@@ -275,7 +275,7 @@ impl<'a, 'js> Reader<'a, 'js> {
                 | Tag::Hole => return Err(self.broken()),
             };
             let value = self.value()?;
-            raw::define(object, &key, value)?;
+            raw::define(object, &key, &value)?;
         }
     }
 
@@ -296,7 +296,7 @@ impl<'a, 'js> Reader<'a, 'js> {
             holes_at_end = tag == Tag::Hole;
             if !holes_at_end {
                 let value = self.tagged(tag)?;
-                raw::define_index(array.as_object(), index as u32, value)?;
+                raw::define_index(array.as_object(), index as u32, &value)?;
             }
         }
         if holes_at_end {

@@ -146,7 +146,7 @@ impl<'js> Writer<'_, 'js> {
         if id == classes.array {
             self.array(&object)
         } else if id == classes.object {
-            self.plain(value, &object)
+            self.plain(&value, &object)
         } else if id == classes.arguments || id == classes.arguments_sloppy {
             self.tag(Tag::Object);
             self.properties(&object)
@@ -190,27 +190,27 @@ impl<'js> Writer<'_, 'js> {
         } else if id == classes.data_view || classes.views.contains(&id) {
             self.view(value, id)
         } else {
-            self.foreign(value)
+            self.foreign(&value)
         }
     }
 
     /// An object of no built-in class: a plain one, an instance of a user's class, or one of the platform's.
-    fn plain(&mut self, value: Value<'js>, object: &Object<'js>) -> Result<()> {
+    fn plain(&mut self, value: &Value<'js>, object: &Object<'js>) -> Result<()> {
         let ordinary: bool = self.helpers.call("ordinary", (value.clone(),))?;
         if !ordinary {
-            if self.try_external(&value)? {
+            if self.try_external(value)? {
                 return Ok(());
             }
             if self.helpers.call("isPlatform", (value.clone(),))? {
-                return Err(self.refuse(&value));
+                return Err(self.refuse(value));
             }
         }
         self.tag(Tag::Object);
         self.properties(object)
     }
 
-    fn foreign(&mut self, value: Value<'js>) -> Result<()> {
-        if self.try_external(&value)? { Ok(()) } else { Err(self.refuse(&value)) }
+    fn foreign(&mut self, value: &Value<'js>) -> Result<()> {
+        if self.try_external(value)? { Ok(()) } else { Err(self.refuse(value)) }
     }
 
     fn try_external(&mut self, value: &Value<'js>) -> Result<bool> {

@@ -1,4 +1,5 @@
 //! The native parts of the web APIs, and the list of their scripts.
+#![allow(clippy::needless_pass_by_value, reason = "operations get their arguments from JavaScript, owned")]
 
 mod compress;
 mod crypto;

@@ -73,6 +73,7 @@ core.brand(File, 'File');
 
 return {
   Blob, File, bytesOf,
+  copy: (blob) => (blob instanceof File ? new File(secret, blob.name, { bytes: bytesOf(blob), type: blob.type, lastModified: blob.lastModified }) : new Blob(secret, { bytes: bytesOf(blob), type: blob.type })),
   make: (bytes, type) => new Blob(secret, { bytes, type: cleanType(type) }),
   makeFile: (bytes, name, type) => new File(secret, name, { bytes, type }),
 };

@@ -100,8 +100,9 @@ const { structuredClone } = { structuredClone(value, options = undefined) {
   }
   const kept = [];
   const bytes = encode(value, (object) => {
-    const headers = core.ifLoaded('headers');
-    return headers !== undefined && headers.isHeaders(object) ? p.ArrayPush(kept, new headers.Headers(object)) - 1 : undefined;
+    const headers = core.ifLoaded('headers'), blob = core.ifLoaded('blob');
+    if (headers?.isHeaders(object)) return p.ArrayPush(kept, new headers.Headers(object)) - 1;
+    return (blob?.bytesOf(object) ?? null) === null ? undefined : p.ArrayPush(kept, blob.copy(object)) - 1;
   });
   for (let i = 0; i < transfer.length; i++) p.BufferTransfer(transfer[i]);
   return decode(bytes, (number) => kept[number]);

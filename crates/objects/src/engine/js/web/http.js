@@ -100,13 +100,12 @@ class Body {
   }
   static { partsOf = (value) => (typeof value === 'object' && value != null && #parts in value ? value.#parts : null); }
 }
-const METHODS = new p.Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']);
-const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const METHODS = new p.Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'TRACE', 'PURGE', 'COPY', 'LOCK', 'MKCOL', 'MOVE', 'PROPFIND', 'PROPPATCH',
+  'SEARCH', 'UNLOCK', 'ACL', 'REPORT', 'MKACTIVITY', 'CHECKOUT', 'MERGE', 'MSEARCH', 'NOTIFY', 'SUBSCRIBE', 'UNSUBSCRIBE', 'QUERY', 'BAN']);
 const methodOf = (given) => {
   const method = core.usv(given);
   const upper = p.StringToUpperCase(method);
   if (p.SetHas(METHODS, upper)) return upper;
-  if (p.RegExpTest(TOKEN, method)) return method;
   throw typeError(`Invalid HTTP method string: ${method}`);
 };
 const signalOf = (signal) => {

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { async go(ms) { await this.ctx.storage.setAlarm(Date.now() + ms); } async alarm() { await this.ctx.storage.put('rang', true); } rang() { return this.ctx.storage.get('rang'); } }
+export default async (print, env) => { const all = Array.from({ length: 10 }, (_, i) => env.Obj.getByName('o' + i)); await Promise.all(all.map((o, i) => o.go(i * 5))); for (let i = 0; i < 300; i++) { const r = await Promise.all(all.map((o) => o.rang())); if (r.every(Boolean)) { print('all rang'); return; } await new Promise((k) => setTimeout(k, 10)); } print('not all'); };

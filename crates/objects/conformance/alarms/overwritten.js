@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { async go() { await this.ctx.storage.setAlarm(Date.now() + 100000); await this.ctx.storage.setAlarm(Date.now() + 10); } async alarm() { await this.ctx.storage.put('n', ((await this.ctx.storage.get('n')) ?? 0) + 1); } n() { return this.ctx.storage.get('n'); } }
+export default async (print, env) => { const o = env.Obj.getByName('a'); await o.go(); for (let i = 0; i < 300; i++) { if (await o.n()) break; await new Promise((k) => setTimeout(k, 10)); } await new Promise((k) => setTimeout(k, 30)); print(await o.n()); };

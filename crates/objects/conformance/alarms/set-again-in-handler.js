@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { async go() { await this.ctx.storage.setAlarm(Date.now()); } async alarm() { const n = ((await this.ctx.storage.get('n')) ?? 0) + 1; await this.ctx.storage.put('n', n); if (n < 3) await this.ctx.storage.setAlarm(Date.now() + 5); } async n() { return [await this.ctx.storage.get('n'), await this.ctx.storage.getAlarm()]; } }
+export default async (print, env) => { const o = env.Obj.getByName('a'); await o.go(); for (let i = 0; i < 300; i++) { const [n, at] = await o.n(); if (n === 3 && at === null) { print(n, at); return; } await new Promise((k) => setTimeout(k, 10)); } print('never'); };

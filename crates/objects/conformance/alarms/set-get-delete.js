@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { async go() { const s = this.ctx.storage, at = Date.now() + 100000, out = []; out.push(await s.getAlarm()); await s.setAlarm(at); out.push(await s.getAlarm() === at); await s.setAlarm(new Date(at + 5)); out.push(await s.getAlarm() === at + 5); await s.deleteAlarm(); out.push(await s.getAlarm()); await s.deleteAlarm(); for (const bad of ['x', NaN, undefined, {}]) try { await s.setAlarm(bad); out.push('fine'); } catch (e) { out.push(e.name); } return out; } alarm() {} }
+export default async (print, env) => { print(await env.Obj.getByName('a').go()); };

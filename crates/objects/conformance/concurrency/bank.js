@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Account extends DurableObject { async deposit(n) { const b = ((await this.ctx.storage.get('b')) ?? 0) + n; if (b < 0) throw new RangeError('overdrawn'); await this.ctx.storage.put('b', b); return b; } async transfer(to, n) { await this.deposit(-n); return this.env.Account.getByName(to).deposit(n); } balance() { return this.ctx.storage.get('b'); } }
+export default async (print, env) => { const a = env.Account.getByName('a'), b = env.Account.getByName('b'); await a.deposit(100); await Promise.all([a.transfer('b', 30), a.transfer('b', 30), a.transfer('b', 30)]); print(await a.balance(), await b.balance()); try { await a.transfer('b', 50); } catch (e) { print(e.name, e.message); } print(await a.balance()); };

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { bad() { throw new Error('user'); } die() { this.ctx.abort('aborted'); } async fetch() { throw new RangeError('in fetch'); } }
+export default async (print, env) => { const o = env.Obj.getByName('a'); const flags = (e) => [e.message, e.remote ?? null, e.retryable ?? null, e.overloaded ?? null, e.durableObjectReset ?? null]; try { await o.bad(); } catch (e) { print(flags(e)); } try { await o.fetch('http://x/'); } catch (e) { print(e.name, flags(e)); } try { await o.die(); } catch (e) { print(flags(e)); } };

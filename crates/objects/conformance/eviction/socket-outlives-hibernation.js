@@ -1,0 +1,4 @@
+import { DurableObject } from "cloudflare:workers";
+let made = 0;
+export class Obj extends DurableObject { constructor(ctx, env) { super(ctx, env); made++; this.fresh = true; } fetch() { this.fresh = false; const p = new WebSocketPair(); this.ctx.acceptWebSocket(p[1], ['t']); p[1].serializeAttachment({ who: 'me' }); return new Response(null, { status: 101, webSocket: p[0] }); } webSocketMessage(ws, m) { ws.send(JSON.stringify([m, this.fresh, ws.deserializeAttachment().who, this.ctx.getTags(ws), this.ctx.getWebSockets().length])); } }
+export default async (print, env) => { const ws = (await env.Obj.getByName('a').fetch('http://x/', { headers: { Upgrade: 'websocket' } })).webSocket; ws.accept(); const next = () => new Promise((k) => ws.addEventListener('message', (e) => k(e.data), { once: true })); let m = next(); ws.send('one'); print(await m); await new Promise((r) => setTimeout(r, 13000)); m = next(); ws.send('two'); print(await m); };

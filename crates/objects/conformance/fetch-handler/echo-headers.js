@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { fetch(request) { const h = new Headers(); for (const [k, v] of request.headers) if (k.startsWith('x-')) h.append(k, v); h.append('set-cookie', 'a=1'); h.append('set-cookie', 'b=2'); return new Response(null, { headers: h, status: 204 }); } }
+export default async (print, env) => { const r = await env.Obj.getByName('a').fetch('http://x/', { headers: [['x-one', '1'], ['x-two', 'a'], ['x-two', 'b']] }); print(r.status, r.headers.get('x-one'), r.headers.get('x-two'), r.headers.getSetCookie(), r.body); try { r.headers.set('a', 'b'); print('set'); } catch (e) { print(e.name); } };

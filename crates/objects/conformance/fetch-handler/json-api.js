@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { async fetch(r) { const url = new URL(r.url); if (r.method === 'PUT') { await this.ctx.storage.put(url.pathname, await r.json()); return new Response(null, { status: 204 }); } const v = await this.ctx.storage.get(url.pathname); return v === undefined ? Response.json({ error: 'none' }, { status: 404 }) : Response.json(v); } }
+export default async (print, env) => { const o = env.Obj.getByName('a'); const put = await o.fetch('http://x/doc', { method: 'PUT', body: JSON.stringify({ a: 1 }) }); const got = await o.fetch('http://x/doc'); const none = await o.fetch('http://x/none'); print(put.status, got.status, await got.json(), none.status, await none.json()); };

@@ -1,0 +1,1 @@
+export default (print) => { for (const m of ['log', 'info', 'warn', 'error', 'debug', 'trace', 'assert', 'count', 'group', 'groupEnd', 'table', 'time', 'timeEnd', 'dir']) print(m, typeof console?.[m]); };

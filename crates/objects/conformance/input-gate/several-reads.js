@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { log = []; async step(n) { this.log.push(`${n}a`); await this.ctx.storage.get('x'); this.log.push(`${n}b`); await this.ctx.storage.put('x', n); this.log.push(`${n}c`); await this.ctx.storage.list(); this.log.push(`${n}d`); return n; } look() { return this.log; } }
+export default async (print, env) => { const o = env.Obj.getByName('a'); await o.look(); await Promise.all([o.step(1), o.step(2)]); const log = await o.look(); print(log.length, ['1', '2'].map((n) => log.filter((x) => x[0] === n).join(','))); };

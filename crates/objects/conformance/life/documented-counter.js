@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Counter extends DurableObject { constructor(ctx, env) { super(ctx, env); ctx.blockConcurrencyWhile(async () => { this.value = (await ctx.storage.get('value')) || 0; }); } async increment(amount = 1) { this.value += amount; await this.ctx.storage.put('value', this.value); return this.value; } async decrement(amount = 1) { return this.increment(-amount); } getValue() { return this.value; } }
+export default async (print, env) => { const c = env.Counter.getByName('c'); print(await c.increment(), await c.increment(5), await c.decrement(2), await c.getValue()); };

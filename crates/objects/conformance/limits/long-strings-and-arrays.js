@@ -1,0 +1,1 @@
+export default (print) => { try { 'x'.repeat(2 ** 30); print('fine'); } catch (e) { print(e.name); } try { new Array(-1); } catch (e) { print(e.name); } try { new ArrayBuffer(2 ** 53); } catch (e) { print(e.name); } };

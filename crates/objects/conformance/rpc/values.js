@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { echo(...v) { return v; } nothing() {} async later() { return 'later'; } count() { return arguments.length; } }
+export default async (print, env) => { const o = env.Obj.getByName('a'); print(await o.echo(1, 'two', null, undefined, true, 3n, new Date(5), /r/g, [1, [2]], { a: { b: 1 } }, new Map([[1, 2]]), new Set(['x']), new Uint8Array([1, 2]), -0, NaN)); print(await o.nothing(), await o.later(), await o.count(1, undefined, 3), await o.echo()); const c = { n: 1 }; c.self = c; const [r] = await o.echo(c); print(r.self === r); };

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { run() { const q = (...a) => { try { this.ctx.storage.sql.exec(...a); return 'ok'; } catch (e) { return 'refused'; } }; return [q('CREATE TABLE p (id INTEGER PRIMARY KEY)'), q('CREATE TABLE c (p_id INT NOT NULL REFERENCES p(id) ON DELETE CASCADE, v INT CHECK (v > 0))'), q('INSERT INTO c VALUES (1, 1)'), q('INSERT INTO p VALUES (1)'), q('INSERT INTO c VALUES (1, 1)'), q('INSERT INTO c VALUES (1, 0)'), q('DELETE FROM p'), this.ctx.storage.sql.exec('SELECT count(*) AS n FROM c').one().n, q('CREATE TABLE s (x TEXT) STRICT'), q("INSERT INTO s VALUES (x'00')")]; } }
+export default async (print, env) => { print(await env.Obj.getByName('a').run()); };

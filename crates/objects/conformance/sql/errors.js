@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { run() { const q = (...a) => this.ctx.storage.sql.exec(...a), out = []; q('CREATE TABLE t (x UNIQUE NOT NULL)'); q('INSERT INTO t VALUES (1)'); for (const s of ['SELEC', 'SELECT * FROM none', 'INSERT INTO t VALUES (1)', 'INSERT INTO t VALUES (NULL)', 'SELECT nofunc()', 'SELECT (']) try { q(s).toArray(); out.push('fine'); } catch (e) { out.push(e instanceof Error); } out.push(q('SELECT count(*) AS n FROM t').one().n); return out; } }
+export default async (print, env) => { print(await env.Obj.getByName('a').run()); };

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { run() { const q = (...a) => this.ctx.storage.sql.exec(...a); q('CREATE VIRTUAL TABLE f USING fts5(title, body)'); q('INSERT INTO f VALUES (?, ?), (?, ?)', 'one', 'the quick brown fox', 'two', 'lazy dogs sleep'); return [q("SELECT title FROM f WHERE f MATCH 'quick'").toArray(), q("SELECT title FROM f WHERE f MATCH 'dog*' ORDER BY rank").toArray(), q("SELECT highlight(f, 1, '<', '>') AS h FROM f WHERE f MATCH 'fox'").one().h, q("SELECT count(*) AS n FROM f WHERE f MATCH 'none'").one().n]; } }
+export default async (print, env) => { for (const v of await env.Obj.getByName('a').run()) print(v); };

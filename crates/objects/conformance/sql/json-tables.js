@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { run() { const q = (...a) => this.ctx.storage.sql.exec(...a); q('CREATE TABLE d (j TEXT)'); q('INSERT INTO d VALUES (?)', JSON.stringify({ tags: ['a', 'b'], n: { m: 1 } })); return [q("SELECT value FROM d, json_each(d.j, '$.tags')").toArray(), q("SELECT j -> '$.n' AS n, j ->> '$.n.m' AS m FROM d").one(), q("SELECT key, type FROM d, json_tree(d.j) WHERE atom IS NOT NULL ORDER BY key").toArray(), q('SELECT json_group_array(value) AS v FROM json_each(?)', '[1,2,3]').one().v]; } }
+export default async (print, env) => { for (const v of await env.Obj.getByName('a').run()) print(v); };

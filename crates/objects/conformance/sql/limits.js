@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { run() { const q = (...a) => { try { return this.ctx.storage.sql.exec(...a).toArray().length; } catch (e) { return 'refused'; } }; return [q(`SELECT ${Array.from({ length: 101 }, () => '?').join(', ')}`, ...Array.from({ length: 101 }, () => 1)), q(`SELECT ${Array.from({ length: 100 }, () => '?').join(', ')}`, ...Array.from({ length: 100 }, () => 1)), q(`SELECT '${'x'.repeat(200000)}'`), q('SELECT zeroblob(3000000)'), q("SELECT 'a' LIKE ?", '%'.repeat(60)), q(`SELECT ${'('.repeat(200)}1${')'.repeat(200)}`), q(`CREATE TABLE wide (${Array.from({ length: 101 }, (_, i) => 'c' + i).join(', ')})`)]; } }
+export default async (print, env) => { print(await env.Obj.getByName('a').run()); };

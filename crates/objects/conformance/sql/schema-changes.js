@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { run() { const q = (...a) => this.ctx.storage.sql.exec(...a); q('CREATE TABLE t (a)'); q('INSERT INTO t VALUES (1)'); q('ALTER TABLE t ADD COLUMN b DEFAULT 5'); q('ALTER TABLE t RENAME COLUMN a TO c'); const one = q('SELECT * FROM t').one(); q('ALTER TABLE t RENAME TO u'); q('CREATE UNIQUE INDEX i ON u(c)'); q('DROP INDEX i'); const n = q('SELECT count(*) AS n FROM u').one().n; q('DROP TABLE u'); return [one, n, q("SELECT count(*) AS n FROM sqlite_master WHERE name IN ('t', 'u', 'i')").one().n]; } }
+export default async (print, env) => { print(await env.Obj.getByName('a').run()); };

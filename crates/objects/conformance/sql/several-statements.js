@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { run() { const q = (...a) => this.ctx.storage.sql.exec(...a), out = []; out.push(q('CREATE TABLE t (x); INSERT INTO t VALUES (1); INSERT INTO t VALUES (2); SELECT * FROM t').toArray()); out.push(q('SELECT 1 AS a; SELECT 2 AS b;  ').toArray()); for (const s of ['', '  ', '-- only a comment']) try { out.push(q(s).toArray()); } catch (e) { out.push(e instanceof Error); } out.push(q('INSERT INTO t VALUES (3); SELECT count(*) AS n FROM t WHERE x > ?', 1).one().n); return out; } }
+export default async (print, env) => { for (const v of await env.Obj.getByName('a').run()) print(v); };

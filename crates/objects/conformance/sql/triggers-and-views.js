@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { run() { const s = this.ctx.storage.sql; s.exec('CREATE TABLE t (x); CREATE TABLE log (y); CREATE VIEW v AS SELECT x * 2 AS d FROM t; CREATE TRIGGER tr AFTER INSERT ON t BEGIN INSERT INTO log VALUES (new.x); END;'); s.exec('INSERT INTO t VALUES (1), (2)'); return [s.exec('SELECT d FROM v').toArray(), s.exec('SELECT y FROM log').toArray(), s.exec("SELECT name, type FROM sqlite_master WHERE name NOT LIKE '\\_cf%' ESCAPE '\\' ORDER BY name").toArray()]; } }
+export default async (print, env) => { for (const v of await env.Obj.getByName('a').run()) print(v); };

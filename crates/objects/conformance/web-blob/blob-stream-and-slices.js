@@ -1,0 +1,1 @@
+export default async (print) => { const b = new Blob(['0123456789']); print(await new Response(b.slice(2, 8).slice(1, 3)).text(), await new Response(b.stream()).text(), (await b.slice(100).text()).length, await b.slice(-3, -1).text(), await b.slice(NaN, 2).text()); };

@@ -1,0 +1,1 @@
+export default (print) => { const o = { '': 1, 'ü': 2, '\ud800': 3, 2: 'two', 1: 'one', '-1': 'm', 'a b': 4 }; const c = structuredClone(o); print(Object.keys(c).length, Object.keys(c).slice(0, 2), c['\ud800'], c['ü'], c['']); const p = JSON.parse('{"__proto__": {"polluted": 1}}'); const q = structuredClone(p); print(Object.hasOwn(q, '__proto__'), q.polluted, ({}).polluted); };

@@ -1,0 +1,1 @@
+export default (print) => { const e = new TextEncoder(), d = new TextDecoder(); let ok = true; for (const t of ['', 'a', 'ÿ', '\u0800', '\uffff', '😀', '\u0000', 'x'.repeat(5000), '混合 text ü']) ok &&= d.decode(e.encode(t)) === t; print(ok); let all = ''; for (let i = 0; i < 256; i++) all += String.fromCharCode(i); print(atob(btoa(all)) === all, btoa(all).length); };

@@ -1,0 +1,1 @@
+export default (print) => { const t = new EventTarget(); try { t.addEventListener('x', null); print('null fine'); } catch (e) { print(e.name); } for (const bad of [5, 'f', undefined]) try { t.addEventListener('x', bad); print('fine'); } catch (e) { print(e.name); } try { t.dispatchEvent({}); } catch (e) { print(e.name); } try { t.dispatchEvent(); } catch (e) { print(e.name); } };

@@ -1,0 +1,1 @@
+export default (print) => { const m = new MessageEvent('message', { data: { a: 1 } }); print(m.type, m.data, m instanceof Event); const c = new CloseEvent('close', { code: 4000, reason: 'r', wasClean: true }); print(c.code, c.reason, c.wasClean); const e = new ErrorEvent('error', { message: 'm', error: new Error('x') }); print(e.message, e.error.message, e.filename, e.lineno); };

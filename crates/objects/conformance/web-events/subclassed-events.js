@@ -1,0 +1,1 @@
+export default (print) => { class Mine extends Event { constructor(v) { super('mine', { cancelable: true }); this.v = v; } } const t = new EventTarget(); let seen; t.addEventListener('mine', (e) => { seen = [e.v, e instanceof Mine, e instanceof Event]; e.preventDefault(); }); print(t.dispatchEvent(new Mine(7)), seen); };

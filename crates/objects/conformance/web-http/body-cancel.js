@@ -1,0 +1,1 @@
+export default async (print) => { let why; const r = new Response(new ReadableStream({ cancel(x) { why = x; } })); await r.body.cancel('no more'); print(why, r.bodyUsed); const t = new Response('text'); await t.body.cancel(); print(t.bodyUsed); try { print((await t.text()).length); } catch (e) { print(e.name); } };

@@ -1,0 +1,1 @@
+export default async (print) => { for (const m of ['text', 'json', 'arrayBuffer', 'blob', 'bytes']) { const r = new Response('1'); await r[m](); try { await r[m](); print('fine'); } catch (e) { print(m, e.name, r.bodyUsed); } } const e = new Response(null); await e.text(); await e.text(); print(e.bodyUsed); };

@@ -1,0 +1,1 @@
+export default async (print) => { const f = new FormData(); const bytes = new Uint8Array(256).map((_, i) => i); f.set('bin', new Blob([bytes]), 'b'); f.set('crlf', '\r\n--x\r\n'); const g = await new Response(f).formData(); const back = new Uint8Array(await g.get('bin').arrayBuffer()); print(back.length, back.every((b, i) => b === i), JSON.stringify(g.get('crlf'))); };

@@ -1,0 +1,1 @@
+export default (print) => { const a = new Headers([['b', '1'], ['a', '2']]); const b = new Headers(a); b.append('a', '3'); print([...a], [...b]); print([...new Headers(Object.entries({ X: 'y' }))], [...new Headers(new Map([['m', 'n']]))], Object.fromEntries(new Headers({ z: '1', y: '2' }))); };

@@ -1,0 +1,1 @@
+export default async (print) => { const v = { a: [1, 'é', null, { b: true }] }; const r = Response.json(v); print(await r.clone().json(), (await r.text()).length); print(await new Request('http://x', { method: 'POST', body: JSON.stringify(v) }).json()); try { await new Response('<html>').json(); } catch (e) { print(e instanceof SyntaxError); } };

@@ -1,0 +1,1 @@
+export default (print) => { const r = new Request('http://x/', { redirect: 'manual', headers: { a: 'b' } }); print(r.redirect, r.bodyUsed, r.signal instanceof AbortSignal, r.signal.aborted, r.headers === r.headers, typeof r.clone); const c = new AbortController(); const s = new Request('http://x/', { signal: c.signal }); c.abort(); print(s.signal.aborted); };

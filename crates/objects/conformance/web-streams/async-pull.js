@@ -1,0 +1,1 @@
+export default async (print) => { let n = 0; const s = new ReadableStream({ async pull(c) { await new Promise((r) => setTimeout(r, 1)); c.enqueue(n++); if (n === 4) c.close(); } }, { highWaterMark: 0 }); const out = []; for await (const x of s) out.push(x); print(out); };

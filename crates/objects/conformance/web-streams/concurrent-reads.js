@@ -1,0 +1,1 @@
+export default async (print) => { let c0; const s = new ReadableStream({ start(c) { c0 = c; } }); const r = s.getReader(); const reads = [r.read(), r.read(), r.read()]; c0.enqueue(1); c0.enqueue(2); c0.close(); print(await Promise.all(reads)); };

@@ -1,0 +1,1 @@
+export default async (print) => { let c0; const s = new ReadableStream({ start(c) { c0 = c; } }); const r = s.getReader(); const pending = r.read().then(() => 'value', (e) => e.name); r.releaseLock(); print(await pending, s.locked); const q = s.getReader(); c0.enqueue('later'); print(await q.read()); try { await r.closed; } catch (e) { print(e.name); } };

@@ -1,0 +1,1 @@
+export default async (print) => { let n = 0; await new Promise((r) => { const id = setInterval(() => { if (++n === 3) { clearInterval(id); r(); } }, 1); }); await new Promise((r) => setTimeout(r, 10)); print(n); };

@@ -1,0 +1,1 @@
+export default async (print) => { const log = []; await new Promise((r) => setTimeout(() => { log.push('outer'); setTimeout(() => { log.push('inner'); r(); }, 0); queueMicrotask(() => log.push('micro')); }, 0)); print(log); };

@@ -1,0 +1,1 @@
+export default async (print) => { print(await scheduler.wait(1)); try { await scheduler.wait(1000, { signal: AbortSignal.abort() }); print('fine'); } catch (e) { print(e.name); } const c = new AbortController(); const w = scheduler.wait(1000, { signal: c.signal }); c.abort(); try { await w; } catch (e) { print(e.name); } };

@@ -1,0 +1,2 @@
+export default (print) => { print(String(new URLSearchParams(undefined)), String(new URLSearchParams('')), String(new URLSearchParams('&&a&&=b&=')), String(new URLSearchParams(new Map([['m', '1']]))), String(new URLSearchParams(new FormData_like())), String(new URLSearchParams({ a: undefined, b: null, c: [1, 2] }))); const p = new URLSearchParams('a=1'); p.append('x', undefined); p.set('y', null); print(String(p)); try { p.get(); } catch (e) { print(e.name); } };
+class FormData_like { *[Symbol.iterator]() { yield ['f', '1']; yield new Set(['g', '2']); } }

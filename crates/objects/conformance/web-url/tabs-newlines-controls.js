@@ -1,0 +1,1 @@
+export default (print) => { for (const u of ['ht\ntp://a/\tb', '\u0000http://a', 'http://a/\u0000', 'http://a\u0009b/', 'http://a/\u00a0', 'http://\u00ad/', 'http://a/\ud800']) try { print(new URL(u).href); } catch (e) { print(e.name); } };

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { fetch() { const out = []; const p = new WebSocketPair(); this.ctx.acceptWebSocket(p[1]); for (const f of [() => this.ctx.acceptWebSocket(p[1]), () => p[1].accept(), () => this.ctx.acceptWebSocket({}), () => this.ctx.acceptWebSocket(), () => new Response(null, { status: 101 }), () => new Response(null, { status: 200, webSocket: p[0] })]) try { f(); out.push('fine'); } catch (e) { out.push(e instanceof Error); } return Response.json(out); } }
+export default async (print, env) => { print(await (await env.Obj.getByName('a').fetch('http://x/')).json()); };

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { fetch() { const p = new WebSocketPair(); this.ctx.acceptWebSocket(p[1]); const out = []; out.push(p[1].deserializeAttachment()); for (const [v, n] of [['x'.repeat(1500), 'small'], ['x'.repeat(20000), 'large'], [() => 1, 'function'], [new Map([['a', 1]]), 'map']]) try { p[1].serializeAttachment(v); out.push(n + ' fine'); } catch (e) { out.push(n + ' refused'); } out.push(p[1].deserializeAttachment()?.get?.('a')); return Response.json(out); } }
+export default async (print, env) => { print(await (await env.Obj.getByName('a').fetch('http://x/')).json()); };

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { fetch() { const p = new WebSocketPair(); this.ctx.acceptWebSocket(p[1]); return new Response(null, { status: 101, webSocket: p[0] }); } webSocketMessage(ws, m) { for (const s of this.ctx.getWebSockets()) s.send(m); } }
+export default async (print, env) => { const o = env.Obj.getByName('a'); const all = []; for (let i = 0; i < 3; i++) { const ws = (await o.fetch('http://x/', { headers: { Upgrade: 'websocket' } })).webSocket; ws.accept(); all.push(ws); } const got = all.map((ws) => new Promise((k) => ws.addEventListener('message', (e) => k(e.data)))); all[1].send('to all'); print(await Promise.all(got)); };

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { fetch() { const p = new WebSocketPair(); this.ctx.acceptWebSocket(p[1]); return new Response(null, { status: 101, webSocket: p[0] }); } async webSocketMessage(ws, m) { await this.ctx.storage.put('last', m); ws.send(m); } }
+export default async (print, env) => { const ws = (await env.Obj.getByName('a').fetch('http://x/', { headers: { Upgrade: 'websocket' } })).webSocket; ws.accept(); const got = []; const done = new Promise((k) => ws.addEventListener('message', (e) => { got.push(e.data); if (got.length === 20) k(); })); for (let i = 0; i < 20; i++) ws.send(String(i)); await done; print(got.join(' ')); };

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { fetch() { const p = new WebSocketPair(); this.ctx.acceptWebSocket(p[1]); return new Response(null, { status: 101, webSocket: p[0] }); } webSocketMessage(ws) { ws.close(3000, 'over'); try { ws.send('late'); } catch (e) { this.ctx.storage.put('e', e instanceof Error); } } e() { return this.ctx.storage.get('e'); } }
+export default async (print, env) => { const o = env.Obj.getByName('a'); const ws = (await o.fetch('http://x/', { headers: { Upgrade: 'websocket' } })).webSocket; ws.accept(); const closed = new Promise((k) => ws.addEventListener('close', (e) => k([e.code, e.reason]))); ws.send('go'); print(await closed, await o.e()); };

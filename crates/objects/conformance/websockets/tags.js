@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { fetch() { const out = []; const attempt = (tags) => { const p = new WebSocketPair(); try { this.ctx.acceptWebSocket(p[1], tags); out.push(this.ctx.getTags(p[1])); } catch (e) { out.push(e instanceof Error); } }; attempt([]); attempt(['a', 'b']); attempt(['a', 'a']); attempt(Array.from({ length: 11 }, (_, i) => 't' + i)); attempt(['x'.repeat(257)]); out.push(this.ctx.getWebSockets('a').length, this.ctx.getWebSockets().length); return Response.json(out); } }
+export default async (print, env) => { print(await (await env.Obj.getByName('a').fetch('http://x/')).json()); };
