@@ -97,6 +97,14 @@ async function run(lab, number) {
   }
 }
 
+/** Waits until `look`, which the page evaluates with `given`, is so. (`waitForFunction` takes any promise for a yes.) */
+async function holds(lab, look, given) {
+  for (const limit = Date.now() + LONG_MS; !(await lab.evaluate(look, given));) {
+    assert.ok(Date.now() < limit, `never: ${look}`);
+    await delay(ASK_MS);
+  }
+}
+
 async function prints(lab, number, text) {
   const printed = cell(lab, number).locator(".jp-OutputArea-output").getByText(text).first();
   await printed.waitFor({ timeout: LONG_MS }).catch(async (error) => {
@@ -113,10 +121,10 @@ test("a plot is there after a reload", { timeout: 4 * LONG_MS }, async () => {
   await plot.waitFor({ timeout: LONG_MS });
   assert.ok(await isDrawn());
   await lab.keyboard.press("Control+s");
-  await lab.waitForFunction(async () => {
+  await holds(lab, async () => {
     const saved = await (await fetch("/api/contents/plot.ipynb")).json();
     return saved.content.cells[0].outputs.some((output) => output.data?.["image/png"]);
-  }, undefined, { timeout: LONG_MS });
+  });
   await lab.reload();
   await ready(lab);
   await plot.waitFor({ timeout: LONG_MS });
@@ -141,6 +149,44 @@ test("a cell goes on while the server is killed under the open page", { timeout:
   await lab.close();
 });
 
+test("a cell goes on while no page is open, and what it prints is in the next one", { timeout: 4 * LONG_MS }, async () => {
+  const counting = [
+    "import os, time\nfor number in range(3):\n    print('number', number, flush=True)\n    while not os.path.exists(f'go-{number}'): time.sleep(0.05)",
+    "print('over')",
+  ];
+  const go = (lab, number) => lab.evaluate(async (number) => {
+    const xsrf = document.cookie.match(/_xsrf=([^;]+)/)?.[1] ?? "";
+    const headers = { "X-XSRFToken": xsrf, "Content-Type": "application/json" };
+    const body = JSON.stringify({ type: "file", format: "text", content: "" });
+    const made = await fetch(`/api/contents/go-${number}`, { method: "PUT", headers, body });
+    if (!made.ok) throw new Error(`${made.status}`);
+  }, number);
+  const other = await openDocument("other.ipynb", []);
+  let lab = await openDocument("away.ipynb", counting);
+  await run(lab, 0);
+  await prints(lab, 0, "number 0");
+  await run(lab, 1);
+  await lab.close();
+  await go(other, 0);
+  lab = await openDocument("away.ipynb", counting);
+  // It still runs: what it printed meanwhile is there, and what it prints now comes.
+  await prints(lab, 0, "number 1");
+  await cell(lab, 0).locator(".jp-InputPrompt").filter({ hasText: "[*]" }).waitFor({ timeout: LONG_MS });
+  await go(other, 1);
+  await prints(lab, 0, "number 2");
+  await go(other, 2);
+  await prints(lab, 1, "over");
+  await cell(lab, 0).locator(".jp-InputPrompt").filter({ hasText: "[1]" }).waitFor({ timeout: LONG_MS });
+  assert.equal((await cell(lab, 0).locator(".jp-OutputArea").innerText()).trim(), "number 0\nnumber 1\nnumber 2");
+  // And it is in the file, once: what one has seen does not come again.
+  await holds(lab, async () => {
+    const saved = await (await fetch("/api/contents/away.ipynb")).json();
+    return saved.content.cells.every((cell) => cell.outputs.length === 1);
+  });
+  await lab.close();
+  await other.close();
+});
+
 test("a file is uploaded by the file browser", { timeout: 4 * LONG_MS }, async () => {
   const lab = await openDocument("upload.ipynb", [
     "import hashlib\nprint(hashlib.sha256(open('data.bin', 'rb').read()).hexdigest())",
@@ -151,10 +197,10 @@ test("a file is uploaded by the file browser", { timeout: 4 * LONG_MS }, async (
   await lab.getByTitle(/^Upload Files/).first().click();
   await (await choosing).setFiles({ name: "data.bin", mimeType: "application/octet-stream", buffer });
   await lab.locator(".jp-DirListing-item").filter({ hasText: "data.bin" }).waitFor({ timeout: LONG_MS });
-  await lab.waitForFunction(async (size) => {
+  await holds(lab, async (size) => {
     const file = await (await fetch("/api/contents/data.bin?content=0")).json();
     return file.size === size;
-  }, buffer.length, { timeout: LONG_MS });
+  }, buffer.length);
   await run(lab, 0);
   await prints(lab, 0, createHash("sha256").update(buffer).digest("hex"));
   await lab.close();

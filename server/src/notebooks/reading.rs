@@ -38,8 +38,19 @@ const LOOKS: [&str; 16] = [
     "schemas",
     "robots.txt",
 ];
-const API_LOOKS: [&str; 10] =
-    ["contents", "kernels", "kernelspecs", "sessions", "terminals", "status", "me", "config", "nbconvert", "spec.yaml"];
+const API_LOOKS: [&str; 11] = [
+    "berth",
+    "contents",
+    "kernels",
+    "kernelspecs",
+    "sessions",
+    "terminals",
+    "status",
+    "me",
+    "config",
+    "nbconvert",
+    "spec.yaml",
+];
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -341,9 +352,16 @@ mod tests {
         ] {
             check(Verdict::Pass, "GET", path);
         }
-        for path in
-            ["/api/kernels", "/api/kernels/1", "/api/sessions", "/api/terminals", "/api/me", "/api", "/lsp/status"]
-        {
+        for path in [
+            "/api/kernels",
+            "/api/kernels/1",
+            "/api/berth/outputs/1",
+            "/api/sessions",
+            "/api/terminals",
+            "/api/me",
+            "/api",
+            "/lsp/status",
+        ] {
             check(Verdict::Pass, "GET", path);
         }
         check(Verdict::PassUnwritable, "GET", "/api/contents");

@@ -47,6 +47,7 @@ const CONFIG_DIRECTORY: &str = "/run/user/1000/jupyter-config";
 /// When all has been done that is to be done at its end, it goes. Otherwise its interpreter would take half a second to
 /// throw away what is thrown away anyway. And when it is told to, it goes to its home, which has become another directory:
 /// a terminal that names none begins where it is. In no other program that reads this file.
+/// What is beside this file is for it alone, not for kernels.
 const CONFIG: &str = "import atexit, os, signal, sys
 
 def end():
@@ -60,7 +61,14 @@ def come_home(*_):
 if os.path.basename(sys.argv[0]) == 'jupyter-lab':
     atexit.register(end)
     signal.signal(signal.SIGUSR2, come_home)
+    sys.path.append(os.path.dirname(__file__))
 ";
+/// An extension of ours to jupyter_server and to JupyterLab, which is not to be built: what cells put out while no page is open.
+const OUTPUTS: [(&str, &str); 3] = [
+    ("berth_outputs.py", include_str!("outputs/berth_outputs.py")),
+    ("labextensions/@berth/outputs/package.json", include_str!("outputs/package.json")),
+    ("labextensions/@berth/outputs/static/remoteEntry.js", include_str!("outputs/remoteEntry.js")),
+];
 /// How long it may take to go to its home.
 const COME_HOME_LIMIT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -209,6 +217,8 @@ fn arguments(kind: MachineKind, root: &Path) -> Vec<String> {
         ("LabApp.check_for_updates_class", "jupyterlab.NeverCheckForUpdate"),
         ("LabApp.news_url", "None"),
         ("LabApp.extension_manager", "readonly"),
+        ("ServerApp.jpserver_extensions", "{'berth_outputs': True}"),
+        ("LabApp.extra_labextensions_path", &format!("{CONFIG_DIRECTORY}/labextensions")),
     ];
     arguments.extend(options.map(|(name, value)| format!("--{name}={value}")));
     arguments
@@ -245,11 +255,11 @@ pub async fn start(
     let env = [("JUPYTER_TOKEN_FILE", TOKEN_FILE), ("JUPYTER_CONFIG_PATH", CONFIG_DIRECTORY)];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let spec = ExecSpec { env, ..ExecSpec::new(arguments(running.kind, &running.root())) };
-    let files = vec![
-        Placed::new(TOKEN_FILE, token),
-        Placed::new(&format!("{CONFIG_DIRECTORY}/jupyter_server_config.py"), CONFIG),
-        Placed::new(&format!("{CONFIG_DIRECTORY}/labconfig/default_setting_overrides.json"), SETTINGS),
-    ];
+    let settings = [("jupyter_server_config.py", CONFIG), ("labconfig/default_setting_overrides.json", SETTINGS)];
+    let mut files = vec![Placed::new(TOKEN_FILE, token)];
+    files.extend(
+        settings.iter().chain(&OUTPUTS).map(|(name, text)| Placed::new(&format!("{CONFIG_DIRECTORY}/{name}"), text)),
+    );
     let pid = rooms
         .daemon(running, spec, (files, vec![workspaces(notebook)]), log.map_err(JupyterError::Log)?, LOG_BYTES)
         .await?;
