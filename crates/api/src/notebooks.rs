@@ -249,6 +249,20 @@ pub struct NotebookSize {
     pub disk_bytes: u64,
 }
 
+impl From<domain::notebooks::NotebookSize> for NotebookSize {
+    fn from(size: domain::notebooks::NotebookSize) -> Self {
+        let domain::notebooks::NotebookSize { name, cpu_millis, memory_bytes, disk_bytes } = size;
+        Self { name, cpu_millis, memory_bytes, disk_bytes }
+    }
+}
+
+impl From<NotebookSize> for domain::notebooks::NotebookSize {
+    fn from(size: NotebookSize) -> Self {
+        let NotebookSize { name, cpu_millis, memory_bytes, disk_bytes } = size;
+        Self { name, cpu_millis, memory_bytes, disk_bytes }
+    }
+}
+
 /// `GET` and `PUT /notebook-policy`: what holds for all notebooks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -283,14 +297,8 @@ pub struct NotebookPolicy {
 
 impl NotebookPolicy {
     pub fn new(policy: domain::notebooks::NotebookPolicy, generation: i64) -> Self {
-        let size = |size: domain::notebooks::NotebookSize| NotebookSize {
-            name: size.name,
-            cpu_millis: size.cpu_millis,
-            memory_bytes: size.memory_bytes,
-            disk_bytes: size.disk_bytes,
-        };
         Self {
-            sizes: policy.sizes.into_iter().map(size).collect(),
+            sizes: policy.sizes.into_iter().map(NotebookSize::from).collect(),
             max_notebooks: policy.max_notebooks,
             max_running: policy.max_running,
             max_cpu_millis: policy.max_cpu_millis,
@@ -305,14 +313,8 @@ impl NotebookPolicy {
 
 impl From<NotebookPolicy> for domain::notebooks::NotebookPolicy {
     fn from(policy: NotebookPolicy) -> Self {
-        let size = |size: NotebookSize| domain::notebooks::NotebookSize {
-            name: size.name,
-            cpu_millis: size.cpu_millis,
-            memory_bytes: size.memory_bytes,
-            disk_bytes: size.disk_bytes,
-        };
         Self {
-            sizes: policy.sizes.into_iter().map(size).collect(),
+            sizes: policy.sizes.into_iter().map(Into::into).collect(),
             max_notebooks: policy.max_notebooks,
             max_running: policy.max_running,
             max_cpu_millis: policy.max_cpu_millis,

@@ -101,7 +101,8 @@ async fn a_killed_server(deployment: &mut Deployment, lab: &Lab) {
     let id = lab.new_kernel().await;
     let mut kernel = lab.socket(From::Own, &id, SESSION).await.expect("a socket");
     let pid = kernel.run("import os, time; print(os.getpid())").await.expect("a cell");
-    let mut cell = kernel.begin("print('begun', flush=True); time.sleep(3); print('over')").await.expect("is sent");
+    let waiting = "print('begun', flush=True)\nwhile not os.path.exists('go-on'): time.sleep(0.05)\nprint('over')";
+    let mut cell = kernel.begin(waiting).await.expect("is sent");
     while !cell.printed.contains("begun") {
         kernel.read(&mut cell).await.expect("the kernel's word");
     }
@@ -112,6 +113,9 @@ async fn a_killed_server(deployment: &mut Deployment, lab: &Lab) {
 
     let again = || async { lab.socket(From::Own, &id, SESSION).await.ok() };
     let mut kernel = within(BUILD_LIMIT, "the notebook can be reached again", again).await;
+    let other = lab.new_kernel().await;
+    let mut other = lab.socket(From::Own, &other, "another-page").await.expect("a socket");
+    other.run("open('go-on', 'w').close()").await.expect("a cell");
     while !cell.is_over() {
         kernel.read(&mut cell).await.expect("the kernel's word");
     }
