@@ -62,4 +62,7 @@ id! {
     RunId "run of a notebook";
     /// One person's files on one host.
     VolumeId "volume";
+    DeploymentId "deployment";
+    /// The objects of one class of a deployment.
+    NamespaceId "namespace";
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod certificates;
+pub mod deployments;
 pub mod environments;
 pub mod events;
 pub mod hosts;
