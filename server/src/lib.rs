@@ -21,6 +21,7 @@ mod tasks;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use axum::serve::ListenerExt as _;
 use leptos::config::LeptosOptions;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use services::{Clock, Services};
@@ -99,6 +100,12 @@ impl Server {
         tokio::spawn(async move {
             stopped.await;
             signal.cancel();
+        });
+        // Without it what is written in two pieces, as a kernel's answer is, waits for the browser's delayed acknowledgement: 40 ms.
+        let listener = listener.tap_io(|tcp| {
+            if let Err(error) = tcp.set_nodelay(true) {
+                tracing::debug!(%error, "a connection sends its pieces late");
+            }
         });
         let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
         let serving = tokio::spawn(std::future::IntoFuture::into_future(serving));

@@ -5,7 +5,7 @@ mod refused;
 mod streams;
 mod visits;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::people::Role;
 use serde_json::{Value, json};
@@ -78,6 +78,7 @@ async fn notebooks() {
         person.is(name, "running").await;
     }
     let lab = Lab::open(&deployment.url, &bob.browser.cookie(), "bobs").await;
+    a_quick_answer(&lab).await;
     a_killed_server(&mut deployment, &lab).await;
     refused::all(&deployment, &lab, &bob, &eve).await;
     visits::shared(&deployment, &lab, &bob, &eve).await;
@@ -92,6 +93,20 @@ async fn notebooks() {
     streams::uploads(&deployment, &lab).await;
     visits::idle(&deployment, &lab, &[(&bob, "seconds"), (&eve, "eves")], &bob).await;
     bob.stop("bobs").await;
+}
+
+/// No connection on the way waits for an acknowledgement, which the other end would give 40 ms later.
+async fn a_quick_answer(lab: &Lab) {
+    let id = lab.new_kernel().await;
+    let mut kernel = lab.socket(From::Own, &id, "trips").await.expect("a socket");
+    let mut trips = Vec::new();
+    for _ in 0..40 {
+        let began = Instant::now();
+        kernel.info().await.expect("an answer");
+        trips.push(began.elapsed());
+    }
+    trips.sort();
+    assert!(trips[10] < Duration::from_millis(38), "{trips:?}");
 }
 
 /// kill -9 of the server under a cell that runs: the kernel goes on, and who comes again with the same cookie and session
