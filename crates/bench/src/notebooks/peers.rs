@@ -27,6 +27,14 @@ const QUIET: [&str; 4] = [
 const START_LIMIT: Duration = Duration::from_secs(600);
 const HUB_LIMIT: Duration = Duration::from_secs(60);
 const ASK_EVERY: Duration = Duration::from_millis(10);
+/// Longer than one start takes on its own: who waits longer is one of many, and asks as seldom as a page would.
+const ALONE: Duration = Duration::from_secs(6);
+const ASK_AMONG_MANY_EVERY: Duration = Duration::from_millis(250);
+
+/// Between two looks of who has waited since `began`.
+pub async fn pause(began: Instant) {
+    tokio::time::sleep(if began.elapsed() < ALONE { ASK_EVERY } else { ASK_AMONG_MANY_EVERY }).await;
+}
 pub const TOKEN: &str = "token-of-the-benchmark";
 
 /// Where their programs are.
@@ -105,7 +113,7 @@ pub async fn usable(ask: impl Fn(&str) -> RequestBuilder) -> Result<()> {
                     answer.bytes().await?;
                     break;
                 }
-                Ok(_) | Err(_) if began.elapsed() < START_LIMIT => tokio::time::sleep(ASK_EVERY).await,
+                Ok(_) | Err(_) if began.elapsed() < START_LIMIT => pause(began).await,
                 Ok(answer) => bail!("{path} answers {}", answer.status()),
                 Err(error) => return Err(error.into()),
             }
@@ -172,7 +180,7 @@ impl Hub {
             if began.elapsed() > HUB_LIMIT {
                 bail!("JupyterHub does not start");
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            pause(began).await;
         }
         Ok(this)
     }
@@ -206,7 +214,7 @@ impl Hub {
             if user["servers"].as_object().is_none_or(serde_json::Map::is_empty) {
                 return Ok(());
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            pause(began).await;
         }
         bail!("JupyterHub does not end a server")
     }

@@ -7,11 +7,10 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode, header};
 use serde_json::{Value, json};
 use testkit::lab::Lab;
 
-use super::peers::usable;
+use super::peers::{pause, usable};
 use crate::{host::milliseconds, rest::Rest};
 
 const LIMIT: Duration = Duration::from_secs(900);
-const ASK_EVERY: Duration = Duration::from_millis(10);
 
 #[derive(Clone)]
 pub struct Person {
@@ -46,7 +45,7 @@ impl Person {
             match notebook["state"].as_str() {
                 Some(state) if state == wanted => return Ok(()),
                 Some("failed") => bail!("{name} failed: {}", notebook["cause"]),
-                Some(_) | None if began.elapsed() < LIMIT => tokio::time::sleep(ASK_EVERY).await,
+                Some(_) | None if began.elapsed() < LIMIT => pause(began).await,
                 Some(_) | None => bail!("waited in vain for {name} to be {wanted}: {notebook}"),
             }
         }
