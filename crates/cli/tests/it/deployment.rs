@@ -53,6 +53,16 @@ fn programs() -> PathBuf {
     dir
 }
 
+fn make_admin(programs: &Path, variables: &[(&str, String)], email: &str) -> String {
+    let made = Command::new(programs.join("berth-server"))
+        .args(["admin", "create", "--email", email, "--token-only"])
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .output()
+        .expect("berth-server admin");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    String::from_utf8(made.stdout).expect("a token").trim().to_owned()
+}
+
 impl Deployment {
     /// With one host `lab` and its machines `lab/a` and `lab/b`.
     pub fn start() -> Self {
@@ -69,13 +79,7 @@ impl Deployment {
             ("BERTH_SITE_DIR", dir.path().join("site").display().to_string()),
             ("BERTH_LOG__FILTER", "warn".to_owned()),
         ];
-        let admin = Command::new(programs.join("berth-server"))
-            .args(["admin", "create", "--email", "ada@example.org", "--token-only"])
-            .envs(variables.iter().map(|(name, value)| (name, value)))
-            .output()
-            .expect("berth-server admin");
-        assert!(admin.status.success(), "{}", String::from_utf8_lossy(&admin.stderr));
-        let token = String::from_utf8(admin.stdout).expect("a token").trim().to_owned();
+        let token = make_admin(&programs, &variables, "ada@example.org");
         let server = Command::new(programs.join("berth-server"))
             .arg("run")
             .envs(variables.iter().map(|(name, value)| (name, value)))
@@ -118,6 +122,11 @@ impl Deployment {
         assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
         self.agent = Some(agent(&["run"]).spawn().expect("berth-agent run"));
         wait("both machines are free", || (self.free() == 2).then_some(()));
+    }
+
+    /// Another admin; their token.
+    pub fn admin(&self, email: &str) -> String {
+        make_admin(&self.programs, &self.variables, email)
     }
 
     /// A path in this deployment's folder.

@@ -26,6 +26,40 @@ fn wait_until_it_is(deployment: &Deployment, state: &str) {
     });
 }
 
+/// With a colleague, who sees it in their list until it is taken back.
+fn shared(deployment: &Deployment) {
+    const BOB: &str = "bob@example.org";
+    let token = deployment.admin(BOB);
+    let bob_sees = || {
+        let mut list = deployment.command(&["notebooks", "list", "--shared", "--json"]);
+        let listed = list.env("BERTH_TOKEN", &token).output().expect("berth");
+        assert!(listed.status.success(), "{}", text(&listed.stderr));
+        let listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+        listed.as_array().expect("a list").iter().map(|one| one["access"].clone()).collect::<Vec<_>>()
+    };
+    let done = |arguments: &[&str]| {
+        let output = deployment.berth(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    assert_eq!(bob_sees(), [] as [Value; 0]);
+    assert!(done(&["notebooks", "share", "mine", BOB]).contains("can look at it"));
+    assert_eq!(bob_sees(), ["read"]);
+    assert!(done(&["notebooks", "share", "mine", BOB, "--full"]).contains("can do in it what you can"));
+    assert_eq!(bob_sees(), ["full"]);
+    let listed = done(&["notebooks", "shares", "mine"]);
+    assert!(listed.contains(BOB) && listed.contains("full"), "{listed}");
+    done(&["notebooks", "unshare", "mine", BOB]);
+    assert_eq!(bob_sees(), [] as [Value; 0]);
+    assert!(done(&["notebooks", "shares", "mine"]).contains("Shared with nobody"));
+    let nobody = deployment.berth(&["notebooks", "share", "mine", "nobody@example.org"]);
+    assert!(
+        !nobody.status.success() && text(&nobody.stderr).contains("nobody@example.org"),
+        "{}",
+        text(&nobody.stderr)
+    );
+}
+
 #[test]
 fn the_notebooks_of_the_command_line() {
     let deployment = Deployment::start();
@@ -50,6 +84,8 @@ fn the_notebooks_of_the_command_line() {
     let logs = deployment.berth(&["notebooks", "logs", "mine"]);
     assert!(text(&logs.stdout).contains("jupyterlab"), "{}", text(&logs.stdout));
 
+    shared(&deployment);
+
     let running = deployment.berth(&["notebooks", "delete", "mine"]);
     assert!(!running.status.success() && text(&running.stderr).contains("running"), "{}", text(&running.stderr));
     let again = deployment.berth(&["notebooks", "launch", "--name", "mine"]);
@@ -60,7 +96,10 @@ fn the_notebooks_of_the_command_line() {
     };
     done(&["notebooks", "stop", "mine"]);
     wait_until_it_is(&deployment, "stopped");
-    done(&["notebooks", "start", "mine"]);
+    let no_size = deployment.berth(&["notebooks", "start", "mine", "--size", "huge"]);
+    assert!(!no_size.status.success() && text(&no_size.stderr).contains("medium"), "{}", text(&no_size.stderr));
+    done(&["notebooks", "start", "mine", "--size", "medium"]);
+    assert_eq!(mine(&deployment)["size"], "medium");
     wait_until_it_is(&deployment, "running");
     done(&["notebooks", "stop", "mine"]);
     wait_until_it_is(&deployment, "stopped");
