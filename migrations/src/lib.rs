@@ -23,6 +23,7 @@ mod m0008_notebooks;
 mod m0009_machines_of_host;
 mod m0010_notebook_policies;
 mod m0011_notebook_idle;
+mod m0012_deployments;
 
 pub struct Migrator;
 
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_machines_of_host::MIGRATION),
             Box::new(m0010_notebook_policies::MIGRATION),
             Box::new(m0011_notebook_idle::MIGRATION),
+            Box::new(m0012_deployments::MIGRATION),
         ]
     }
 }

@@ -8,13 +8,14 @@ use std::{
 
 use axum::{
     Router,
-    extract::{ConnectInfo, FromRequestParts, Request, State},
+    body::Body,
+    extract::{ConnectInfo, DefaultBodyLimit, FromRequestParts, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Redirect, Response},
 };
+use http_body_util::Limited;
 use services::{Error, sign_in, tokens};
-use tower_http::limit::RequestBodyLimitLayer;
 use tower_sessions::Session;
 
 use crate::{
@@ -59,10 +60,28 @@ pub fn around(router: Router<AppState>, state: &AppState) -> Router<AppState> {
         .layer(middleware::from_fn_with_state(state.clone(), authenticate))
         .layer(sign_in_layer(state.services.clone(), state.config.is_https()))
         .layer(middleware::from_fn_with_state(state.clone(), refuse_cross_site))
-        .layer(RequestBodyLimitLayer::new(MAX_BODY_BYTES))
+        // Of its own it would be less than some paths may have.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn(limit_body))
         .layer(middleware::from_fn_with_state(state.clone(), answer_headers))
         .layer(middleware::from_fn_with_state(state.clone(), client_address))
         .layer(middleware::from_fn(named))
+}
+
+/// How many bytes the body of a request for `path` may have.
+pub(crate) fn most(path: &str) -> usize {
+    if path == rest::deployments::PATH { rest::deployments::MAX_BODY_BYTES } else { MAX_BODY_BYTES }
+}
+
+/// A body that is too large is refused where it says so, and broken off where it turns out to be.
+async fn limit_body(request: Request, next: Next) -> Response {
+    let most = most(request.uri().path());
+    let said =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if said.is_some_and(|length| length > most as u64) {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    }
+    next.run(request.map(|body| Body::new(Limited::new(body, most)))).await
 }
 
 /// Failures name the request.
@@ -226,12 +245,13 @@ pub async fn lead_to_sign_in(request: Request, next: Next) -> Response {
 
 async fn answer_headers(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let open = OPEN_PREFIXES.iter().any(|prefix| request.uri().path().starts_with(prefix));
+    let most = most(request.uri().path());
     let mut response = next.run(request).await;
     if response.status() == StatusCode::INSUFFICIENT_STORAGE {
         state.services.note_full();
     }
     if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let error = Error::invalid("body", format!("is larger than {MAX_BODY_BYTES} bytes"));
+        let error = Error::invalid("body", format!("is larger than {most} bytes"));
         response = Failure::from(error).with_status(StatusCode::PAYLOAD_TOO_LARGE).into_response();
     }
     let headers = response.headers_mut();

@@ -4,6 +4,7 @@
 //! One file a capability. Times are RFC 3339 in UTC; ids are UUIDs; states are the domain's words.
 
 pub mod audit;
+pub mod deployments;
 pub mod hosts;
 pub mod instructions;
 pub mod machines;

@@ -24,6 +24,8 @@ crate::words! {
         NotebooksManage = "notebooks:manage",
         NotebooksOpen = "notebooks:open",
         NotebooksSet = "notebooks:set",
+        DeploymentsRead = "deployments:read",
+        DeploymentsManage = "deployments:manage",
         HostsRead = "hosts:read",
         HostsManage = "hosts:manage",
         ZeroCertificatesManage = "zero-certificates:manage",
@@ -80,6 +82,9 @@ impl Action {
             Action::NotebooksOpen => rule(Some(Engineer), None, Scope::Use),
             // What holds for everybody: sizes, limits, what waits warm.
             Action::NotebooksSet => rule(None, Some(Admin), Scope::All),
+            // Colleagues call each other's objects, and see what they call; what is in them is for who deploys them.
+            Action::DeploymentsRead => rule(None, Some(Engineer), Scope::Read),
+            Action::DeploymentsManage => rule(Some(Engineer), Some(Admin), Scope::Use),
             Action::HostsRead => rule(None, Some(Engineer), Scope::Read),
             Action::HostsManage | Action::ZeroCertificatesManage | Action::InstructionsRun | Action::PeopleManage => {
                 rule(None, Some(Admin), Scope::All)

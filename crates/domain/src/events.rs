@@ -15,6 +15,7 @@ crate::words! {
         Reservation = "reservation",
         Session = "session",
         Notebook = "notebook",
+        Deployment = "deployment",
         Instruction = "instruction",
         ZeroCertificate = "zero-certificate",
         Person = "person",

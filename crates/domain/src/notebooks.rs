@@ -255,37 +255,3 @@ impl Notebook {
         acts
     }
 }
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{0}' cannot be a notebook's name, which is part of its address: 1 to 40 small letters, digits or '-', beginning with a letter and not ending with '-'"
-)]
-pub struct BadName(String);
-
-/// Names that an address of the server itself may have.
-const RESERVED: [&str; 8] = ["www", "api", "apps", "portal", "berth", "localhost", "admin", "mail"];
-
-pub fn check_name(name: &str) -> Result<(), BadName> {
-    let fits = name.len() <= 40
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && !name.ends_with('-')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        && !name.starts_with("xn--")
-        && !RESERVED.contains(&name);
-    if fits { Ok(()) } else { Err(BadName(name.chars().take(80).collect())) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_parts_of_an_address() {
-        for good in ["a", "ann-1", "x2"] {
-            assert_eq!(check_name(good), Ok(()), "{good}");
-        }
-        for bad in ["", "A", "1a", "a-", "a.b", "www", "xn--a", "a_b", &"a".repeat(41)] {
-            assert!(check_name(bad).is_err(), "{bad}");
-        }
-    }
-}

@@ -4,6 +4,7 @@
 //! (`/agent/link`, this file's [`ToServer`] and [`ToAgent`]) and the byte tunnel (`/agent/tunnel`, [`tunnel`]).
 //! A message that a state does not expect is refused: the connection is closed with [`CloseReason::Unexpected`].
 
+pub mod bundle;
 pub mod enroll;
 pub mod tunnel;
 

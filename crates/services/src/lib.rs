@@ -17,6 +17,7 @@ pub mod audit;
 pub mod certificates;
 pub mod clock;
 pub mod demo;
+pub mod deployments;
 mod error;
 pub mod hosts;
 pub mod idempotency;

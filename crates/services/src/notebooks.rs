@@ -15,7 +15,8 @@ use domain::{
     ids::{HostId, NotebookId, RunId, TenantId},
     instructions::Work as Order,
     labels::Labels,
-    notebooks::{Notebook, NotebookAct, NotebookIntent, NotebookPolicy, NotebookSize, NotebookState, check_name},
+    names::check_address_name,
+    notebooks::{Notebook, NotebookAct, NotebookIntent, NotebookPolicy, NotebookSize, NotebookState},
     sessions::Step,
 };
 use jiff::Timestamp;
@@ -153,7 +154,7 @@ pub async fn launch(services: &Services, call: &Call, ask: &Ask) -> Result<Noteb
         Some(name) => name.to_owned(),
         None => made_up(&call.person_name, id),
     };
-    check_name(&name).map_err(|bad| Error::invalid("name", bad.to_string()))?;
+    check_address_name(&name).map_err(|bad| Error::invalid("name", bad.to_string()))?;
     let notebook = Notebook {
         id,
         tenant: permit.tenant(),
@@ -196,7 +197,9 @@ pub async fn launch(services: &Services, call: &Call, ask: &Ask) -> Result<Noteb
     policy.admits(held, &notebook.size).map_err(|over| Error::Conflict(over.to_string()))?;
     if !store::notebooks::insert(&tx, &notebook).await? {
         let name = &notebook.name;
-        return Err(Error::Conflict(format!("there is a notebook '{name}' already; choose another name")));
+        return Err(Error::Conflict(format!(
+            "the name '{name}' is taken by a notebook or a deployment; choose another"
+        )));
     }
     let detail = format!("'{}', {} of {}", notebook.name, notebook.size.name, notebook.environment_name);
     audit::record(services, call, &permit, &tx, entry("notebook.launch", id, detail)).await?;

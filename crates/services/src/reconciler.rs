@@ -75,7 +75,7 @@ fn concerns(event: &domain::events::Event) -> bool {
         // On its way to its end an instruction changes no session.
         EventKind::Instruction => event.word.parse().is_ok_and(TransactionState::is_final),
         EventKind::Notebook => event.word != "step",
-        EventKind::Machine | EventKind::Host | EventKind::Reservation => true,
+        EventKind::Machine | EventKind::Host | EventKind::Reservation | EventKind::Deployment => true,
         EventKind::HostMetrics | EventKind::ZeroCertificate | EventKind::Person | EventKind::Token => false,
     }
 }

@@ -21,6 +21,16 @@ pub(crate) fn time_opt(column: &'static str, ms: Option<i64>) -> Result<Option<T
     ms.map(|ms| time(column, ms)).transpose()
 }
 
+/// A count that was stored.
+pub(crate) fn whole(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// A count as the database has it.
+pub(crate) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
 pub(crate) fn word<T>(column: &'static str, text: &str) -> Result<T, Corrupt>
 where
     T: FromStr,

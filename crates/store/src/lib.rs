@@ -13,9 +13,11 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
+mod addresses;
 pub mod audit;
 pub mod certificates;
 mod convert;
+pub mod deployments;
 pub mod events;
 pub mod hosts;
 pub mod idempotency;

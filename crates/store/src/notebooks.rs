@@ -19,7 +19,13 @@ use jiff::Timestamp;
 use sea_orm::{ConnectionTrait, FromQueryResult};
 use uuid::Uuid;
 
-use crate::{Corrupt, StoreError, Tx, convert, machines, sessions::Written, sql};
+use crate::{
+    Corrupt, StoreError, Tx, addresses,
+    convert::{self, signed, whole},
+    machines,
+    sessions::Written,
+    sql,
+};
 
 #[derive(Debug, FromQueryResult)]
 struct Row {
@@ -59,14 +65,6 @@ const COLUMNS: &str = "n.id, n.tenant_id, n.person_id, p.name as person_name, n.
     n.active_ms, n.warned_ms, n.stops_ms, n.steps, n.created_ms, n.generation";
 const TABLES: &str = "notebooks n join people p on p.id = n.person_id \
     join notebook_environments e on e.id = n.environment_id left join hosts h on h.id = n.host_id";
-
-pub(super) fn whole(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(0)
-}
-
-pub(super) fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
 
 fn size(name: String, cpu_millis: i64, memory_bytes: i64, disk_bytes: i64) -> NotebookSize {
     NotebookSize {
@@ -116,8 +114,11 @@ fn notebooks(rows: Vec<Row>) -> Result<Vec<Notebook>, StoreError> {
     Ok(rows.into_iter().map(Notebook::try_from).collect::<Result<_, _>>()?)
 }
 
-/// False if another notebook has the name already.
+/// False if another notebook, or a deployment, has the name already.
 pub async fn insert(tx: &Tx, notebook: &Notebook) -> Result<bool, StoreError> {
+    if !addresses::take(tx, &notebook.name).await? {
+        return Ok(false);
+    }
     let inserted = sql::execute(
         tx.conn(),
         "insert into notebooks (id, tenant_id, person_id, name, environment_id, size, labels, intent, state, since_ms, \
@@ -385,7 +386,11 @@ pub async fn delete(tx: &Tx, permit: &Permit, read: &Notebook) -> Result<Written
         [permit.tenant().uuid().into(), read.id.uuid().into(), read.generation.into()],
     )
     .await?;
-    Ok(if changed == 1 { Written::Done } else { Written::Stale })
+    if changed == 0 {
+        return Ok(Written::Stale);
+    }
+    addresses::give_up(tx, &read.name).await?;
+    Ok(Written::Done)
 }
 
 /// Adds or updates a step of the run by its name. `None` if it is not a notebook's latest, or has its fill of steps.

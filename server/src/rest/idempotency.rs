@@ -13,7 +13,7 @@ use axum::{
 };
 use domain::{
     events::EventKind,
-    ids::{InstructionId, NotebookId, ReservationId},
+    ids::{DeploymentId, InstructionId, NotebookId, ReservationId},
 };
 use serde::Serialize;
 use services::{
@@ -25,15 +25,13 @@ use uuid::Uuid;
 use crate::{
     caller::Authenticated,
     failure::Failure,
-    rest::{instructions, notebooks, reservations},
+    rest::{deployments, instructions, notebooks, reservations},
     state::AppState,
 };
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that an answer is the repeated one.
 const REPEATED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// As [`crate::security`] allows; the body was cut there already.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// An answer with a secret in it, which is shown this once and kept nowhere.
 #[derive(Debug)]
@@ -72,7 +70,7 @@ async fn repeatable(
 ) -> Result<Response, Error> {
     let key = key.to_str().map_err(|_| Error::invalid("Idempotency-Key", "use visible ASCII characters"))?;
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, MAX_BODY_BYTES)
+    let body = to_bytes(body, crate::security::most(parts.uri.path()))
         .await
         .map_err(|error| Error::invalid("body", format!("cannot be read: {error}")))?;
     let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
@@ -99,6 +97,7 @@ async fn remade(state: &AppState, call: &Call, kind: EventKind, made: Uuid) -> R
         EventKind::Reservation => reservations::made(state, call, ReservationId::from_uuid(made)).await,
         EventKind::Instruction => instructions::made(state, call, InstructionId::from_uuid(made)).await,
         EventKind::Notebook => notebooks::made(state, call, NotebookId::from_uuid(made)).await,
+        EventKind::Deployment => deployments::made(state, call, DeploymentId::from_uuid(made)).await,
         EventKind::Machine
         | EventKind::Host
         | EventKind::HostMetrics

@@ -10,6 +10,7 @@ pub use document::openapi;
 use crate::state::AppState;
 
 pub mod audit;
+pub mod deployments;
 mod document;
 pub mod events;
 pub mod hosts;
@@ -36,6 +37,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(sessions::routes())
         .merge(streams::routes())
         .merge(notebooks::routes())
+        .merge(deployments::routes())
         .merge(people::routes())
         .merge(tokens::routes())
         .merge(audit::routes())

@@ -78,6 +78,13 @@ fn table() -> Vec<(&'static str, &'static str, Action, Sends)> {
         ("GET", "/notebook-volumes", A::NotebooksManage, Nothing),
         ("DELETE", "/notebook-volumes/{id}", A::NotebooksManage, Nothing),
         ("DELETE", "/notebook-environments/{id}", A::NotebooksManage, Nothing),
+        ("GET", "/deployments", A::DeploymentsRead, Nothing),
+        ("POST", "/deployments", A::DeploymentsManage, Json(json!({"name": "No Name", "main": "a.js", "modules": []}))),
+        ("GET", "/deployments/{id}", A::DeploymentsRead, Nothing),
+        ("DELETE", "/deployments/{id}", A::DeploymentsManage, Nothing),
+        ("GET", "/deployments/{id}/versions", A::DeploymentsRead, Nothing),
+        ("GET", "/deployments/{id}/versions/{number}", A::DeploymentsRead, Nothing),
+        ("POST", "/deployments/{id}/run", A::DeploymentsManage, Json(json!({"version": 1}))),
         ("GET", "/hosts", A::HostsRead, Nothing),
         ("GET", "/hosts/{id}", A::HostsRead, Nothing),
         ("GET", "/hosts/{id}/metrics", A::HostsRead, Nothing),
@@ -113,6 +120,7 @@ async fn ask(site: &Site, token: &str, method: &str, path: &str, sends: &Sends) 
         .replace("{id}", ID)
         .replace("{transaction}", ID)
         .replace("{machine}", "none")
+        .replace("{number}", "1")
         .replace("{person}", "none@x");
     let request = site.api(token, method, &path);
     let request = match sends {

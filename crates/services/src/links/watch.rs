@@ -78,6 +78,7 @@ async fn on_event(services: &Services, event: &Event) -> Result<()> {
         | EventKind::Reservation
         | EventKind::Session
         | EventKind::Notebook
+        | EventKind::Deployment
         | EventKind::ZeroCertificate
         | EventKind::Person
         | EventKind::Token => Ok(()),

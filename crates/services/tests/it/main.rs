@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "in a test, whatever else comes is a failure")]
 
 mod audit;
+mod deployments;
 mod enrolment;
 mod exchange;
 mod groups;

@@ -8,8 +8,11 @@ use domain::{
 use sea_orm::{ConnectionTrait, FromQueryResult};
 use uuid::Uuid;
 
-use super::signed;
-use crate::{Corrupt, StoreError, Tx, convert, sql};
+use crate::{
+    Corrupt, StoreError, Tx,
+    convert::{self, signed},
+    sql,
+};
 
 #[derive(Debug, FromQueryResult)]
 struct Row {

@@ -8,8 +8,11 @@ use domain::{
 use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
-use super::{signed, whole};
-use crate::{StoreError, Tx, convert, sql};
+use crate::{
+    StoreError, Tx,
+    convert::{self, signed, whole},
+    sql,
+};
 
 /// Warm runs looked at in one go.
 const MAX_WAITING: i64 = 10_000;

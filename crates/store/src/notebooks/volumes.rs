@@ -9,8 +9,11 @@ use jiff::Timestamp;
 use sea_orm::{ConnectionTrait, FromQueryResult};
 use uuid::Uuid;
 
-use super::{signed, whole};
-use crate::{Corrupt, StoreError, Tx, convert, machines, sql};
+use crate::{
+    Corrupt, StoreError, Tx,
+    convert::{self, signed, whole},
+    machines, sql,
+};
 
 #[derive(Debug, FromQueryResult)]
 struct Row {

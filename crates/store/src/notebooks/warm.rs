@@ -9,8 +9,14 @@ use jiff::Timestamp;
 use sea_orm::{ConnectionTrait, FromQueryResult};
 use uuid::Uuid;
 
-use super::{signed, size};
-use crate::{Corrupt, StoreError, Tx, convert, machines, sessions::Written, sql};
+use super::size;
+use crate::{
+    Corrupt, StoreError, Tx,
+    convert::{self, signed},
+    machines,
+    sessions::Written,
+    sql,
+};
 
 #[derive(Debug, FromQueryResult)]
 struct Row {
