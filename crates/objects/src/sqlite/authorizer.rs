@@ -24,6 +24,9 @@ const PRAGMAS: [&str; 17] = [
     "reverse_unordered_selects",
 ];
 
+/// Those that set something when they are given an argument.
+const READ_PRAGMAS: [&str; 4] = ["encoding", "freelist_count", "page_count", "page_size"];
+
 const TABLE_PRAGMAS: [&str; 4] = ["table_info", "table_list", "table_xinfo", "pragma_list"];
 
 const FUNCTIONS: [&str; 6] = [
@@ -74,7 +77,11 @@ pub(super) fn judge(action: c_int, first: Option<&str>, second: Option<&str>, sc
         | ffi::SQLITE_ALTER_TABLE => !reserved(first) && !reserved(second),
         ffi::SQLITE_CREATE_VTABLE | ffi::SQLITE_DROP_VTABLE => !reserved(first) && listed(&MODULES, second),
         ffi::SQLITE_FUNCTION => !listed(&FUNCTIONS, second),
-        ffi::SQLITE_PRAGMA => listed(&PRAGMAS, first) || listed(&TABLE_PRAGMAS, first),
+        ffi::SQLITE_PRAGMA => {
+            listed(&PRAGMAS, first)
+                || listed(&TABLE_PRAGMAS, first)
+                || (second.is_none() && listed(&READ_PRAGMAS, first))
+        }
         // Transactions are the engine's, temporary tables outlive none, and there is one database.
         _ => false,
     };

@@ -18,11 +18,15 @@ const PROGRESS_STEPS: c_int = 4096;
 
 /// What SQLite said.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}: {name}")]
+#[error("{message}{}: {name}{extended}", offset.map(|at| format!(" at offset {at}")).unwrap_or_default())]
 pub(crate) struct SqlError {
     pub code: c_int,
     pub message: String,
     pub name: &'static str,
+    /// Which kind of constraint failed.
+    pub extended: &'static str,
+    /// Where in the statement.
+    pub offset: Option<u32>,
 }
 
 fn code_name(code: c_int) -> &'static str {
@@ -50,11 +54,26 @@ fn code_name(code: c_int) -> &'static str {
     }
 }
 
+fn extended_name(code: c_int) -> &'static str {
+    match code {
+        ffi::SQLITE_CONSTRAINT_CHECK => " (extended: SQLITE_CONSTRAINT_CHECK)",
+        ffi::SQLITE_CONSTRAINT_FOREIGNKEY => " (extended: SQLITE_CONSTRAINT_FOREIGNKEY)",
+        ffi::SQLITE_CONSTRAINT_NOTNULL => " (extended: SQLITE_CONSTRAINT_NOTNULL)",
+        ffi::SQLITE_CONSTRAINT_PRIMARYKEY => " (extended: SQLITE_CONSTRAINT_PRIMARYKEY)",
+        ffi::SQLITE_CONSTRAINT_ROWID => " (extended: SQLITE_CONSTRAINT_ROWID)",
+        ffi::SQLITE_CONSTRAINT_TRIGGER => " (extended: SQLITE_CONSTRAINT_TRIGGER)",
+        ffi::SQLITE_CONSTRAINT_UNIQUE => " (extended: SQLITE_CONSTRAINT_UNIQUE)",
+        ffi::SQLITE_CONSTRAINT_DATATYPE => " (extended: SQLITE_CONSTRAINT_DATATYPE)",
+        // The others have no name of their own.
+        _ => "",
+    }
+}
+
 impl SqlError {
     pub(super) fn of_code(code: c_int) -> Self {
         // SAFETY: the text is static.
         let message = unsafe { CStr::from_ptr(ffi::sqlite3_errstr(code)) }.to_string_lossy().into_owned();
-        Self { code, message, name: code_name(code) }
+        Self { code, message, name: code_name(code), extended: "", offset: None }
     }
 
     /// The limit on CPU time was reached.
@@ -148,7 +167,9 @@ impl Connection {
         let message = unsafe { CStr::from_ptr(ffi::sqlite3_errmsg(self.inner.db)) }.to_string_lossy().into_owned();
         let refused = self.inner.policy.refused.take();
         let message = if code & 0xff == ffi::SQLITE_AUTH { refused.unwrap_or(message) } else { message };
-        SqlError { code, message, name: code_name(code) }
+        // SAFETY: as above.
+        let offset = u32::try_from(unsafe { ffi::sqlite3_error_offset(self.inner.db) }).ok();
+        SqlError { code, message, name: code_name(code), extended: extended_name(code), offset }
     }
 
     /// The first statement of the text, `None` if there is none, and how many bytes of the text it took.
@@ -229,8 +250,6 @@ fn configure(inner: &Inner, limits: &Limits) {
         (ffi::SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0),
         (ffi::SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0),
         (ffi::SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, 0),
-        (ffi::SQLITE_DBCONFIG_DQS_DML, 0),
-        (ffi::SQLITE_DBCONFIG_DQS_DDL, 0),
     ];
     let policy: *const Policy = &*inner.policy;
     // SAFETY: the arguments are those that each option takes; the policy lives as long as the connection.
@@ -280,7 +299,6 @@ unsafe extern "C" fn authorize(
         Verdict::Denied => {
             let refused = match (action, first, second) {
                 (ffi::SQLITE_READ, Some(table), Some(column)) => format!("access to {table}.{column} is prohibited"),
-                (ffi::SQLITE_FUNCTION, _, Some(function)) => format!("not authorized to use function: {function}"),
                 _ => "not authorized".to_owned(),
             };
             policy.refused.replace(Some(refused));

@@ -48,6 +48,8 @@ pub(crate) enum ExecError {
     NoStatement,
     #[error("Wrong number of parameter bindings for SQL query.")]
     Bindings,
+    #[error("When executing multiple SQL statements in a single call, only the last statement can have parameters.")]
+    BindingsBefore,
     #[error(
         "To execute a transaction, please use the state.storage.transaction() or state.storage.transactionSync() APIs \
          instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. The JavaScript API is safer because it will \
@@ -151,7 +153,7 @@ impl Database {
 
     fn run_through(&mut self, statement: &mut Statement) -> Result<(), ExecError> {
         if statement.parameters() != 0 {
-            return Err(ExecError::Bindings);
+            return Err(ExecError::BindingsBefore);
         }
         if !statement.read_only() {
             self.before_write()?;

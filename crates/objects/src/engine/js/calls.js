@@ -14,21 +14,30 @@ core.on.value = (number, bytes) => {
   if (entry === undefined) return;
   try { entry.resolve(core.load('rpc').decode(bytes)); } catch (error) { entry.reject(error); }
 };
-core.on.callFailed = (number, problem) => { take(number)?.reject(core.errorOf(problem)); };
+core.on.callFailed = (number, problem) => {
+  const entry = take(number);
+  if (entry === undefined) return;
+  const error = core.errorOf(problem);
+  // A stub whose object was reset is of no more use: whoever goes on makes another.
+  if (entry.target !== null && problem[7]) entry.target[3] = error;
+  entry.reject(error);
+};
 
-const wait = (number, url) => {
+const wait = (number, url, target) => {
   const { promise, resolve, reject } = p.withResolvers();
-  p.MapSet(waiting, number, { resolve, reject, url });
+  p.MapSet(waiting, number, { resolve, reject, url, target });
   return promise;
 };
 core.rpc = (target, path, args) => {
   try {
-    return wait(ops.callRpc(target, path, args === null ? null : core.load('rpc').encode(args)), '');
+    if (target[3] !== null) throw target[3];
+    return wait(ops.callRpc(target, path, args === null ? null : core.load('rpc').encode(args)), '', target);
   } catch (error) { return p.promiseReject(error); }
 };
 /** `target`: `null` for the network. */
 core.fetch = (target, input, init) => {
   try {
+    if (target !== null && target[3] !== null) throw target[3];
     const Request = core.load('http').Request;
     const parts = core.readRequest(new Request(input, init));
     const { signal } = parts;
@@ -37,7 +46,7 @@ core.fetch = (target, input, init) => {
     const body = parts.body === null ? null : core.load('bodies').send(parts.body, core.event);
     const request = [parts.method, parts.url, parts.headers, body, parts.length ?? null, parts.redirect ?? null];
     const number = target === null ? ops.callInternet(request) : ops.callFetch(target, request);
-    const promise = wait(number, parts.url);
+    const promise = wait(number, parts.url, target);
     if (signals !== null) {
       signals.onAbort(signal, (reason) => {
         const entry = take(number);

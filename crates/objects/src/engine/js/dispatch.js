@@ -1,6 +1,6 @@
 // Events, to the code of the user and back.
 const { p } = core;
-let exported = null, entry = null, Entry = null, context = null;
+let exported = null, entry = null, Entry = null, id = null;
 const bodies = () => core.load('bodies');
 core.instance = null;
 core.instanceHas = (name) => core.instance === null || typeof core.instance[name] === 'function';
@@ -10,14 +10,14 @@ const extend = (C, Base) => {
   for (let at = C; at !== null && at !== p.functionProto; at = p.getPrototypeOf(at)) if (at === Base) return true;
   return false;
 };
-core.on.start = (exports, name, id, objectName, held, auto) => {
+core.on.start = (exports, name, text, objectName, held, auto) => {
   exported = exports;
+  id = text;
   const Class = exports[name];
   if (typeof Class !== 'function') throw new p.TypeError(`The main module exports no class ${name}.`);
   if (held.length > 0 || auto) core.load('websocket').restore(held, auto);
-  context = core.load('state').object(core.load('namespace').id(id, objectName ?? undefined));
   core.rpcAllowed = extend(Class, core.classes.DurableObject);
-  core.instance = new Class(context, core.env);
+  core.instance = new Class(core.load('state').object(core.load('namespace').id(id, objectName ?? undefined)), core.env);
 };
 core.on.startEntry = (exports) => {
   exported = exports;
@@ -111,7 +111,7 @@ const runRpc = async (event, path, args) => {
     if (!core.rpcAllowed) {
       throw new p.TypeError('The receiving Durable Object does not support RPC, because its class was not declared with `extends DurableObject`. In order to enable RPC, make sure your class extends the special class `DurableObject`, which can be imported from the module "cloudflare:workers".');
     }
-    ops.returned(event, await core.load('rpc').run(core.instance, path, args));
+    ops.returned(event, await core.load('rpc').run(core.instance, id, path, args));
   } catch (error) {
     fail(event, error);
   }

@@ -7,6 +7,7 @@ class DurableObjectId {
   constructor(given, text, name) {
     if (given !== secret) throw core.illegal();
     this.#text = text;
+    p.defineProperty(this, 'jurisdiction', { __proto__: null, value: undefined, writable: false, enumerable: true, configurable: true });
     if (name !== undefined) p.defineProperty(this, 'name', { __proto__: null, value: name, writable: false, enumerable: true, configurable: true });
   }
   toString() { return this.#text; }
@@ -15,33 +16,45 @@ class DurableObjectId {
 core.brand(DurableObjectId, 'DurableObjectId');
 const idOf = (text, name) => new DurableObjectId(secret, text, name);
 
-class DurableObjectStub {
-  #target; #id;
+class DurableObject {
+  #target;
   constructor(given, target, id) {
     if (given !== secret) throw core.illegal();
-    this.#target = target; this.#id = id;
+    this.#target = target;
+    const own = (name, value) => { p.defineProperty(this, name, { __proto__: null, value, writable: false, enumerable: true, configurable: true }); };
+    own('name', id.name);
+    own('id', id);
   }
-  get id() { return this.#id; }
-  get name() { return this.#id.name; }
   fetch(input, init = undefined) { return core.fetch(this.#target, input, init); }
 }
-core.brand(DurableObjectStub, 'DurableObject');
+core.brand(DurableObject, 'DurableObject');
 
-/** A method, or a property that is read by waiting for it; its members are on the other side as well. */
-const remote = (target, path) => new Proxy(function () {}, {
+/** What a call will give; its members and methods can be asked for before it is there. */
+class JsRpcPromise {}
+core.brand(JsRpcPromise, 'JsRpcPromise');
+const pipeline = (promise, owner) => lazily(() => promise, owner,
+  (name) => pipeline(core.handled(core.then(promise, (value) => value[name])), promise),
+  (args) => pipeline(core.handled(core.then(promise, async (value) => p.apply(value, await owner, args))), promise));
+const lazily = (promise, owner, member, call) => new Proxy(function () {}, {
   __proto__: null,
-  apply: (_, self, args) => core.rpc(target, path, args),
+  apply: (_, self, args) => call(args),
   get: (_, name) => {
-    if (typeof name === 'symbol') return undefined;
-    if (name === 'then') return (done, failed) => p.PromiseThen(core.rpc(target, path, null), done, failed);
-    if (name === 'catch') return (failed) => p.PromiseThen(core.rpc(target, path, null), undefined, failed);
-    if (name === 'finally') return (run) => core.rpc(target, path, null).finally(run);
-    return remote(target, [...path, name]);
+    if (typeof name === 'symbol') return name === Symbol.toStringTag ? 'JsRpcPromise' : undefined;
+    if (name === 'then') return (done, failed) => p.PromiseThen(promise(), done, failed);
+    if (name === 'catch') return (failed) => p.PromiseThen(promise(), undefined, failed);
+    if (name === 'finally') return (run) => promiseFinally(promise(), run);
+    return member(name);
   },
+  getPrototypeOf: () => JsRpcPromise.prototype,
   set: () => false, deleteProperty: () => false, defineProperty: () => false,
 });
+const promiseFinally = p.uncurry(p.Promise.prototype.finally);
+/** A method, or a property that is read by waiting for it; its members are on the other side as well. */
+const remote = (target, path) => lazily(() => core.rpc(target, path, null), null,
+  (name) => remote(target, [...path, name]),
+  (args) => pipeline(core.rpc(target, path, args), undefined));
 const stubOf = (target, id) => {
-  const stub = new DurableObjectStub(secret, target, id);
+  const stub = new DurableObject(secret, target, id);
   return new Proxy(stub, {
     __proto__: null,
     get: (of, name) => {
@@ -51,6 +64,7 @@ const stubOf = (target, id) => {
       }
       return typeof name === 'symbol' || name === 'then' ? undefined : remote(target, [name]);
     },
+    has: () => true,
   });
 };
 
@@ -58,7 +72,10 @@ class DurableObjectNamespace {
   #index;
   constructor(given, index) { if (given !== secret) throw core.illegal(); this.#index = index; }
   newUniqueId(options = undefined) { void options?.jurisdiction; return idOf(ops.idNew(this.#index), undefined); }
-  idFromName(name) { name = `${name}`; return idOf(ops.idFromName(this.#index, name), name); }
+  idFromName(name) {
+    if (arguments.length === 0) throw new p.TypeError("Failed to execute 'idFromName' on 'DurableObjectNamespace': parameter 1 is not of type 'string'.");
+    name = `${name}`; return idOf(ops.idFromName(this.#index, name), name);
+  }
   idFromString(text) {
     text = `${text}`;
     if (!p.RegExpTest(/^[0-9a-fA-F]{64}$/, text)) throw new p.TypeError('Invalid Durable Object ID: must be 64 hex digits');
@@ -71,7 +88,7 @@ class DurableObjectNamespace {
       throw new p.TypeError("Failed to execute 'get' on 'DurableObjectNamespace': parameter 1 is not of type 'DurableObjectId'.");
     }
     if (!ops.idCheck(this.#index, id.toString())) throw new p.TypeError('get called on jurisdictional subnamespace with an ID from a different jurisdiction');
-    return stubOf([this.#index, id.toString(), id.name ?? null], id);
+    return stubOf([this.#index, id.toString(), id.name ?? null, null], id);
   }
   getByName(name, options = undefined) { return this.get(this.idFromName(name), options); }
   jurisdiction(name) { void name; return this; }

@@ -4,7 +4,7 @@ core.on = { __proto__: null };
 const CLASSES = { __proto__: null, Error: p.Error, TypeError: p.TypeError, RangeError: p.RangeError, SyntaxError: p.SyntaxError,
   ReferenceError: p.ReferenceError, EvalError: p.EvalError, URIError: p.URIError };
 const FLAGS = ['remote', 'retryable', 'overloaded', 'durableObjectReset'];
-const SKIPPED = { __proto__: null, name: 1, message: 1, stack: 1, cause: 1, remote: 1, retryable: 1, overloaded: 1, durableObjectReset: 1 };
+const SKIPPED = { __proto__: null, message: 1, stack: 1, cause: 1, remote: 1, retryable: 1, overloaded: 1, durableObjectReset: 1 };
 const text = (value) => { try { return `${value}`; } catch { return ''; } };
 const isObject = (value) => (typeof value === 'object' && value !== null) || typeof value === 'function';
 
@@ -20,7 +20,6 @@ const own = (error) => {
     found[name] = error[name];
     any = true;
   }
-  // An error whose name is its own keeps it; the others' is that of their class.
   return any ? core.clone.encode(found) : null;
 };
 
@@ -46,6 +45,7 @@ core.errorOf = (problem) => {
   const set = (key, value, enumerable) => p.defineProperty(error, key, { __proto__: null, value, writable: true, enumerable, configurable: true });
   if (!(name in CLASSES)) set('name', name, false);
   if (problem[3] !== null) {
+    // Its name is among them where it is its own.
     const properties = core.clone.decode(problem[3]);
     const names = p.keys(properties);
     for (let i = 0; i < names.length; i++) set(names[i], properties[names[i]], true);

@@ -11,7 +11,7 @@ const missing = (name) => new p.TypeError(`The RPC receiver does not implement t
 
 /** Only what the class declares: neither what an instance happens to have nor what every object has. */
 const member = (target, name, first) => {
-  if (first && name in RESERVED) throw missing(name);
+  if (first && name in RESERVED) throw new p.TypeError(`'${name}' is a reserved method and cannot be called over RPC.`);
   if (!first) {
     if ((typeof target !== 'object' && typeof target !== 'function') || target === null) throw missing(name);
     if (p.ObjectHasOwnProperty(target, name)) return target[name];
@@ -27,7 +27,7 @@ const member = (target, name, first) => {
 return {
   encode,
   decode: (bytes) => core.clone.decode(bytes),
-  run: async (instance, path, args) => {
+  run: async (instance, id, path, args) => {
     let target = instance, value = instance;
     for (let i = 0; i < path.length; i++) {
       target = value;
@@ -36,6 +36,11 @@ return {
     }
     if (args === null) return encode(await value);
     if (typeof value !== 'function') throw new p.TypeError(`"${p.ArrayJoin(path, '.')}" is not a function.`);
-    return encode(await p.apply(value, target, core.clone.decode(args)));
+    let result;
+    try { result = await p.apply(value, target, core.clone.decode(args)); } catch (error) {
+      if (error instanceof p.Error) p.defineProperty(error, 'durableObjectId', { __proto__: null, value: id, writable: true, enumerable: true, configurable: true });
+      throw error;
+    }
+    return encode(result);
   },
 };

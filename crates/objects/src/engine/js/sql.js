@@ -10,13 +10,13 @@ const bind = (value) => {
       return `${value}`;
     }
     case 'undefined': return null;
-    case 'bigint': throw new p.TypeError('BigInt cannot be bound to SQL');
-    case 'boolean': case 'number': case 'string': return value;
+    case 'bigint': throw new p.TypeError('Cannot convert a BigInt value to a number');
+    case 'number': case 'string': return value;
     default: return `${value}`;
   }
 };
 const column = (value) => p.isView(value) ? p.typedBuffer(value) : value;
-class SqlStorageCursor {
+class Cursor {
   #number; #names; #counts = null;
   constructor(given, number, names) {
     if (given !== secret) throw core.illegal();
@@ -49,7 +49,7 @@ class SqlStorageCursor {
   get rowsWritten() { return this.#count(1); }
   [Symbol.iterator]() { return this; }
 }
-core.brand(SqlStorageCursor, 'Cursor');
+core.brand(Cursor, 'Cursor');
 const rawProto = {
   [Symbol.iterator]() { return this; },
   toArray() { const all = []; for (let at = this.next(); !at.done; at = this.next()) p.ArrayPush(all, at.value); return all; },
@@ -64,10 +64,10 @@ class SqlStorage {
   exec(query, ...bindings) {
     for (let i = 0; i < bindings.length; i++) bindings[i] = bind(bindings[i]);
     const [number, ...names] = ops.sqlExec(`${query}`, bindings);
-    return new SqlStorageCursor(secret, number, names);
+    return new Cursor(secret, number, names);
   }
   get databaseSize() { return ops.databaseSize(); }
-  get Cursor() { return SqlStorageCursor; }
+  get Cursor() { return Cursor; }
 }
 core.brand(SqlStorage, 'SqlStorage');
 return { open: () => new SqlStorage(secret) };

@@ -24,7 +24,8 @@ core.on.sectionOver = (number) => {
   if (section.threw) section.reject(section.error); else section.resolve(section.value);
 };
 const resets = (error) => {
-  const problem = core.problemOf(error, true);
+  const problem = core.problemOf(error, false);
+  problem[4] = false;
   problem[7] = true;
   ops.reset(problem);
 };
@@ -40,7 +41,7 @@ class DurableObjectState {
     return core.section(callback, resets);
   }
   abort(reason = undefined) {
-    resets(reason === undefined ? new p.Error('Application called abort() to reset Durable Object.') : reason instanceof p.Error ? reason : new p.Error(`${reason}`));
+    resets(new p.Error(reason === undefined ? 'Application called abort() to reset Durable Object.' : `${reason}`));
   }
   acceptWebSocket(socket, tags = []) { core.load('websocket').hibernate(socket, tags); }
   getWebSockets(tag = undefined) { return core.load('websocket').list(tag); }

@@ -4,7 +4,6 @@ const { keyBytes, valueBytes, keysAtOnce } = ops.limits;
 const secret = {};
 const decode = (bytes) => core.clone.decode(bytes);
 const encode = (value) => {
-  if (value === undefined) throw new p.TypeError('put() called with undefined value.');
   const bytes = core.clone.encode(value);
   if (bytes.length > valueBytes) throw new p.RangeError(`Values cannot be larger than ${valueBytes} bytes. A value of size ${bytes.length} was provided.`);
   return bytes;
@@ -32,6 +31,7 @@ const get = (keys) => {
   return found;
 };
 const unconfirmed = (options) => options?.allowUnconfirmed === true;
+const NO_VALUE = 'put() called with undefined value.';
 const putOne = (key, value, loose) => { ops.kvPut(checked(key), encode(value), loose); };
 const putMany = (entries, loose) => {
   const names = p.keys(entries);
@@ -46,7 +46,7 @@ const putMany = (entries, loose) => {
 const put = (args) => {
   if (typeof args[0] === 'object' && args[0] !== null) putMany(args[0], unconfirmed(args[1]));
   else {
-    if (args.length < 2) throw new p.TypeError('put() called with undefined value.');
+    if (args[1] === undefined) throw new p.TypeError(NO_VALUE);
     putOne(`${args[0]}`, args[1], unconfirmed(args[2]));
   }
 };
@@ -72,7 +72,11 @@ const list = (options) => {
 };
 const promised = (run) => { try { return p.promiseResolve(run()); } catch (error) { return p.promiseReject(error); } };
 const timeOf = (time) => {
+  if (!(time instanceof p.Date) && typeof time !== 'number' && typeof time !== 'bigint') {
+    throw new p.TypeError("Failed to execute 'setAlarm' on 'DurableObjectStorage': parameter 1 is not of type 'date'.");
+  }
   const ms = time instanceof p.Date ? p.DateGetTime(time) : p.Number(time);
+  if (ms !== ms) throw new p.TypeError('The value cannot be converted because it is not a valid Date.');
   if (!(ms > 0)) throw new p.TypeError('setAlarm() cannot be called with an alarm time <= 0');
   return ms;
 };
@@ -106,8 +110,13 @@ class Operations {
 }
 class DurableObjectTransaction extends Operations {
   #over = false;
+  #open(name) { if (this.#over) throw new p.Error(`Cannot ${name}() on rolled back transaction`); }
+  get(keys, options = undefined) { return promised(() => { this.#open('get'); void options; return get(keys); }); }
+  put(...args) { return promised(() => { this.#open('put'); return put(args); }); }
+  delete(keys, options = undefined) { return promised(() => { this.#open('delete'); return del(keys, unconfirmed(options)); }); }
+  list(options = undefined) { return promised(() => { this.#open('list'); return list(options); }); }
   rollback() {
-    if (this.#over) throw new p.Error('Cannot rollback() a transaction that has already been rolled back or has ended.');
+    if (this.#over) return;
     this.#over = true;
     ops.endTransaction(false);
     ops.beginTransaction();

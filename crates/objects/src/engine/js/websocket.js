@@ -14,7 +14,7 @@ const stateOf = (socket) => {
 };
 const newState = (socket) => ({
   socket, peer: null, remote: null, accepted: false, hibernates: false, gone: false, tags: [], attachment: null, autoTime: null,
-  closedHere: false, closedThere: false, outbox: [], inbox: [], left: false,
+  closedHere: false, closedThere: false, binaryType: 'blob', outbox: [], inbox: [], left: false,
 });
 const dispatch = (state, event) => { try { state.socket.dispatchEvent(event); } catch (error) { core.report(error); } };
 
@@ -30,11 +30,24 @@ const gone = (state) => {
   p.MapDelete(bySocket, state.remote);
   ops.socketGone(state.hibernates);
 };
+/** Binary messages in the form that the code asked for. */
+const shown = (state, data) => {
+  if (typeof data === 'string' || state.binaryType === 'arraybuffer') return data;
+  return new (core.load('blob').Blob)([data]);
+};
+/** The other end has closed: it is answered in kind unless this end has closed before. */
+const answerClose = (state, code, reason) => {
+  state.closedThere = true;
+  if (state.closedHere) return;
+  state.closedHere = true;
+  transmit(state, { close: { code, reason, wasClean: true } });
+};
 const deliver = (state, message) => {
   if (!state.accepted) { p.ArrayPush(state.inbox, message); return; }
-  if (message.close === undefined) { dispatch(state, new MessageEvent('message', { data: message.data })); return; }
-  state.closedThere = true;
-  dispatch(state, new CloseEvent('close', message.close));
+  if (message.close === undefined) { dispatch(state, new MessageEvent('message', { data: shown(state, message.data) })); return; }
+  const { close } = message;
+  answerClose(state, close.code, close.reason);
+  dispatch(state, new CloseEvent('close', close));
 };
 const transmit = (state, message) => {
   if (state.remote !== null) {
@@ -65,7 +78,7 @@ class WebSocket extends EventTarget {
   }
   accept() {
     const state = stateOf(this);
-    if (state.hibernates) throw new p.TypeError('This WebSocket was already accepted with acceptWebSocket().');
+    if (state.hibernates) throw new p.TypeError("Can't accept() WebSocket after enabling hibernation.");
     if (state.left) throw new p.TypeError("Can't accept() WebSocket when it was already used in a response.");
     accept(state);
   }
@@ -86,7 +99,7 @@ class WebSocket extends EventTarget {
       code = p.Number(code);
       if (code < 1000 || code >= 5000 || code === 1004 || code === 1005 || code === 1006 || code === 1015) throw new p.DOMException(`Invalid WebSocket close code: ${code}.`, 'InvalidAccessError');
     } else if (reason !== undefined) {
-      throw new p.TypeError('If you specify a WebSocket close reason, you must also specify a code.');
+      throw new p.DOMException('If you specify a WebSocket close reason, you must also specify a code.', 'InvalidAccessError');
     }
     if (state.closedHere) return;
     state.closedHere = true;
@@ -96,7 +109,7 @@ class WebSocket extends EventTarget {
   serializeAttachment(value) {
     const state = stateOf(this);
     const bytes = core.clone.encode(value);
-    if (bytes.length > mostAttachment) throw new p.Error(`A Durable Object's WebSocket attachment must be no more than ${mostAttachment} bytes. Attempted to attach: ${bytes.length} bytes.`);
+    if (bytes.length > mostAttachment) throw new p.Error(`A WebSocket 'attachment' cannot be larger than ${mostAttachment} bytes.'attachment' was ${bytes.length} bytes.`);
     state.attachment = bytes;
     if (state.remote !== null && state.accepted) ops.socketAttachment(state.remote, bytes);
   }
@@ -108,6 +121,8 @@ class WebSocket extends EventTarget {
     const state = stateOf(this);
     return state.closedHere && state.closedThere ? CLOSED : state.closedHere || state.closedThere ? CLOSING : OPEN;
   }
+  get binaryType() { return stateOf(this).binaryType; }
+  set binaryType(value) { if (value === 'blob' || value === 'arraybuffer') stateOf(this).binaryType = value; }
   get url() { return null; }
   get protocol() { return ''; }
   get extensions() { return ''; }
@@ -179,10 +194,11 @@ const message = (event, number, data) => {
 const closed = (event, number, code, reason, clean) => {
   const state = known(event, number);
   if (state === undefined) return;
-  state.closedThere = true;
+  if (clean) answerClose(state, code, reason);
+  else state.closedThere = state.closedHere = true;
   if (state.hibernates) handle(event, 'webSocketClose', [state.socket, code, reason, clean]);
   else { dispatch(state, new CloseEvent('close', { code, reason, wasClean: clean })); core.finish(event); }
-  if (state.closedHere || !clean) gone(state);
+  gone(state);
 };
 const failed = (event, number, why) => {
   const state = known(event, number);
@@ -221,7 +237,7 @@ return {
   },
   hibernate: (socket, tags) => {
     const state = stateOf(socket);
-    if (state.accepted) throw new p.TypeError('Tried to acceptWebSocket() a WebSocket that was already accepted.');
+    if (state.accepted) throw new p.Error('Cannot call `acceptWebSocket()` if the WebSocket was already accepted via `accept()`');
     const list = core.list(tags);
     if (list.length > mostTags) throw new p.Error(`a Hibernatable WebSocket cannot have more than ${mostTags} tags`);
     const unique = [];
@@ -245,7 +261,7 @@ return {
   },
   tags: (socket) => {
     const state = stateOf(socket);
-    if (!state.hibernates) throw new p.Error('you must call acceptWebSocket() before attempting to access the tags of a WebSocket.');
+    if (!state.hibernates) throw new p.Error("you must call 'acceptWebSocket()' before attempting to access the tags of a WebSocket.");
     return p.ArraySlice(state.tags);
   },
   setAutoResponse: (given) => {

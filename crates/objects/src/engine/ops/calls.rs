@@ -1,13 +1,13 @@
 //! Questions to the outside, and bodies both ways.
 
 use super::events::{body, headers};
-use super::{id, misuse, op, read_problem, type_error};
+use super::{id, misuse, op, plain_error, read_problem, type_error};
 use crate::engine::raw;
 use crate::engine::shared::Shared;
 use crate::wire::{
     CallId, Cloned, Destination, FromEngine, HttpRequest, NamespaceIndex, ObjectCall, Redirect, Rpc, StreamId,
 };
-use rquickjs::{Array, Ctx, Exception, Object, Result, Value};
+use rquickjs::{Array, Ctx, Object, Result, Value};
 use std::rc::Rc;
 
 /// `[method, url, headers, body, length, redirect]`
@@ -30,7 +30,7 @@ fn call(ctx: &Ctx<'_>, shared: &Shared, destination: Destination) -> Result<f64>
     let most = shared.limits().calls;
     if shared.calls.borrow().len() >= most as usize {
         let message = format!("more than {most} requests of the object are under way");
-        return Err(Exception::throw_message(ctx, &message));
+        return Err(plain_error(ctx, &message));
     }
     let call = shared.process.next_call();
     shared.calls.borrow_mut().insert(call, shared.origin());

@@ -1,15 +1,15 @@
 //! Sections, timers, and the end.
 
-use super::{op, read_problem};
+use super::{op, plain_error, read_problem};
 use crate::engine::shared::{Delivery, SectionEntry, Shared};
 use crate::engine::timers::{Origin, Purpose};
-use rquickjs::{Array, Ctx, Exception, Object, Result};
+use rquickjs::{Array, Ctx, Object, Result};
 use std::rc::Rc;
 
 fn ask(ctx: &Ctx<'_>, shared: &Shared) -> Result<u32> {
     let parent = shared.origin().section;
     let section = shared.gate.borrow_mut().ask(&parent);
-    let section = section.map_err(|error| Exception::throw_message(ctx, &error.to_string()))?;
+    let section = section.map_err(|error| plain_error(ctx, &error.to_string()))?;
     let number = section.number();
     shared.sections.borrow_mut().insert(number, SectionEntry { section, parent, timer: None });
     Ok(number)
@@ -37,7 +37,7 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         let at_ms = shared.process.now_ms.get().saturating_add(delay_ms);
         let most = shared.limits().timers;
         let set = shared.timers.borrow_mut().set(at_ms, Purpose::Code, shared.origin(), most);
-        set.map_err(|error| Exception::throw_message(&ctx, &error.to_string()))
+        set.map_err(|error| plain_error(&ctx, &error.to_string()))
     });
     op!(ctx, ops, owner, "clearTimer", |shared, _ctx, number: u32| {
         shared.timers.borrow_mut().clear(number);
@@ -45,7 +45,7 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
     });
     op!(ctx, ops, owner, "reset", |shared, ctx, problem: Array<'js>| {
         shared.end_with(read_problem(&problem)?);
-        Err::<(), _>(Exception::throw_message(&ctx, "The object was reset."))
+        Err::<(), _>(plain_error(&ctx, "The object was reset."))
     });
     Ok(())
 }

@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::storage::StorageError;
 use crate::sqlite::SqlError;
 use crate::wire::{Cloned, Problem};
+use rquickjs::object::Property;
 use rquickjs::{Array, Ctx, Error, Exception, Object, Result, TypedArray, Value};
 use std::rc::Rc;
 
@@ -36,7 +37,7 @@ macro_rules! op {
         let function = rquickjs::Function::new($ctx.clone(), move |$inner: rquickjs::Ctx<'js> $(, $arg: $type)*| {
             let $shared = &owner;
             if $shared.has_ended() {
-                return Err(rquickjs::Exception::throw_message(&$inner, "The object was reset."));
+                return Err(crate::engine::ops::plain_error(&$inner, "The object was reset."));
             }
             $body
         })?;
@@ -48,6 +49,18 @@ use op;
 /// Bytes as JavaScript has them, counted to its memory.
 fn bytes<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>> {
     Ok(TypedArray::<u8>::new_copy(ctx.clone(), bytes)?.into_value())
+}
+
+/// An `Error` as code would have made it: its message is not enumerable.
+fn plain_error(ctx: &Ctx<'_>, message: &str) -> Error {
+    let made = Exception::from_message(ctx.clone(), message).and_then(|exception| {
+        exception.prop("message", Property::from(message).writable().configurable())?;
+        Ok(exception)
+    });
+    match made {
+        Ok(exception) => exception.throw(),
+        Err(error) => error,
+    }
 }
 
 fn type_error(ctx: &Ctx<'_>, message: &str) -> Error {
@@ -71,13 +84,13 @@ fn sql_error(ctx: &Ctx<'_>, shared: &Shared, error: &SqlError) -> Error {
     } else if matches!(error.code & 0xff, ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) {
         shared.end_with(Problem::reset(format!("The object's storage failed: {error}")));
     }
-    Exception::throw_message(ctx, &error.to_string())
+    plain_error(ctx, &error.to_string())
 }
 
 fn storage_error(ctx: &Ctx<'_>, shared: &Shared, error: &StorageError) -> Error {
     match error {
         StorageError::Sql(error) => sql_error(ctx, shared, error),
-        StorageError::None | StorageError::Cursors => Exception::throw_message(ctx, &error.to_string()),
+        StorageError::None | StorageError::Cursors => plain_error(ctx, &error.to_string()),
     }
 }
 

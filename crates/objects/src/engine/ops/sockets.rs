@@ -1,10 +1,10 @@
 //! WebSockets that reach beyond the object.
 
-use super::{id, misuse, op};
+use super::{id, misuse, op, plain_error};
 use crate::engine::raw;
 use crate::engine::shared::Shared;
 use crate::wire::{AutoResponse, Cloned, FromEngine, SocketData, SocketId};
-use rquickjs::{Ctx, Exception, Object, Result, Value};
+use rquickjs::{Ctx, Object, Result, Value};
 use std::rc::Rc;
 
 fn data(ctx: &Ctx<'_>, value: &Value<'_>) -> Result<SocketData> {
@@ -19,7 +19,7 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
     op!(ctx, ops, owner, "socketAccept", |shared, ctx, socket: f64, tags: Vec<String>, hibernates: bool| {
         let most = shared.limits().sockets;
         if shared.sockets.get() >= most {
-            return Err(Exception::throw_message(&ctx, &format!("the object has more than {most} WebSockets")));
+            return Err(plain_error(&ctx, &format!("the object has more than {most} WebSockets")));
         }
         shared.sockets.set(shared.sockets.get() + 1);
         if !hibernates {

@@ -1,12 +1,12 @@
 //! `storage.sql`.
 
-use super::{bytes, op, sql_error, storage_error, type_error};
+use super::{bytes, op, plain_error, sql_error, storage_error, type_error};
 use crate::engine::raw;
 use crate::engine::shared::Shared;
 use crate::engine::storage::Confirmation;
 use crate::sqlite::connection::Value as SqlValue;
 use crate::sqlite::cursor::ExecError;
-use rquickjs::{Array, Ctx, Exception, Object, Result, Value};
+use rquickjs::{Array, Ctx, Object, Result, Value};
 use std::rc::Rc;
 
 fn binding(ctx: &Ctx<'_>, value: &Value<'_>) -> Result<SqlValue> {
@@ -50,8 +50,8 @@ fn exec<'js>(ctx: &Ctx<'js>, shared: &Shared, query: &str, bindings: &Array<'js>
     }
     let cursor = done.map_err(|error| match &error {
         ExecError::Sql(error) => sql_error(ctx, shared, error),
-        ExecError::NoStatement | ExecError::Bindings | ExecError::TransactionControl => {
-            Exception::throw_message(ctx, &error.to_string())
+        ExecError::NoStatement | ExecError::Bindings | ExecError::BindingsBefore | ExecError::TransactionControl => {
+            plain_error(ctx, &error.to_string())
         }
     })?;
     let columns = cursor.columns().to_vec();

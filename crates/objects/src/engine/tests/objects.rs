@@ -139,9 +139,9 @@ fn sql_has_the_whole_cursor() {
          {\"v\":\"x\"} [[1],[2]] 2\n{\"id\":2}\n{\"id\":1}\n\
          Error: Expected exactly one result from SQL query, but got no results.\n\
          Error: Expected exactly one result from SQL query, but got multiple results.\n\
-         Error: near \"SELEC\": syntax error: SQLITE_ERROR\nError: Wrong number of parameter bindings for SQL query.\n\
+         Error: near \"SELEC\": syntax error at offset 0: SQLITE_ERROR\nError: Wrong number of parameter bindings for SQL query.\n\
          Error: To execute a transaction, please use the state.storage.transaction() or state.storage.transactionSync() APIs instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. The JavaScript API is safer because it will automatically roll back on exceptions, and because it interacts correctly with Durable Objects' automatic atomic write coalescing.\n\
-         Error: no such table: _cf_KV: SQLITE_ERROR\nError: UNIQUE constraint failed: t.id: SQLITE_CONSTRAINT\n2 true",
+         Error: no such table: _cf_KV: SQLITE_ERROR\nError: UNIQUE constraint failed: t.id: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_PRIMARYKEY)\n2 true",
     );
 }
 

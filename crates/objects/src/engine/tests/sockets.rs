@@ -67,7 +67,7 @@ fn sockets_outlive_hibernation() {
     assert_eq!(host.left, [format!("{x} <- 2 b b: back"), format!("{y} <- 2 b b: back")]);
     host.left.clear();
     host.deliver("room", EventKind::SocketClosed { socket: a, code: 1000, reason: "done".into(), clean: true });
-    assert_eq!(host.left, [format!("close {x} Some(1000) seen")]);
+    assert_eq!(host.left, [format!("close {x} Some(1000) done")]);
     assert_eq!(host.console, ["Log 1000 done true 1"]);
 }
 
@@ -84,7 +84,7 @@ fn a_plain_socket_keeps_its_object() {
             format!("accept {n}"),
             format!("{n} <- welcome"),
             format!("{n} <- plain one"),
-            format!("close {n} Some(4000) bye")
+            format!("close {n} Some(4000) ")
         ]
     );
 }
