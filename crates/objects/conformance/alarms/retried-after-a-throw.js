@@ -1,3 +1,3 @@
 import { DurableObject } from "cloudflare:workers";
 export class Obj extends DurableObject { log = []; async go() { await this.ctx.storage.setAlarm(Date.now()); } async alarm(info) { this.log.push([info.retryCount, info.isRetry]); if (this.log.length < 2) throw new Error('again'); } look() { return this.log; } }
-export default async (print, env) => { const o = env.Obj.getByName('a'); const from = Date.now(); await o.go(); for (let i = 0; i < 600; i++) { const l = await o.look(); if (l.length === 2) { const took = Date.now() - from; print(l, took > 1000 && took < 6000); return; } await new Promise((k) => setTimeout(k, 20)); } print('never'); };
+export default async (print, env) => { const o = env.Obj.getByName('a'); await o.go(); for (let i = 0; i < 600; i++) { const l = await o.look(); if (l.length === 2) { print(l); return; } await new Promise((k) => setTimeout(k, 20)); } print('never'); };

@@ -53,7 +53,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_bytes: 128 << 20,
-            stack_bytes: 512 << 10,
+            stack_bytes: 1 << 20,
             cpu_ms: 30_000,
             block_ms: 30_000,
             block_depth: 64,

@@ -60,14 +60,22 @@ fn from_source(script: &Script) -> Script {
     Script { text: Box::leak(text.into_boxed_str()), ..*script }
 }
 
-/// A realm with the web APIs, and a script `main` that is run by `core.load('main')`.
-pub(crate) fn realm(main: &str) -> Realm {
+/// The scripts of the web APIs, and `main`, which `core.load('main')` runs.
+pub(crate) fn compile(main: &str) -> Rc<Scripts> {
     let main: &'static str = Box::leak(main.to_owned().into_boxed_str());
     let mut scripts: Vec<Script> = SCRIPTS.iter().map(from_source).collect();
     scripts.push(Script { name: "test-host", text: HOST, when: When::Start });
     scripts.push(Script { name: "main", text: main, when: When::FirstUse });
-    let scripts = Scripts::compile(&scripts).expect("the scripts compile");
-    Realm::new(&scripts, LIMITS, install).expect("the realm starts")
+    Scripts::compile(&scripts).expect("the scripts compile")
+}
+
+pub(crate) fn start(scripts: &Rc<Scripts>) -> Realm {
+    Realm::new(scripts, LIMITS, install).expect("the realm starts")
+}
+
+/// A realm with the web APIs and a script `main`.
+pub(crate) fn realm(main: &str) -> Realm {
+    start(&compile(main))
 }
 
 /// Runs everything that is due, timers too.

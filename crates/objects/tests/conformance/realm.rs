@@ -1,6 +1,6 @@
 //! What programs cannot show: that patches of the user's do not reach our scripts, and what an idle realm costs.
 
-use crate::bare::{load, realm, settle};
+use crate::bare::{compile, load, realm, settle, start};
 
 fn check(body: &str, expected: &str) {
     let main = format!(
@@ -40,9 +40,21 @@ fn patched_prototypes_do_not_reach_our_scripts() {
 
 #[test]
 fn an_idle_realm_is_small() {
-    let realm = realm("");
-    realm.runtime().run_gc();
-    let idle = realm.runtime().memory_usage().malloc_size;
-    println!("an idle realm with the eager scripts: {idle} bytes");
+    const REALMS: usize = 100;
+    let scripts = compile("");
+    let before = resident_bytes();
+    let realms: Vec<_> = (0..REALMS).map(|_| start(&scripts)).collect();
+    let resident = resident_bytes().saturating_sub(before) / REALMS;
+    realms[0].runtime().run_gc();
+    let idle = realms[0].runtime().memory_usage().malloc_size;
+    println!("an idle realm with the web APIs: {idle} bytes of JavaScript, {resident} bytes resident");
     assert!(idle < 300 << 10, "an idle realm takes {idle} bytes");
+    assert!(resident < 400 << 10, "an idle realm takes {resident} bytes of memory");
+}
+
+fn resident_bytes() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("this process's memory");
+    let pages: usize =
+        text.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("the second number is of pages");
+    pages * rustix::param::page_size()
 }

@@ -39,6 +39,7 @@ pub const SCRIPTS: &[Script] = &[
     script!("streams", FirstUse),
     script!("transforms", FirstUse),
     script!("url", FirstUse),
+    script!("urlpattern", FirstUse),
     script!("writable", FirstUse),
 ];
 

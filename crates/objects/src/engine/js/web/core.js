@@ -169,6 +169,7 @@ core.iteratorClass = (tag) => {
 core.eventTime = () => 0;
 core.define('self', G);
 core.lazy(['URL', 'URLSearchParams'], 'url');
+core.lazy('URLPattern', 'urlpattern');
 core.lazy(['TextEncoder', 'TextDecoder', 'atob', 'btoa'], 'encoding');
 core.lazy(['TextEncoderStream', 'TextDecoderStream', 'CompressionStream', 'DecompressionStream', 'IdentityTransformStream',
   'FixedLengthStream'], 'transforms');

@@ -266,7 +266,9 @@ return {
     const parts = partsOf(request);
     if (parts == null || parts.method === undefined) return null;
     const length = lengthOf(parts.body);
-    return { method: parts.method, url: parts.url, headers: listOf(parts.headers), body: takeBody(parts.body), length, signal: parts.signal, redirect: parts.redirect };
+    const hash = p.StringIndexOf(parts.url, '#');
+    const url = hash < 0 ? parts.url : p.StringSlice(parts.url, 0, hash);
+    return { method: parts.method, url, headers: listOf(parts.headers), body: takeBody(parts.body), length, signal: parts.signal, redirect: parts.redirect };
   },
   readResponse: (response) => {
     const parts = partsOf(response);

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { async run() { const s = this.ctx.storage, v = new Uint8Array(1 << 20).map((_, i) => i * 7); await s.put('v', v); const back = await s.get('v'); return [back.length, back.every((x, i) => x === v[i]), (await s.list()).get('v').length]; } die() { this.ctx.abort('x'); } async again() { return (await this.ctx.storage.get('v'))[1001]; } }
+export default async (print, env) => { const o = env.Obj.getByName('a'); print(await o.run()); try { await o.die(); } catch {} print(await env.Obj.getByName('a').again()); };

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class RateLimiter extends DurableObject { constructor(ctx, env) { super(ctx, env); this.nextAllowedTime = 0; } async fetch() { const now = Date.now(); this.nextAllowedTime = Math.max(now, this.nextAllowedTime); this.nextAllowedTime += 1000; const wait = Math.max(0, this.nextAllowedTime - now - 2000); return Response.json({ limited: wait > 0 }); } }
+export default async (print, env) => { const o = env.RateLimiter.getByName('ip'); const out = []; for (let i = 0; i < 4; i++) out.push((await (await o.fetch('http://x/')).json()).limited); print(out); };

@@ -1,0 +1,3 @@
+import { DurableObject } from "cloudflare:workers";
+export class Obj extends DurableObject { run() { const q = (s, ...a) => this.ctx.storage.sql.exec(s, ...a).raw().toArray(); this.ctx.storage.sql.exec("CREATE TABLE t (s TEXT COLLATE NOCASE); INSERT INTO t VALUES ('b'), ('A'), ('a'), ('B')"); return [q('SELECT s FROM t ORDER BY s, rowid'), q("SELECT count(*) FROM t WHERE s = 'A'"), q("SELECT date(0, 'unixepoch'), time('12:34:56', '+1 minute'), julianday('2000-01-01')"), q("SELECT datetime(1700000000, 'unixepoch')")]; } }
+export default async (print, env) => { for (const v of await env.Obj.getByName('a').run()) print(v); };
