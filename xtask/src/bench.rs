@@ -15,6 +15,7 @@ const PROFILE: &str = "figures";
 fn packages(name: &str) -> &'static [&'static str] {
     match name {
         "reservations" => &["server", "bench"],
+        "objects" => &["cli", "bench"],
         _ => &["server", "agent", "bench"],
     }
 }

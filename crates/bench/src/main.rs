@@ -11,6 +11,7 @@ mod handshakes;
 mod host;
 mod kills;
 mod notebooks;
+mod objects;
 mod others;
 mod pages;
 mod report;
@@ -43,6 +44,8 @@ enum Name {
     /// Launch to a JupyterLab that is usable, one at a time and 50 at once; round trips to a kernel; a restart of the server.
     /// Beside a bare JupyterLab and JupyterHub.
     Notebooks,
+    /// One object's durable writes and reads, and the first answer of new ones; beside npm workerd with the same module.
+    Objects,
     /// The machines page, the way of an event to a browser, the size of the page's code.
     Pages,
     /// "Book now" to a shell in a sandbox, and the revert; beside a bare bubblewrap.
@@ -71,6 +74,7 @@ fn run() -> Result<()> {
     match options.name {
         Name::Agents => agents::run(&mut report)?,
         Name::Notebooks => runtime()?.block_on(notebooks::run(&mut report, options.full))?,
+        Name::Objects => runtime()?.block_on(objects::run(&mut report, options.full))?,
         Name::Pages => runtime()?.block_on(pages::run(&mut report, options.full))?,
         Name::Reservations => runtime()?.block_on(reservations::run(&mut report, options.full))?,
         Name::Session => runtime()?.block_on(session::run(&mut report, options.full))?,

@@ -63,6 +63,9 @@ pub enum Command {
     /// JupyterLab on a host that has room for it
     #[command(subcommand)]
     Notebooks(Notebooks),
+    /// Workers and objects that live on one host each
+    #[command(subcommand)]
+    Objects(Objects),
     /// The files with which hosts join (admins)
     #[command(subcommand)]
     ZeroCertificates(ZeroCertificates),
@@ -71,6 +74,25 @@ pub enum Command {
     Tokens(Tokens),
     /// Print a completion script for a shell
     Completions { shell: Shell },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Objects {
+    /// Run a project on this computer, and again after each change of its files
+    Dev(ObjectsDev),
+}
+
+#[derive(Debug, Args)]
+pub struct ObjectsDev {
+    /// The folder with wrangler.toml, wrangler.json or wrangler.jsonc
+    #[arg(default_value = ".")]
+    pub directory: PathBuf,
+    /// Port of 127.0.0.1; 0 takes one that is free
+    #[arg(long, default_value_t = 8787)]
+    pub port: u16,
+    /// Where what objects write is kept [default: .berth/objects in the folder]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args, Clone, Copy)]
@@ -483,6 +505,7 @@ mod tests {
             "berth tokens create --name ci --scope read",
             "berth notebooks launch --env base --size medium --wait --open",
             "berth notebooks logs ann-1",
+            "berth objects dev examples/objects/counter --port 0 --state /tmp/x",
             "berth completions bash",
         ] {
             assert!(parses(line), "{line}");

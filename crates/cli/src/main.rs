@@ -10,6 +10,10 @@ use cli::{
 };
 
 fn main() -> ExitCode {
+    // Before there are threads, and before anything is read that a process of user code has no business with.
+    if let Some(code) = objects::host::child::run_if_asked() {
+        return code;
+    }
     let cli = Cli::parse();
     // What runs a program in a session passes on its exit code, so its own failures need one that programs leave alone.
     let passes_on = matches!(cli.command, Command::Run(_) | Command::Shell(_));

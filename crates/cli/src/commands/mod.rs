@@ -5,7 +5,7 @@ use std::env;
 use clap::CommandFactory;
 
 use crate::{
-    args::{Cli, Command},
+    args::{Cli, Command, Objects},
     client::Client,
     fault::Fault,
     settings::{self, Given, Settings},
@@ -17,6 +17,7 @@ pub mod hosts;
 pub mod instructions;
 pub mod machines;
 pub mod notebooks;
+pub mod objects;
 pub mod reservations;
 pub mod run;
 pub mod sessions;
@@ -54,6 +55,7 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Exec(ask) => instructions::exec(&connect(&given)?, &ask).await,
         Command::Hosts(ask) => hosts::list(&connect(&given)?, &ask).await.map(done),
         Command::Notebooks(ask) => notebooks::command(&connect(&given)?, &ask).await.map(done),
+        Command::Objects(Objects::Dev(ask)) => objects::dev(&ask).await.map(done),
         Command::ZeroCertificates(ask) => zero_certificates::command(&connect(&given)?, &ask).await.map(done),
         Command::Tokens(ask) => tokens::command(&connect(&given)?, &ask).await.map(done),
     }

@@ -1,1 +1,172 @@
 //! The trusted half: the log, the files, the sockets, the clock, and the engine's process.
+
+pub mod alarms;
+pub mod bodies;
+pub mod child;
+pub mod deployment;
+pub mod http;
+mod link;
+pub mod log;
+pub mod outgoing;
+pub mod outputs;
+mod process;
+pub mod sandbox;
+mod status;
+mod watchdog;
+mod websocket;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use alarms::AlarmClock;
+use deployment::{ConsoleLine, Deployment, IdleTimes, Version};
+use log::{Log, LogOptions, OpenLogError, Recovered};
+use outgoing::{Outgoing, OutgoingError, Policy};
+pub use process::Program;
+use watchdog::Watchdog;
+
+const IDLE_LOOK: Duration = Duration::from_secs(1);
+
+/// What a client sees of an error that was not caught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorPages {
+    Plain,
+    /// With message and stack: for whoever writes the code.
+    Detailed,
+}
+
+pub struct HostOptions {
+    /// Where all objects' storage is.
+    pub directory: PathBuf,
+    pub log: LogOptions,
+    /// How an engine is started.
+    pub program: Program,
+    pub idle: IdleTimes,
+    pub error_pages: ErrorPages,
+    /// WebSockets of clients, of one deployment.
+    pub sockets: usize,
+    /// Gets every line of every console. Must not block.
+    pub console: Box<dyn Fn(&ConsoleLine) + Send + Sync>,
+    /// Unix milliseconds.
+    pub clock: Box<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl HostOptions {
+    pub fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+}
+
+/// Unix milliseconds by the system's clock.
+pub fn system_clock_ms() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenHostError {
+    #[error(transparent)]
+    Log(#[from] OpenLogError),
+    #[error("cannot start the watchdog: {0}")]
+    Watchdog(#[source] std::io::Error),
+}
+
+/// All deployments of one host, and their storage.
+pub struct Host {
+    log: Arc<Log>,
+    options: Arc<HostOptions>,
+    alarms: Arc<AlarmClock>,
+    deployments: Arc<Deployments>,
+    tasks: Vec<tokio::task::AbortHandle>,
+    _watchdog: Watchdog,
+}
+
+#[derive(Default)]
+struct Deployments {
+    by_name: Mutex<HashMap<String, Arc<Deployment>>>,
+}
+
+impl Deployments {
+    fn all(&self) -> Vec<Arc<Deployment>> {
+        self.by_name.lock().values().cloned().collect()
+    }
+}
+
+fn all_of(deployments: &Weak<Deployments>) -> Vec<Arc<Deployment>> {
+    deployments.upgrade().map(|deployments| deployments.all()).unwrap_or_default()
+}
+
+impl Host {
+    /// Replays the log and begins. Within a tokio runtime; blocks for as long as the replay takes.
+    pub fn open(options: HostOptions) -> Result<Self, OpenHostError> {
+        let log = Arc::new(Log::open(&options.directory, options.log)?);
+        let options = Arc::new(options);
+        let alarms = Arc::new(AlarmClock::default());
+        let deployments = Arc::new(Deployments::default());
+        let known = Arc::downgrade(&deployments);
+        let watchdog = {
+            let known = known.clone();
+            Watchdog::start(move || all_of(&known)).map_err(OpenHostError::Watchdog)?
+        };
+        let fires = {
+            let known = known.clone();
+            tokio::spawn(alarms::run(Arc::clone(&alarms), Arc::downgrade(&log), Arc::clone(&options), move || {
+                all_of(&known)
+            }))
+        };
+        let idles = tokio::spawn(close_idle(known));
+        let tasks = vec![fires.abort_handle(), idles.abort_handle()];
+        Ok(Host { log, options, alarms, deployments, tasks, _watchdog: watchdog })
+    }
+
+    /// What the start found in the log.
+    pub fn recovered(&self) -> &Recovered {
+        self.log.recovered()
+    }
+
+    /// Takes a version of a deployment, its first or the next. Objects of the last one end; requests go to the new one.
+    pub fn deploy(&self, name: &str, version: Version, policy: Policy) -> Result<Arc<Deployment>, OutgoingError> {
+        let version = Arc::new(version);
+        let mut deployments = self.deployments.by_name.lock();
+        if let Some(deployment) = deployments.get(name) {
+            deployment.replace(version);
+            return Ok(Arc::clone(deployment));
+        }
+        let outgoing = Arc::new(Outgoing::new(policy)?);
+        let (log, options) = (Arc::clone(&self.log), Arc::clone(&self.options));
+        let deployment = Deployment::new(name.to_owned(), version, log, options, outgoing, Arc::clone(&self.alarms));
+        deployments.insert(name.to_owned(), Arc::clone(&deployment));
+        Ok(deployment)
+    }
+
+    pub fn deployment(&self, name: &str) -> Option<Arc<Deployment>> {
+        self.deployments.by_name.lock().get(name).cloned()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        for deployment in self.deployments.all() {
+            deployment.stop();
+        }
+    }
+}
+
+async fn close_idle(deployments: Weak<Deployments>) {
+    let mut ticks = tokio::time::interval(IDLE_LOOK);
+    loop {
+        ticks.tick().await;
+        for deployment in all_of(&deployments) {
+            deployment.close_idle();
+        }
+    }
+}

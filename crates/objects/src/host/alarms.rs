@@ -1,0 +1,149 @@
+//! Fires alarms when they are due, again after a failure, and goes on where it was after a start.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    HostOptions,
+    deployment::Deployment,
+    log::{Log, ObjectKey},
+};
+use crate::wire::AlarmOutcome;
+
+/// The wait after the first failure; doubled after each.
+const FIRST_RETRY_MS: i64 = 2_000;
+const MAX_RETRIES: u32 = 6;
+/// How often the list is looked at: what is armed meanwhile is at most so late.
+const LOOK: Duration = Duration::from_millis(20);
+/// When an alarm is looked at again whose object is of no deployment.
+const NOBODYS_MS: i64 = 60_000;
+/// Fired in one look.
+const AT_ONCE: usize = 256;
+
+/// What is known of an alarm that was fired or has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Running { scheduled_ms: i64, retry: u32 },
+    Waiting { scheduled_ms: i64, retry: u32, at_ms: i64 },
+}
+
+/// Alarms of all deployments of a host.
+#[derive(Debug, Default)]
+pub struct AlarmClock {
+    attempts: Mutex<HashMap<ObjectKey, Attempt>>,
+}
+
+impl AlarmClock {
+    /// Which alarms are to be fired now; they count as running from here on.
+    fn take_due(&self, due: impl IntoIterator<Item = (i64, ObjectKey)>, now_ms: i64) -> Vec<(ObjectKey, i64, u32)> {
+        let mut attempts = self.attempts.lock();
+        let mut fired = Vec::new();
+        for (scheduled_ms, key) in due {
+            if fired.len() == AT_ONCE {
+                break;
+            }
+            let retry = match attempts.get(&key) {
+                Some(Attempt::Running { .. }) => continue,
+                // Moved by the object since: begins anew.
+                Some(Attempt::Waiting { scheduled_ms: before, .. }) if *before != scheduled_ms => 0,
+                Some(Attempt::Waiting { at_ms, .. }) if *at_ms > now_ms => continue,
+                Some(Attempt::Waiting { retry, .. }) => *retry,
+                None => 0,
+            };
+            attempts.insert(key, Attempt::Running { scheduled_ms, retry });
+            fired.push((key, scheduled_ms, retry));
+        }
+        fired
+    }
+
+    /// How an attempt ended.
+    pub fn ran(&self, key: ObjectKey, outcome: &AlarmOutcome, now_ms: i64) {
+        let mut attempts = self.attempts.lock();
+        let Some(Attempt::Running { scheduled_ms, retry }) = attempts.get(&key).copied() else { return };
+        match outcome {
+            AlarmOutcome::Failed { .. } if retry < MAX_RETRIES => {
+                let at_ms = now_ms + (FIRST_RETRY_MS << retry);
+                attempts.insert(key, Attempt::Waiting { scheduled_ms, retry: retry + 1, at_ms });
+            }
+            // The index follows the database: what is not due there is soon not due here.
+            AlarmOutcome::Failed { .. } => {
+                tracing::warn!(object = hex::encode(key.id), "an alarm failed too often and is given up");
+                attempts.insert(key, Attempt::Waiting { scheduled_ms, retry, at_ms: i64::MAX });
+            }
+            AlarmOutcome::Done | AlarmOutcome::NotDue { .. } => {
+                attempts.remove(&key);
+            }
+        }
+    }
+
+    /// No deployment here has the object's class: one may come.
+    fn put_off(&self, key: ObjectKey, scheduled_ms: i64, now_ms: i64) {
+        let at_ms = now_ms + NOBODYS_MS;
+        self.attempts.lock().insert(key, Attempt::Waiting { scheduled_ms, retry: 0, at_ms });
+    }
+}
+
+/// Runs until the host is gone.
+pub async fn run(
+    clock: Arc<AlarmClock>,
+    log: Weak<Log>,
+    options: Arc<HostOptions>,
+    deployments: impl Fn() -> Vec<Arc<Deployment>>,
+) {
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(log) = log.upgrade() else { return };
+        let now_ms = options.now_ms();
+        let due = clock.take_due(log.alarms().lock().due(now_ms), now_ms);
+        if due.is_empty() {
+            continue;
+        }
+        let deployments = deployments();
+        for (key, scheduled_ms, retry) in due {
+            let taken = deployments.iter().any(|deployment| deployment.fire_alarm(key, scheduled_ms, retry));
+            if !taken {
+                clock.put_off(key, scheduled_ms, now_ms);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Problem;
+
+    const KEY: ObjectKey = ObjectKey { namespace: [1; 16], id: [2; 32] };
+
+    fn failed() -> AlarmOutcome {
+        AlarmOutcome::Failed { problem: Problem::new("Error", "no") }
+    }
+
+    #[test]
+    fn a_failed_alarm_comes_again_later_and_later_and_six_times() {
+        let clock = AlarmClock::default();
+        let mut now_ms = 100;
+        let mut waits = Vec::new();
+        for retry in 0..=MAX_RETRIES {
+            let since = now_ms;
+            while clock.take_due(vec![(100, KEY)], now_ms).is_empty() {
+                now_ms += 500;
+            }
+            waits.push(now_ms - since);
+            assert!(clock.take_due(vec![(100, KEY)], now_ms).is_empty(), "it runs once at a time: {retry}");
+            clock.ran(KEY, &failed(), now_ms);
+        }
+        assert_eq!(waits, [0, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000]);
+        assert!(clock.take_due(vec![(100, KEY)], i64::MAX - 1).is_empty());
+        assert_eq!(clock.take_due(vec![(777, KEY)], now_ms), [(KEY, 777, 0)], "armed anew it begins anew");
+        clock.ran(KEY, &AlarmOutcome::Done, now_ms);
+        assert_eq!(clock.take_due(vec![(778, KEY)], now_ms).len(), 1);
+    }
+}

@@ -1,0 +1,356 @@
+//! What an engine says: through the gate of the activation that says it, then on to whom it is for.
+
+use bytes::Bytes;
+
+use super::{
+    deliver::request_from,
+    effects::{ConsoleLine, Context, Effect},
+    state::{Phase, Sink, Source, State},
+};
+use crate::{
+    host::{
+        log::{AlarmChange, Commit, Delta, MAX_COMMIT_BYTES, PAGE_BYTES, Settled},
+        outputs::Passage,
+    },
+    wire::{self, Activation, Destination, EventId, FromEngine, Problem, Seq, StreamId, ToEngine},
+};
+
+/// What one activation may have waiting for its commits; beyond, something is wrong with its engine.
+const MAX_HELD: usize = 200_000;
+/// Pages asked for at once.
+const MAX_PAGES_READ: u32 = 1024;
+
+/// Names process and activation in the log.
+pub fn tag(process: u32, activation: Activation) -> u64 {
+    u64::from(process) << 32 | u64::from(activation.0)
+}
+
+fn untag(tag: u64) -> (u32, Activation) {
+    let process = u32::try_from(tag >> 32).unwrap_or(0);
+    let activation = u32::try_from(tag & u64::from(u32::MAX)).unwrap_or(0);
+    (process, Activation(activation))
+}
+
+impl State {
+    pub fn take(&mut self, process: u32, message: FromEngine, context: &mut Context<'_>) {
+        if !self.processes.contains_key(&process) {
+            return;
+        }
+        match message {
+            FromEngine::Loaded { .. } => {
+                if let Some(process) = self.processes.get_mut(&process) {
+                    process.loaded = true;
+                }
+            }
+            FromEngine::LoadFailed { problem } => self.load_failed(process, &problem, context),
+            FromEngine::ReadPages { activation, first, count } => self.read(process, activation, first, count, context),
+            FromEngine::Commit(commit) => self.commit(process, commit, context),
+            FromEngine::Response { activation, event, after, .. }
+            | FromEngine::Returned { activation, event, after, .. }
+            | FromEngine::Failed { activation, event, after, .. }
+            | FromEngine::AlarmRan { activation, event, after, .. } => {
+                if let Some(event) = self.events.get_mut(&event) {
+                    event.answered = true;
+                }
+                self.pass(process, activation, after, message, context);
+            }
+            FromEngine::Call { activation, after, .. }
+            | FromEngine::SocketSend { activation, after, .. }
+            | FromEngine::SocketClose { activation, after, .. }
+            | FromEngine::Chunk { activation, after, .. }
+            | FromEngine::StreamFailed { activation, after, .. } => {
+                self.pass(process, activation, after, message, context);
+            }
+            FromEngine::Inspected { event, json, .. } => self.inspected(event, json),
+            FromEngine::Finished { activation, event, .. } => self.finished(process, activation, event, context),
+            FromEngine::CancelCall { call } => self.cancel_call(process, call, context),
+            FromEngine::SocketAccept { activation, socket, tags, hibernates } => {
+                self.socket_accepted(process, activation, socket, tags, hibernates);
+            }
+            FromEngine::SocketAttachment { socket, value, .. } => self.socket_attachment(socket, value),
+            FromEngine::AutoResponse { activation, pair } => self.auto_response(process, activation, pair),
+            FromEngine::Credit { stream, bytes } => self.credit(process, stream, bytes),
+            FromEngine::StreamCancelled { stream } => self.body_cancelled(process, stream),
+            FromEngine::Console { activation, level, text, at_ms } => {
+                let line = self.console_line(process, activation, level, text, at_ms, context);
+                context.effects.push(Effect::Console(line));
+            }
+            FromEngine::Quiet { activation, hibernates } => {
+                let now = context.now;
+                if let Some(state) = self.activation(process, activation) {
+                    state.quiet = Some((now, hibernates));
+                }
+            }
+            FromEngine::Reset { activation, problem } => self.reset(process, activation, &problem, context),
+            FromEngine::Closed { activation } => self.activation_ended(process, activation, context),
+            FromEngine::Wake { at_ms } => {
+                if let Some(process) = self.processes.get(&process) {
+                    process.outbox.wake_at(at_ms);
+                }
+            }
+        }
+    }
+
+    fn pass(
+        &mut self,
+        process: u32,
+        activation: Activation,
+        after: Seq,
+        message: FromEngine,
+        context: &mut Context<'_>,
+    ) {
+        let Some(state) = self.activation(process, activation).filter(|state| state.phase != Phase::Ended) else {
+            return;
+        };
+        match state.outputs.offer(after.0, message) {
+            Passage::Leaves(message) => self.leave(process, message, context),
+            Passage::Waits => {
+                if state.outputs.held() > MAX_HELD {
+                    tracing::warn!(process, "an engine said more than may wait for the disk");
+                    self.kill(process, context);
+                }
+            }
+            Passage::Lost(message) => self.lost(&message, context),
+        }
+    }
+
+    /// What rests on it is durable.
+    fn leave(&mut self, process: u32, message: FromEngine, context: &mut Context<'_>) {
+        match message {
+            FromEngine::Response { event, response, .. } => self.respond(process, event, response, context),
+            FromEngine::Returned { event, value, .. } => self.returned(event, value),
+            FromEngine::Failed { event, problem, .. } => self.fail_event(event, problem, context),
+            FromEngine::AlarmRan { event, outcome, .. } => self.alarm_ran(event, outcome, context),
+            FromEngine::Call { call, destination, .. } => match destination {
+                Destination::Internet(request) => {
+                    let redirect = request.redirect;
+                    let request = request_from(process, request);
+                    context.effects.push(Effect::Fetch { process, call, request, redirect });
+                }
+                Destination::Object { namespace, id, name, what } => {
+                    self.call_object((process, call), (namespace, id, name), what, context);
+                }
+            },
+            FromEngine::SocketSend { activation, socket, data, .. } => {
+                self.socket_send(process, activation, socket, data, context);
+            }
+            FromEngine::SocketClose { activation, socket, code, reason, .. } => {
+                self.socket_close(process, activation, socket, code, reason, context);
+            }
+            FromEngine::Chunk { stream, data, end, .. } => self.chunk(process, stream, data.into(), end, context),
+            FromEngine::StreamFailed { stream, why, .. } => self.body_failed(process, stream, why),
+            FromEngine::Loaded { .. }
+            | FromEngine::LoadFailed { .. }
+            | FromEngine::ReadPages { .. }
+            | FromEngine::Commit(_)
+            | FromEngine::Inspected { .. }
+            | FromEngine::Finished { .. }
+            | FromEngine::CancelCall { .. }
+            | FromEngine::SocketAccept { .. }
+            | FromEngine::SocketAttachment { .. }
+            | FromEngine::AutoResponse { .. }
+            | FromEngine::Credit { .. }
+            | FromEngine::StreamCancelled { .. }
+            | FromEngine::Console { .. }
+            | FromEngine::Quiet { .. }
+            | FromEngine::Reset { .. }
+            | FromEngine::Closed { .. }
+            | FromEngine::Wake { .. } => {}
+        }
+    }
+
+    /// What it rests on is not durable and never will be: nobody sees it.
+    pub fn lost(&mut self, message: &FromEngine, context: &mut Context<'_>) {
+        let problem = || Problem::reset("Durable Object storage could not be written: what was not confirmed is lost.");
+        match message {
+            FromEngine::Response { event, .. }
+            | FromEngine::Returned { event, .. }
+            | FromEngine::Failed { event, .. }
+            | FromEngine::AlarmRan { event, .. } => self.fail_event(*event, problem(), context),
+            FromEngine::Chunk { .. } | FromEngine::StreamFailed { .. } => {
+                // Its bodies are failed when the activation ends, which it is about to.
+            }
+            FromEngine::Call { .. } | FromEngine::SocketSend { .. } | FromEngine::SocketClose { .. } => {}
+            FromEngine::Loaded { .. }
+            | FromEngine::LoadFailed { .. }
+            | FromEngine::ReadPages { .. }
+            | FromEngine::Commit(_)
+            | FromEngine::Inspected { .. }
+            | FromEngine::Finished { .. }
+            | FromEngine::CancelCall { .. }
+            | FromEngine::SocketAccept { .. }
+            | FromEngine::SocketAttachment { .. }
+            | FromEngine::AutoResponse { .. }
+            | FromEngine::Credit { .. }
+            | FromEngine::StreamCancelled { .. }
+            | FromEngine::Console { .. }
+            | FromEngine::Quiet { .. }
+            | FromEngine::Reset { .. }
+            | FromEngine::Closed { .. }
+            | FromEngine::Wake { .. } => {}
+        }
+    }
+
+    fn read(&mut self, process: u32, activation: Activation, first: u32, count: u32, context: &mut Context<'_>) {
+        let file = self.activation(process, activation).and_then(|state| state.object.as_ref()).map(|o| o.file.clone());
+        match file {
+            Some(file) if count <= MAX_PAGES_READ && first > 0 => {
+                context.effects.push(Effect::Read { process, activation, file, first, count });
+            }
+            Some(_) | None => self.kill(process, context),
+        }
+    }
+
+    fn commit(&mut self, process: u32, part: wire::Commit, context: &mut Context<'_>) {
+        let tag = tag(process, part.activation);
+        let Some(state) = self.activation(process, part.activation) else { return };
+        let Some(object) = &mut state.object else { return };
+        let commit = state.partial.get_or_insert_with(|| Commit {
+            key: object.key,
+            epoch: object.epoch,
+            seq: part.seq.0,
+            pages: part.pages,
+            alarm: AlarmChange::Unchanged,
+            name: if std::mem::take(&mut object.name_is_new) { object.name.clone() } else { None },
+            deltas: Vec::new(),
+        });
+        commit.pages = part.pages;
+        match part.alarm {
+            wire::AlarmChange::Unchanged => {}
+            wire::AlarmChange::Cleared => commit.alarm = AlarmChange::Cleared,
+            wire::AlarmChange::Set { at_ms } => commit.alarm = AlarmChange::SetTo(at_ms),
+        }
+        let delta =
+            |delta: wire::Delta| Delta { page: delta.page, offset: delta.offset, bytes: Bytes::from(delta.bytes) };
+        commit.deltas.extend(part.deltas.into_iter().map(delta));
+        if commit.seq != part.seq.0 || commit.deltas.len() * PAGE_BYTES > 16 * MAX_COMMIT_BYTES {
+            return self.kill(process, context);
+        }
+        if part.complete
+            && let Some(commit) = state.partial.take()
+        {
+            state.in_flight += 1;
+            context.effects.push(Effect::Commit { commit, tag });
+        }
+    }
+
+    /// The log has told how a commit ended.
+    pub fn settled(&mut self, settled: Settled, context: &mut Context<'_>) {
+        let (process, activation) = untag(settled.tag);
+        let Some(state) = self.activation(process, activation) else { return };
+        state.in_flight -= 1;
+        match settled.result {
+            Ok(()) => {
+                let released = state.outputs.release(settled.seq);
+                self.send(process, &ToEngine::Durable { activation, seq: Seq(settled.seq) });
+                for message in released {
+                    self.leave(process, message, context);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, seq = settled.seq, "a commit is lost");
+                let lost = state.outputs.fail(settled.seq);
+                let why = Problem::reset(format!("Durable Object storage could not be written: {error}."));
+                self.send(process, &ToEngine::CommitFailed { activation, seq: Seq(settled.seq), why });
+                for message in lost {
+                    self.lost(&message, context);
+                }
+            }
+        }
+        self.bury(process, activation, context);
+    }
+
+    fn finished(&mut self, process: u32, activation: Activation, event: EventId, context: &mut Context<'_>) {
+        let now = context.now;
+        if let Some(state) = self.activation(process, activation) {
+            state.running = state.running.saturating_sub(1);
+            state.last_used = now;
+        }
+        let Some(state) = self.events.get_mut(&event) else { return };
+        state.finished = true;
+        if state.waiter.is_none() {
+            self.events.remove(&event);
+        } else if !state.answered {
+            // Events that nobody answers: a socket's message was taken.
+            self.fail_event(event, Problem::new("Error", "the event ended without an answer"), context);
+        }
+    }
+
+    fn chunk(&mut self, process: u32, stream: StreamId, data: Bytes, end: bool, context: &mut Context<'_>) {
+        let window_bytes = self.version.limits.stream_window_bytes as usize;
+        let Some(state) = self.processes.get_mut(&process) else { return };
+        let overrun = match state.bodies_from.get(&stream) {
+            Some(Sink::Pipe(pipe)) => pipe.push(data, end, window_bytes).is_err(),
+            Some(Sink::Relay { process, stream }) => {
+                let (process, stream) = (*process, *stream);
+                if end {
+                    self.forget_body_to(process, stream);
+                }
+                self.send(process, &ToEngine::Chunk { stream, data: data.into(), end });
+                false
+            }
+            // Nobody reads it any more; the engine has been told.
+            None => false,
+        };
+        if overrun {
+            return self.kill(process, context);
+        }
+        if end && let Some(state) = self.processes.get_mut(&process) {
+            state.bodies_from.remove(&stream);
+        }
+    }
+
+    fn body_failed(&mut self, process: u32, stream: StreamId, why: Problem) {
+        let sink = self.processes.get_mut(&process).and_then(|state| state.bodies_from.remove(&stream));
+        match sink {
+            Some(Sink::Pipe(pipe)) => pipe.fail(why),
+            Some(Sink::Relay { process, stream }) => {
+                self.forget_body_to(process, stream);
+                self.send(process, &ToEngine::StreamFailed { stream, why });
+            }
+            None => {}
+        }
+    }
+
+    fn credit(&mut self, process: u32, stream: StreamId, bytes: u32) {
+        match self.processes.get(&process).and_then(|state| state.bodies_to.get(&stream)) {
+            Some(Source::Feeder(feeder)) => feeder.add_credit(bytes as usize),
+            Some(Source::Relay { process, stream }) => {
+                let (process, stream) = (*process, *stream);
+                self.send(process, &ToEngine::Credit { stream, bytes });
+            }
+            None => {}
+        }
+    }
+
+    fn body_cancelled(&mut self, process: u32, stream: StreamId) {
+        match self.processes.get_mut(&process).and_then(|state| state.bodies_to.remove(&stream)) {
+            Some(Source::Feeder(feeder)) => feeder.cancel(),
+            Some(Source::Relay { process, stream }) => self.cancel_body_from(process, stream),
+            None => {}
+        }
+    }
+
+    fn console_line(
+        &self,
+        process: u32,
+        activation: Activation,
+        level: wire::Level,
+        text: String,
+        at_ms: i64,
+        context: &Context<'_>,
+    ) -> ConsoleLine {
+        let process = self.processes.get(&process);
+        let object = process.and_then(|state| state.activations.get(&activation)?.object.as_ref());
+        let class = object.and_then(|object| process?.version.namespaces.get(usize::from(object.namespace.0)));
+        ConsoleLine {
+            deployment: context.deployment.name.clone(),
+            object: object.map(|object| object.key),
+            class: class.map(|namespace| namespace.class.clone()),
+            name: object.and_then(|object| object.name.clone()),
+            level,
+            text,
+            at_ms,
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! WebSockets: the host holds them, so that they outlive what their objects remember.
+
+use std::{collections::VecDeque, mem, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+
+use super::{
+    Deployment,
+    deliver::{EventIn, Waiter},
+    effects::Context,
+    state::State,
+};
+use crate::{
+    host::log::ObjectKey,
+    wire::{Activation, AutoResponse, Cloned, HeldSocket, Problem, SocketData, SocketId},
+};
+
+/// What may wait for a client that does not read, in bytes; then the client is let go of.
+const MAX_WAITING_BYTES: usize = 16 << 20;
+/// What an object says to a socket that nobody has taken yet.
+const MAX_UNTAKEN: usize = 1024;
+/// Said to peers whose object lost its memory.
+const RESET_CODE: u16 = 1011;
+
+/// What is said to a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Say {
+    Data(SocketData),
+    Close { code: Option<u16>, reason: String },
+}
+
+/// A socket to somebody outside of all engines.
+#[derive(Debug)]
+pub struct ClientSocket {
+    pub id: SocketId,
+    waiting: Mutex<Waiting>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    said: VecDeque<Say>,
+    bytes: usize,
+    overrun: bool,
+}
+
+impl ClientSocket {
+    pub fn new(id: SocketId) -> Self {
+        ClientSocket { id, waiting: Mutex::default(), changed: Notify::new() }
+    }
+
+    pub fn say(&self, say: Say) {
+        let mut waiting = self.waiting.lock();
+        waiting.bytes += match &say {
+            Say::Data(SocketData::Text(text)) => text.len(),
+            Say::Data(SocketData::Binary(data)) => data.len(),
+            Say::Close { reason, .. } => reason.len(),
+        };
+        if waiting.bytes > MAX_WAITING_BYTES {
+            waiting.overrun = true;
+            waiting.said.clear();
+        }
+        if !waiting.overrun {
+            waiting.said.push_back(say);
+        }
+        drop(waiting);
+        self.changed.notify_one();
+    }
+
+    /// All that is to be said now. None: the client fell too far behind.
+    pub fn take(&self) -> Option<VecDeque<Say>> {
+        let mut waiting = self.waiting.lock();
+        waiting.bytes = 0;
+        (!waiting.overrun).then(|| mem::take(&mut waiting.said))
+    }
+
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+enum Peer {
+    /// The other end has not left in a response yet.
+    Nobody(Vec<Say>),
+    Client(Arc<ClientSocket>),
+    /// The other end is with an engine: an object's, or the entry worker's.
+    Engine {
+        process: u32,
+        activation: Option<Activation>,
+        said: Vec<Say>,
+    },
+}
+
+pub struct Socket {
+    /// None: the entry worker's.
+    owner: Option<ObjectKey>,
+    /// Whose memory knows it. None while its object hibernates.
+    life: Option<(u32, Activation)>,
+    tags: Vec<String>,
+    attachment: Option<Cloned>,
+    hibernates: bool,
+    auto_response_ms: Option<i64>,
+    /// The peer has closed and the object was told.
+    closing: bool,
+    peer: Peer,
+}
+
+impl Deployment {
+    /// A client's message. `turn` is given back when the object has taken it.
+    pub(in crate::host) fn socket_message(
+        self: &Arc<Self>,
+        id: SocketId,
+        data: SocketData,
+        turn: OwnedSemaphorePermit,
+    ) {
+        self.with(|state, context| {
+            let now_ms = context.options.now_ms();
+            if !state.answer_automatically(id, &data, now_ms) {
+                state.socket_event(
+                    id,
+                    EventIn::SocketMessage { socket: id, data },
+                    Waiter::Socket { _turn: turn },
+                    context,
+                );
+            }
+        });
+    }
+
+    /// The client has closed, or is gone.
+    pub(in crate::host) fn socket_closed(self: &Arc<Self>, id: SocketId, code: u16, reason: String, clean: bool) {
+        self.with(|state, context| state.peer_closed(id, code, reason, clean, context));
+    }
+
+    pub(in crate::host) fn socket_failed(self: &Arc<Self>, id: SocketId, why: String) {
+        self.with(|state, context| {
+            state.socket_event(id, EventIn::SocketFailed { socket: id, why }, Waiter::Nobody, context);
+        });
+    }
+
+    /// Nothing comes or goes any more.
+    pub(in crate::host) fn socket_over(&self, id: SocketId) {
+        self.state.lock().sockets.remove(&id);
+    }
+}
+
+impl State {
+    fn socket_event(&mut self, id: SocketId, kind: EventIn, waiter: Waiter, context: &mut Context<'_>) {
+        let Some(socket) = self.sockets.get(&id) else { return };
+        match (socket.owner, socket.life) {
+            (Some(key), _) => {
+                self.deliver(key, None, kind, waiter, context);
+            }
+            (None, Some((process, activation))) => self.deliver_at(process, activation, kind, waiter, context),
+            (None, None) => {}
+        }
+    }
+
+    fn peer_closed(&mut self, id: SocketId, code: u16, reason: String, clean: bool, context: &mut Context<'_>) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if mem::replace(&mut socket.closing, true) {
+            return;
+        }
+        self.socket_event(id, EventIn::SocketClosed { socket: id, code, reason, clean }, Waiter::Nobody, context);
+    }
+
+    /// Whether the object's automatic response was all there is to do.
+    fn answer_automatically(&mut self, id: SocketId, data: &SocketData, now_ms: i64) -> bool {
+        let Some(socket) = self.sockets.get_mut(&id).filter(|socket| socket.hibernates) else { return false };
+        let pair = socket.owner.and_then(|key| self.auto_responses.get(&key));
+        match (data, pair, &socket.peer) {
+            (SocketData::Text(text), Some(pair), Peer::Client(client)) if *text == pair.request => {
+                client.say(Say::Data(SocketData::Text(pair.response.clone())));
+                socket.auto_response_ms = Some(now_ms);
+                true
+            }
+            (SocketData::Text(_) | SocketData::Binary(_), _, _) => false,
+        }
+    }
+
+    pub fn auto_response(&mut self, process: u32, activation: Activation, pair: Option<AutoResponse>) {
+        let Some(key) = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.key)) else {
+            return;
+        };
+        match pair {
+            Some(pair) => self.auto_responses.insert(key, pair),
+            None => self.auto_responses.remove(&key),
+        };
+    }
+
+    pub fn socket_attachment(&mut self, id: SocketId, value: Option<Cloned>) {
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.attachment = value;
+        }
+    }
+
+    /// An object takes its end; or whoever got the other end in a response takes that.
+    pub fn socket_accepted(
+        &mut self,
+        process: u32,
+        activation: Activation,
+        id: SocketId,
+        tags: Vec<String>,
+        hibernates: bool,
+    ) {
+        let owner = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.key));
+        match self.sockets.get_mut(&id) {
+            Some(socket) if socket.life != Some((process, activation)) => {
+                socket.peer = match mem::replace(&mut socket.peer, Peer::Nobody(Vec::new())) {
+                    Peer::Engine { said, .. } | Peer::Nobody(said) => {
+                        Peer::Engine { process, activation: Some(activation), said }
+                    }
+                    taken @ Peer::Client(_) => taken,
+                };
+            }
+            Some(socket) => {
+                socket.tags = tags;
+                socket.hibernates = hibernates;
+            }
+            None => {
+                let life = Some((process, activation));
+                self.sockets.insert(id, Socket { tags, hibernates, ..Socket::new(owner, life) });
+            }
+        }
+    }
+
+    /// The other end leaves to a client.
+    pub fn attach_client(&mut self, id: SocketId, context: &mut Context<'_>) -> Option<Arc<ClientSocket>> {
+        debug_assert!(context.options.sockets > 0);
+        let clients = self.sockets.values().filter(|socket| matches!(socket.peer, Peer::Client(_))).count();
+        if clients >= context.options.sockets {
+            return None;
+        }
+        let socket = self.sockets.get_mut(&id)?;
+        let client = Arc::new(ClientSocket::new(id));
+        match mem::replace(&mut socket.peer, Peer::Client(Arc::clone(&client))) {
+            Peer::Nobody(said) | Peer::Engine { said, activation: None, .. } => {
+                for say in said {
+                    client.say(say);
+                }
+            }
+            Peer::Engine { .. } | Peer::Client(_) => {}
+        }
+        Some(client)
+    }
+
+    /// The other end leaves to whoever called, which may pass it on.
+    pub fn attach_engine(&mut self, id: SocketId, process: u32) {
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.peer = match mem::replace(&mut socket.peer, Peer::Nobody(Vec::new())) {
+                Peer::Nobody(said) => Peer::Engine { process, activation: None, said },
+                taken @ (Peer::Client(_) | Peer::Engine { .. }) => taken,
+            };
+        }
+    }
+
+    pub fn socket_send(
+        &mut self,
+        process: u32,
+        activation: Activation,
+        id: SocketId,
+        data: SocketData,
+        context: &mut Context<'_>,
+    ) {
+        self.say((process, activation), id, Say::Data(data), context);
+    }
+
+    pub fn socket_close(
+        &mut self,
+        process: u32,
+        activation: Activation,
+        id: SocketId,
+        code: Option<u16>,
+        reason: String,
+        context: &mut Context<'_>,
+    ) {
+        self.say((process, activation), id, Say::Close { code, reason }, context);
+    }
+
+    fn say(&mut self, from: (u32, Activation), id: SocketId, say: Say, context: &mut Context<'_>) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        let from_peer = matches!(&socket.peer, Peer::Engine { process, activation: Some(activation), .. }
+            if (*process, *activation) == from && socket.life != Some(from));
+        if from_peer {
+            return match say {
+                Say::Data(data) => {
+                    self.socket_event(id, EventIn::SocketMessage { socket: id, data }, Waiter::Nobody, context);
+                }
+                Say::Close { code, reason } => {
+                    self.peer_closed(id, code.unwrap_or(1005), reason, true, context);
+                }
+            };
+        }
+        match &mut socket.peer {
+            Peer::Client(client) => client.say(say),
+            Peer::Nobody(said) | Peer::Engine { activation: None, said, .. } => {
+                if said.len() < MAX_UNTAKEN {
+                    said.push(say);
+                }
+            }
+            Peer::Engine { process, activation: Some(activation), .. } => {
+                let (process, activation) = (*process, *activation);
+                let kind = match say {
+                    Say::Data(data) => EventIn::SocketMessage { socket: id, data },
+                    Say::Close { code, reason } => {
+                        EventIn::SocketClosed { socket: id, code: code.unwrap_or(1005), reason, clean: true }
+                    }
+                };
+                self.deliver_at(process, activation, kind, Waiter::Nobody, context);
+            }
+        }
+    }
+
+    /// Sockets that an earlier life left, for the next one.
+    pub fn held_sockets(&self, key: ObjectKey) -> Vec<HeldSocket> {
+        let held = self.sockets.iter().filter(|(_, socket)| socket.owner == Some(key) && socket.hibernates);
+        let mut held: Vec<HeldSocket> = held
+            .map(|(id, socket)| HeldSocket {
+                socket: *id,
+                tags: socket.tags.clone(),
+                attachment: socket.attachment.clone(),
+                auto_response_ms: socket.auto_response_ms,
+                closing: socket.closing,
+            })
+            .collect();
+        held.sort_by_key(|held| held.socket);
+        held
+    }
+
+    pub fn sockets_open_again(&mut self, key: ObjectKey, process: u32, activation: Activation) {
+        for socket in self.sockets.values_mut().filter(|socket| socket.owner == Some(key)) {
+            socket.life = Some((process, activation));
+        }
+    }
+
+    /// The life that knew them is over: those that cannot hibernate end with it.
+    pub fn sockets_lose_life(&mut self, key: ObjectKey, process: u32, activation: Activation) {
+        let life = Some((process, activation));
+        self.sockets.retain(|_, socket| {
+            if socket.life != life || socket.owner != Some(key) {
+                return true;
+            }
+            socket.life = None;
+            if !socket.hibernates {
+                socket.end("the object is not in memory any more");
+            }
+            socket.hibernates
+        });
+    }
+
+    /// The object was reset: its peers are told so.
+    pub fn drop_sockets(&mut self, key: ObjectKey, problem: &Problem) {
+        self.sockets.retain(|_, socket| {
+            let mine = socket.owner == Some(key);
+            if mine {
+                socket.end(&problem.message);
+            }
+            !mine
+        });
+    }
+}
+
+impl Socket {
+    fn new(owner: Option<ObjectKey>, life: Option<(u32, Activation)>) -> Self {
+        Socket {
+            owner,
+            life,
+            tags: Vec::new(),
+            attachment: None,
+            hibernates: false,
+            auto_response_ms: None,
+            closing: false,
+            peer: Peer::Nobody(Vec::new()),
+        }
+    }
+
+    fn end(&self, why: &str) {
+        match &self.peer {
+            Peer::Client(client) => {
+                // A close frame has room for 123 bytes.
+                let mut reason = why.to_owned();
+                let end = (0..=reason.len().min(120)).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
+                reason.truncate(end);
+                client.say(Say::Close { code: Some(RESET_CODE), reason });
+            }
+            Peer::Nobody(_) | Peer::Engine { .. } => {}
+        }
+    }
+}

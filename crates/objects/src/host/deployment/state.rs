@@ -1,0 +1,319 @@
+//! What a deployment knows: engines, activations, events, calls, bodies.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use super::{
+    Version,
+    deliver::{EventIn, Waiter},
+    effects::{Context, Effect},
+    sockets::Socket,
+};
+use crate::{
+    host::{
+        bodies::{Feeder, Pipe},
+        link::Outbox,
+        log::{Commit, ObjectFile, ObjectKey},
+        outputs::Outputs,
+        process,
+    },
+    wire::{
+        Activation, AutoResponse, CallId, EventId, FromEngine, Load, Namespace, NamespaceIndex, ObjectId, SocketId,
+        StreamId, ToEngine,
+    },
+};
+
+/// Sockets of one process have ids of their own range.
+const SOCKETS_OF_A_PROCESS: u32 = 32;
+
+pub struct State {
+    pub version: Arc<Version>,
+    pub processes: HashMap<u32, Process>,
+    /// The engine for new activations that are under no suspicion.
+    pub current: Option<u32>,
+    next_process: u32,
+    next_event: u64,
+    pub objects: HashMap<ObjectKey, Placed>,
+    pub events: HashMap<EventId, Event>,
+    pub sockets: HashMap<SocketId, Socket>,
+    pub auto_responses: HashMap<ObjectKey, AutoResponse>,
+    /// How often an engine died while it ran the object's code.
+    pub deaths: HashMap<ObjectKey, u32>,
+}
+
+/// Where an object is.
+pub enum Placed {
+    Live {
+        process: u32,
+        activation: Activation,
+    },
+    /// Its last life is not over yet: not before that is the next one begun.
+    Leaving {
+        waiting: VecDeque<Pending>,
+    },
+}
+
+/// An event for an object whose next life has not begun.
+pub struct Pending {
+    pub event: EventId,
+    pub kind: EventIn,
+    pub name: Option<String>,
+}
+
+/// Something delivered, until it is answered and finished.
+pub struct Event {
+    pub target: Option<ObjectKey>,
+    /// None until it is delivered.
+    pub place: Option<(u32, Activation)>,
+    /// None once it is answered, or nobody waits any more.
+    pub waiter: Option<Waiter>,
+    /// The engine has answered: what it said may still be behind the gate.
+    pub answered: bool,
+    pub finished: bool,
+}
+
+/// How far an activation's life has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Live,
+    /// The engine was told to close it.
+    Closing,
+    /// The engine knows it no more; commits may be on their way to the disk.
+    Ended,
+}
+
+pub struct ActivationState {
+    /// None: the entry worker.
+    pub object: Option<Object>,
+    pub phase: Phase,
+    pub outputs: Outputs<FromEngine>,
+    /// Commits whose end is not known.
+    pub in_flight: usize,
+    pub partial: Option<Commit>,
+    /// Delivered and not finished.
+    pub running: usize,
+    /// Since when it has nothing to do, and whether it can hibernate.
+    pub quiet: Option<(Instant, bool)>,
+    pub last_used: Instant,
+}
+
+pub struct Object {
+    pub key: ObjectKey,
+    pub namespace: NamespaceIndex,
+    pub epoch: u64,
+    pub name: Option<String>,
+    /// The name is not in the file yet.
+    pub name_is_new: bool,
+    pub file: Arc<ObjectFile>,
+}
+
+pub enum CallTarget {
+    Event(EventId),
+    Internet(tokio::task::AbortHandle),
+}
+
+/// Where the chunks of a body go that an engine sends.
+pub enum Sink {
+    Pipe(Arc<Pipe>),
+    Relay { process: u32, stream: StreamId },
+}
+
+/// Where a body comes from that an engine gets.
+pub enum Source {
+    Feeder(Arc<Feeder>),
+    Relay { process: u32, stream: StreamId },
+}
+
+pub struct Process {
+    pub version: Arc<Version>,
+    pub outbox: Arc<Outbox>,
+    pub handle: Option<Arc<process::Handle>>,
+    pub pid: Option<u32>,
+    pub loaded: bool,
+    /// The only object that lives in it.
+    pub alone: Option<ObjectKey>,
+    pub activations: HashMap<Activation, ActivationState>,
+    next_activation: u32,
+    next_stream: u64,
+    pub calls: HashMap<CallId, CallTarget>,
+    pub bodies_from: HashMap<StreamId, Sink>,
+    pub bodies_to: HashMap<StreamId, Source>,
+}
+
+/// What is said of an object that lives.
+#[derive(Debug, Clone)]
+pub struct ObjectStatus {
+    pub key: ObjectKey,
+    pub class: String,
+    pub name: Option<String>,
+    pub pages: u32,
+    pub events: usize,
+    pub last_used: Instant,
+}
+
+impl State {
+    pub fn new(version: Arc<Version>) -> Self {
+        State {
+            version,
+            processes: HashMap::new(),
+            current: None,
+            next_process: 1,
+            next_event: 1,
+            objects: HashMap::new(),
+            events: HashMap::new(),
+            sockets: HashMap::new(),
+            auto_responses: HashMap::new(),
+            deaths: HashMap::new(),
+        }
+    }
+
+    pub fn next_event(&mut self) -> EventId {
+        self.next_event += 1;
+        EventId(self.next_event)
+    }
+
+    /// The engine that takes new activations; starts one if there is none.
+    pub fn current_process(&mut self, context: &mut Context<'_>) -> u32 {
+        match self.current {
+            Some(number) => number,
+            None => {
+                let number = self.start_process(None, context);
+                self.current = Some(number);
+                number
+            }
+        }
+    }
+
+    pub fn start_process(&mut self, alone: Option<ObjectKey>, context: &mut Context<'_>) -> u32 {
+        let number = self.next_process;
+        self.next_process += 1;
+        let version = Arc::clone(&self.version);
+        let outbox = Arc::new(Outbox::default());
+        let load = Load {
+            modules: version.modules.clone(),
+            main: version.main.clone(),
+            vars: version.vars.clone(),
+            namespaces: version
+                .namespaces
+                .iter()
+                .map(|namespace| Namespace {
+                    binding: namespace.binding.clone(),
+                    class: namespace.class.clone(),
+                    key: namespace.key,
+                    here: true,
+                })
+                .collect(),
+            limits: version.limits.clone(),
+            first_socket: SocketId(u64::from(number) << SOCKETS_OF_A_PROCESS),
+            now_ms: context.options.now_ms(),
+        };
+        let mut process = Process {
+            version,
+            outbox: Arc::clone(&outbox),
+            handle: None,
+            pid: None,
+            loaded: false,
+            alone,
+            activations: HashMap::new(),
+            next_activation: 0,
+            next_stream: 0,
+            calls: HashMap::new(),
+            bodies_from: HashMap::new(),
+            bodies_to: HashMap::new(),
+        };
+        process.activations.insert(Activation::ENTRY, ActivationState::new(None, 0, context.now));
+        self.processes.insert(number, process);
+        self.send(number, &ToEngine::Load(load));
+        context.effects.push(Effect::Start { process: number, outbox });
+        number
+    }
+
+    pub fn activation(&mut self, process: u32, activation: Activation) -> Option<&mut ActivationState> {
+        self.processes.get_mut(&process)?.activations.get_mut(&activation)
+    }
+
+    /// Queues a message for an engine; nothing happens if it is gone.
+    pub fn send(&mut self, process: u32, message: &ToEngine) {
+        if let Some(process) = self.processes.get(&process) {
+            process.outbox.push(message);
+        }
+    }
+
+    /// Wakes the writers of all that was queued.
+    pub fn flush(&self) {
+        for process in self.processes.values() {
+            process.outbox.flush();
+        }
+    }
+
+    pub fn forget_body_to(&mut self, process: u32, stream: StreamId) {
+        if let Some(process) = self.processes.get_mut(&process) {
+            process.bodies_to.remove(&stream);
+        }
+    }
+
+    pub fn cancel_body_from(&mut self, process: u32, stream: StreamId) {
+        if let Some(process) = self.processes.get_mut(&process)
+            && process.bodies_from.remove(&stream).is_some()
+        {
+            process.outbox.push(&ToEngine::StreamCancelled { stream });
+        }
+    }
+
+    pub fn objects(&self) -> Vec<ObjectStatus> {
+        let activations = self
+            .processes
+            .values()
+            .flat_map(|process| process.activations.values().map(move |activation| (process, activation)));
+        activations
+            .filter_map(|(process, activation)| {
+                let object = activation.object.as_ref()?;
+                let class = &process.version.namespaces.get(usize::from(object.namespace.0))?.class;
+                Some(ObjectStatus {
+                    key: object.key,
+                    class: class.clone(),
+                    name: object.name.clone(),
+                    pages: object.file.header().map_or(0, |header| header.pages),
+                    events: activation.running,
+                    last_used: activation.last_used,
+                })
+            })
+            .collect()
+    }
+}
+
+impl ActivationState {
+    pub fn new(object: Option<Object>, seq: u64, now: Instant) -> Self {
+        ActivationState {
+            object,
+            phase: Phase::Live,
+            outputs: Outputs::new(seq),
+            in_flight: 0,
+            partial: None,
+            running: 0,
+            quiet: None,
+            last_used: now,
+        }
+    }
+}
+
+impl Process {
+    pub fn next_activation(&mut self) -> Activation {
+        self.next_activation += 1;
+        Activation(self.next_activation)
+    }
+
+    pub fn next_stream(&mut self) -> StreamId {
+        self.next_stream += 1;
+        StreamId(self.next_stream)
+    }
+}
+
+/// The key of an object's file.
+pub fn key_of(version: &Version, namespace: NamespaceIndex, id: ObjectId) -> Option<ObjectKey> {
+    let namespace = version.namespaces.get(usize::from(namespace.0))?;
+    Some(ObjectKey { namespace: namespace.uid, id: id.0 })
+}

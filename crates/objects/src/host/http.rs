@@ -1,0 +1,262 @@
+//! HTTP in front of deployments: requests to their entry workers, bodies streamed both ways, upgrades to WebSockets.
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Body, Incoming},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::{
+    ErrorPages,
+    bodies::{FeedLimits, Feeder, HostBody},
+    deployment::{BodyIn, ClientSocket, Deployment, Feeding, Fetched, RequestIn},
+    websocket,
+};
+use crate::wire::{Headers, Problem};
+
+/// From the connection's first byte, or the last answer, to the end of a request's headers.
+const HEADER_LIMIT: Duration = Duration::from_secs(60);
+/// Headers that belong to one connection alone.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    HeaderName::from_static("keep-alive"),
+];
+
+/// Serves connections until the future is dropped. `route` says whose a request is.
+pub async fn serve<R>(listener: TcpListener, connections: usize, route: R)
+where
+    R: Fn(&Request<Incoming>) -> Option<Arc<Deployment>> + Clone + Send + Sync + 'static,
+{
+    let room = Arc::new(Semaphore::new(connections));
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let route = route.clone();
+                    tasks.spawn(async move {
+                        connection(stream, peer.ip(), route).await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+            Some(_ended) = tasks.join_next(), if !tasks.is_empty() => {}
+        }
+    }
+}
+
+async fn connection<R>(stream: TcpStream, peer: IpAddr, route: R)
+where
+    R: Fn(&Request<Incoming>) -> Option<Arc<Deployment>> + Clone + Send + Sync + 'static,
+{
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was lost at its start");
+        return;
+    }
+    let service = service_fn(move |request| {
+        let deployment = route(&request);
+        async move {
+            Ok::<_, Infallible>(match deployment {
+                Some(deployment) => handle(&deployment, request, peer).await,
+                None => plain(StatusCode::NOT_FOUND, "There is no such deployment here.\n"),
+            })
+        }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+fn plain(status: StatusCode, text: &str) -> Response<HostBody> {
+    let mut response = Response::new(HostBody::Whole(Bytes::copy_from_slice(text.as_bytes())));
+    *response.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}
+
+/// One request, from whoever accepted the connection.
+pub async fn handle(deployment: &Arc<Deployment>, mut request: Request<Incoming>, peer: IpAddr) -> Response<HostBody> {
+    let upgrade =
+        websocket_key(&request).map(|key| (derive_accept_key(key.as_bytes()), hyper::upgrade::on(&mut request)));
+    let (parts, body) = request.into_parts();
+    let limits = deployment.limits();
+    let body = if upgrade.is_some() || body.is_end_stream() {
+        BodyIn::None
+    } else {
+        match body_in(deployment, body, limits.request_bytes, limits.whole_body_bytes.into(), limits.chunk_bytes).await
+        {
+            Ok(body) => body,
+            Err(response) => return *response,
+        }
+    };
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut headers = headers_in(&parts.headers);
+    headers.push(("cf-connecting-ip".to_owned(), peer.to_string()));
+    let request =
+        RequestIn { method: parts.method.as_str().to_owned(), url: format!("http://{host}{path}"), headers, body };
+    let head = parts.method == Method::HEAD;
+    match deployment.fetch(request).await {
+        Ok(fetched) => answer(deployment, fetched, upgrade, head),
+        Err(problem) => failed(deployment, &problem),
+    }
+}
+
+fn websocket_key(request: &Request<Incoming>) -> Option<HeaderValue> {
+    let headers = request.headers();
+    let asks = headers.get(header::UPGRADE)?.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION)?.as_bytes() == b"13";
+    (asks && version && request.method() == Method::GET).then(|| headers.get(header::SEC_WEBSOCKET_KEY).cloned())?
+}
+
+async fn body_in(
+    deployment: &Arc<Deployment>,
+    body: Incoming,
+    request_bytes: u64,
+    whole_bytes: u64,
+    chunk_bytes: u32,
+) -> Result<BodyIn, Box<Response<HostBody>>> {
+    let length = body.size_hint().exact();
+    if length.is_some_and(|length| length > request_bytes) {
+        return Err(Box::new(plain(StatusCode::PAYLOAD_TOO_LARGE, "The request's body is too large.\n")));
+    }
+    if length.is_some_and(|length| length <= whole_bytes) {
+        return match body.collect().await {
+            Ok(collected) => Ok(BodyIn::Whole(collected.to_bytes())),
+            Err(_gone) => Err(Box::new(plain(StatusCode::BAD_REQUEST, "The request's body ended early.\n"))),
+        };
+    }
+    let feeder = Arc::new(Feeder::default());
+    let feed = FeedLimits { body_bytes: request_bytes, chunk_bytes: chunk_bytes as usize };
+    let (fed, by) = (Arc::clone(&feeder), Arc::clone(deployment));
+    // Ends with the body, with the connection, or when the engine wants no more of it.
+    tokio::spawn(async move { fed.feed(&by, body, feed).await });
+    Ok(BodyIn::Feeder { feeder: Feeding(feeder), length })
+}
+
+pub fn headers_in(headers: &HeaderMap) -> Headers {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let value = match value.to_str() {
+                Ok(text) => text.to_owned(),
+                Err(_not_ascii) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect(),
+            };
+            (name.as_str().to_owned(), value)
+        })
+        .collect()
+}
+
+/// Headers as an engine said them. None of those that cannot be sent.
+pub fn headers_out(headers: &Headers) -> HeaderMap {
+    let mut out = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let bytes: Option<Vec<u8>> = value.chars().map(|char| u8::try_from(u32::from(char)).ok()).collect();
+        let name = HeaderName::from_bytes(name.as_bytes()).ok();
+        let value = bytes.and_then(|bytes| HeaderValue::from_bytes(&bytes).ok());
+        if let (Some(name), Some(value)) = (name, value)
+            && !HOP_BY_HOP.contains(&name)
+        {
+            out.append(name, value);
+        }
+    }
+    out
+}
+
+fn answer(
+    deployment: &Arc<Deployment>,
+    fetched: Fetched,
+    upgrade: Option<(String, hyper::upgrade::OnUpgrade)>,
+    head: bool,
+) -> Response<HostBody> {
+    if fetched.status == 101 {
+        return match (fetched.socket, upgrade) {
+            (Some(socket), Some((accept, upgraded))) => switch(deployment, socket, &accept, upgraded, &fetched.headers),
+            (Some(socket), None) => {
+                deployment.socket_over(socket.id);
+                plain(StatusCode::UPGRADE_REQUIRED, "This address speaks WebSocket.\n")
+            }
+            (None, _) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The worker answered 101 without a WebSocket.\n"),
+        };
+    }
+    let mut response = Response::new(fetched.body);
+    *response.status_mut() = StatusCode::from_u16(fetched.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.headers_mut() = headers_out(&fetched.headers);
+    if !head {
+        // Follows from the body; two that differ would let one response pass for two.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
+    response
+}
+
+fn switch(
+    deployment: &Arc<Deployment>,
+    socket: Arc<ClientSocket>,
+    accept: &str,
+    upgraded: hyper::upgrade::OnUpgrade,
+    headers: &Headers,
+) -> Response<HostBody> {
+    let mut response = Response::new(HostBody::Empty);
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.headers_mut() = headers_out(headers);
+    let fixed = response.headers_mut();
+    fixed.remove(header::CONTENT_LENGTH);
+    fixed.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    fixed.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(accept) {
+        fixed.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    let deployment = Arc::clone(deployment);
+    // Ends with the socket, which its object, its client or the end of the deployment closes.
+    tokio::spawn(async move {
+        match upgraded.await {
+            Ok(upgraded) => websocket::run(&deployment, &socket, TokioIo::new(upgraded)).await,
+            Err(error) => {
+                tracing::debug!(%error, "a client left before its WebSocket began");
+                deployment.socket_closed(socket.id, 1006, String::new(), false);
+            }
+        }
+        deployment.socket_over(socket.id);
+    });
+    response
+}
+
+fn failed(deployment: &Arc<Deployment>, problem: &Problem) -> Response<HostBody> {
+    let status = if problem.overloaded { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+    match deployment.error_pages() {
+        ErrorPages::Plain => plain(status, &format!("{}\n", status.canonical_reason().unwrap_or("Error"))),
+        ErrorPages::Detailed => {
+            let place = problem.place.as_ref().map(|(file, line, column)| format!("\n    at {file}:{line}:{column}"));
+            let stack = problem.stack.as_deref().map(|stack| format!("\n{stack}"));
+            plain(status, &format!("{problem}{}{}\n", place.unwrap_or_default(), stack.unwrap_or_default()))
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The socket to an engine: what is queued leaves in one write, what arrives is taken in one piece.
+
+use std::{io, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::Notify,
+};
+
+use super::{
+    deployment::Deployment,
+    process::{EngineProcess, Handle},
+};
+use crate::wire::{FrameError, Frames, FromEngine, ToEngine, write_frame};
+
+const READ_BYTES: usize = 256 << 10;
+/// What an engine has not taken yet; beyond, it is hung or flooded.
+const MAX_QUEUED_BYTES: usize = 512 << 20;
+/// How long an engine that hung up may take to end by itself.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What is to be sent to one engine.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: Mutex<Queue>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    bytes: Vec<u8>,
+    told: bool,
+    wake_at: Option<i64>,
+    wake_changed: bool,
+    broken: bool,
+}
+
+impl Outbox {
+    /// Queues a message; it leaves after the next [`Self::flush`].
+    pub fn push(&self, message: &ToEngine) {
+        let mut queue = self.queue.lock();
+        if queue.broken {
+            return;
+        }
+        let written = write_frame(message, &mut queue.bytes);
+        if queue.bytes.len() > MAX_QUEUED_BYTES || written.is_err() {
+            tracing::error!(bytes = queue.bytes.len(), "an engine does not take what it is sent, or it is too large");
+            queue.broken = true;
+        }
+    }
+
+    /// The engine wants to hear of the time then.
+    pub fn wake_at(&self, at_ms: Option<i64>) {
+        let mut queue = self.queue.lock();
+        queue.wake_at = at_ms;
+        queue.wake_changed = true;
+    }
+
+    pub fn flush(&self) {
+        let mut queue = self.queue.lock();
+        let news = !queue.bytes.is_empty() || queue.wake_changed || queue.broken;
+        if news && !queue.told {
+            queue.told = true;
+            drop(queue);
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// Talks to the engine until it ends, and tells the deployment.
+pub fn run(
+    deployment: Arc<Deployment>,
+    process: u32,
+    child: EngineProcess,
+    socket: UnixStream,
+    handle: Arc<Handle>,
+    outbox: Arc<Outbox>,
+) {
+    tokio::spawn(async move {
+        let (reader, writer) = socket.into_split();
+        let now_ms = {
+            let deployment = Arc::clone(&deployment);
+            move || deployment.now_ms()
+        };
+        let why = tokio::select! {
+            why = read(&deployment, process, reader) => why,
+            why = write(&outbox, writer, now_ms) => why,
+        };
+        if let Some(why) = &why {
+            tracing::warn!(process, why, "an engine is ended");
+            handle.kill();
+        }
+        let ended = child.ended();
+        tokio::pin!(ended);
+        let ended = match tokio::time::timeout(GRACE, &mut ended).await {
+            Ok(ended) => ended,
+            Err(_late) => {
+                handle.kill();
+                ended.await
+            }
+        };
+        if !ended.last_words.is_empty() {
+            tracing::warn!(process, last_words = ended.last_words, "an engine's last words");
+        }
+        let why = match (why, &ended.status) {
+            (Some(why), _) => why,
+            (None, Ok(status)) => format!("its engine ended ({status})"),
+            (None, Err(error)) => format!("its engine ended: {error}"),
+        };
+        deployment.engine_ended(process, &why);
+    });
+}
+
+/// None: it hung up.
+async fn read(deployment: &Arc<Deployment>, process: u32, socket: OwnedReadHalf) -> Option<String> {
+    let mut frames = Frames::default();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        if let Err(error) = socket.readable().await {
+            return Some(format!("its socket cannot be read: {error}"));
+        }
+        match socket.try_read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(read) => frames.push(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+            Err(error) => return Some(format!("its socket cannot be read: {error}")),
+        }
+        match messages(&mut frames) {
+            Ok(said) => deployment.take(process, said),
+            Err(error) => return Some(format!("it does not keep to the protocol: {error}")),
+        }
+    }
+}
+
+fn messages(frames: &mut Frames) -> Result<Vec<FromEngine>, FrameError> {
+    let mut said = Vec::new();
+    while let Some(message) = frames.next_message()? {
+        said.push(message);
+    }
+    Ok(said)
+}
+
+async fn write(outbox: &Outbox, mut socket: OwnedWriteHalf, now_ms: impl Fn() -> i64) -> Option<String> {
+    let mut wake_at: Option<i64> = None;
+    let mut bytes = Vec::new();
+    loop {
+        let wait = wake_at.map(|at_ms| Duration::from_millis(u64::try_from(at_ms - now_ms()).unwrap_or(0)));
+        tokio::select! {
+            () = outbox.changed.notified() => {}
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => wake_at = None,
+        }
+        bytes.clear();
+        // Every batch begins with the time.
+        if let Err(error) = write_frame(&ToEngine::Tick { now_ms: now_ms() }, &mut bytes) {
+            return Some(error.to_string());
+        }
+        {
+            let mut queue = outbox.queue.lock();
+            queue.told = false;
+            if queue.broken {
+                return Some("it does not take what it is sent".to_owned());
+            }
+            if queue.wake_changed {
+                wake_at = queue.wake_at;
+                queue.wake_changed = false;
+                if queue.bytes.is_empty() && wake_at.is_none_or(|at_ms| at_ms > now_ms()) {
+                    continue;
+                }
+            }
+            bytes.append(&mut queue.bytes);
+        }
+        if socket.write_all(&bytes).await.is_err() {
+            // It hung up: the reader says how.
+            std::future::pending::<()>().await;
+        }
+    }
+}

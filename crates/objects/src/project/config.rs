@@ -1,0 +1,301 @@
+//! `wrangler.toml`, `wrangler.json` and `wrangler.jsonc`, as far as objects need them.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Place, ProjectError};
+
+/// In the order in which they are looked for.
+pub const FILES: [&str; 3] = ["wrangler.jsonc", "wrangler.json", "wrangler.toml"];
+/// Far larger than any that people write.
+const MAX_BYTES: u64 = 1 << 20;
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Binding {
+    pub name: String,
+    pub class_name: String,
+    pub script_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct DurableObjects {
+    #[serde(default)]
+    pub bindings: Vec<Binding>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct RenamedClass {
+    pub from: String,
+    pub to: String,
+}
+
+/// One step in the history of a deployment's classes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Migration {
+    pub tag: String,
+    #[serde(default)]
+    pub new_classes: Vec<String>,
+    #[serde(default)]
+    pub new_sqlite_classes: Vec<String>,
+    #[serde(default)]
+    pub renamed_classes: Vec<RenamedClass>,
+    #[serde(default)]
+    pub deleted_classes: Vec<String>,
+}
+
+/// Which files are modules of which kind.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Rule {
+    #[serde(rename = "type")]
+    pub kind: RuleKind,
+    pub globs: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum RuleKind {
+    #[serde(rename = "ESModule")]
+    EsModule,
+    Text,
+    Data,
+}
+
+/// What only Berth reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Berth {
+    /// Private addresses that outgoing requests may reach, by the name that stands in the URL.
+    #[serde(default)]
+    pub allow_private: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Config {
+    pub name: String,
+    pub main: PathBuf,
+    #[serde(default)]
+    pub durable_objects: DurableObjects,
+    #[serde(default)]
+    pub migrations: Vec<Migration>,
+    #[serde(default)]
+    pub vars: BTreeMap<String, Value>,
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    #[serde(default)]
+    pub berth: Berth,
+    #[serde(flatten)]
+    others: BTreeMap<String, Value>,
+}
+
+/// Said by projects, with no meaning for objects.
+const HARMLESS: [&str; 20] = [
+    "$schema",
+    "account_id",
+    "build",
+    "compatibility_date",
+    "compatibility_flags",
+    "dev",
+    "env",
+    "keep_vars",
+    "limits",
+    "logpush",
+    "minify",
+    "no_bundle",
+    "node_compat",
+    "observability",
+    "placement",
+    "preview_urls",
+    "send_metrics",
+    "tsconfig",
+    "upload_source_maps",
+    "workers_dev",
+];
+
+impl Config {
+    /// Reads the project's file. Which one it was is returned with it.
+    pub fn read(directory: &Path) -> Result<(Self, PathBuf), ProjectError> {
+        for name in FILES {
+            let path = directory.join(name);
+            let text = match fs::metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => Err(error),
+                Ok(found) if found.len() > MAX_BYTES => {
+                    Err(io::Error::other(format!("it is larger than {MAX_BYTES} bytes")))
+                }
+                Ok(_) => fs::read_to_string(&path),
+            };
+            let text = text.map_err(|source| ProjectError::Read { path: path.clone(), source })?;
+            let config = match path.extension().is_some_and(|extension| extension == "toml") {
+                true => Self::of_toml(&path, &text)?,
+                false => Self::of_jsonc(&path, &text)?,
+            };
+            config.check(&path)?;
+            return Ok((config, path));
+        }
+        Err(ProjectError::NoConfig(directory.to_owned()))
+    }
+
+    fn of_toml(path: &Path, text: &str) -> Result<Self, ProjectError> {
+        toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            ProjectError::invalid(Place::of(path, text, at), error.message())
+        })
+    }
+
+    fn of_jsonc(path: &Path, text: &str) -> Result<Self, ProjectError> {
+        serde_json::from_str(&without_comments(text)).map_err(|error| {
+            let place = Place { file: path.to_owned(), line: error.line(), column: error.column() };
+            let message = error.to_string();
+            let message = message.split(" at line ").next().unwrap_or_default();
+            ProjectError::invalid(place, message)
+        })
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ProjectError> {
+        let refused = |message: String| Err(ProjectError::invalid(Place::start(path), message));
+        let plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
+        if self.name.is_empty() || self.name.len() > 63 || !self.name.chars().all(plain) || self.name.starts_with('-') {
+            return refused(format!(
+                "name is {:?}: it becomes a part of an address, so up to 63 of a-z, 0-9 and - are possible",
+                self.name
+            ));
+        }
+        let mut names: Vec<&str> = self.durable_objects.bindings.iter().map(|binding| binding.name.as_str()).collect();
+        names.extend(self.vars.keys().map(String::as_str));
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return refused(format!("{} is bound twice", twice[0]));
+        }
+        for binding in &self.durable_objects.bindings {
+            if binding.script_name.as_ref().is_some_and(|script| *script != self.name) {
+                return refused(format!(
+                    "{} is of another deployment's class, which is not possible here",
+                    binding.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the file asks for and will not get.
+    pub fn warnings(&self) -> Vec<String> {
+        let unknown = self.others.keys().filter(|key| !HARMLESS.contains(&key.as_str()));
+        unknown.map(|key| format!("{key} is not supported and left out")).collect()
+    }
+}
+
+/// JSON from JSON with comments and trailing commas, each character at the place where it was.
+fn without_comments(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    let mut comma: Option<usize> = None;
+    while let Some(char) = chars.next() {
+        match (char, chars.peek()) {
+            ('"', _) => {
+                comma = None;
+                out.push('"');
+                while let Some(inner) = chars.next() {
+                    out.push(inner);
+                    match inner {
+                        '"' => break,
+                        '\\' => out.extend(chars.next()),
+                        _other => {}
+                    }
+                }
+            }
+            ('/', Some('/')) => {
+                out.push(' ');
+                while chars.peek().is_some_and(|next| *next != '\n') {
+                    chars.next();
+                    out.push(' ');
+                }
+            }
+            ('/', Some('*')) => {
+                out.push_str("  ");
+                chars.next();
+                let mut before = ' ';
+                for inner in chars.by_ref() {
+                    out.push(if inner == '\n' { '\n' } else { ' ' });
+                    if (before, inner) == ('*', '/') {
+                        break;
+                    }
+                    before = inner;
+                }
+            }
+            (',', _) => {
+                comma = Some(out.len());
+                out.push(',');
+            }
+            ('}' | ']', _) => {
+                if let Some(at) = comma.take() {
+                    out.replace_range(at..=at, " ");
+                }
+                out.push(char);
+            }
+            (other, _) => {
+                if !other.is_whitespace() {
+                    comma = None;
+                }
+                out.push(other);
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOML: &str = r#"
+name = "chat"
+main = "src/index.ts"
+compatibility_date = "2026-01-01"
+kv_namespaces = []
+vars = { GREETING = "hello", LIMITS = { size = 3 } }
+[[durable_objects.bindings]]
+name = "ROOMS"
+class_name = "Room"
+[[migrations]]
+tag = "v1"
+new_sqlite_classes = ["Room"]
+"#;
+    const JSONC: &str = r#"{
+  // the name, "quoted"
+  "name": "chat", "main": "src/index.ts", "compatibility_date": "2026-01-01", /* more
+  */ "kv_namespaces": [],
+  "vars": { "GREETING": "hello", "LIMITS": { "size": 3, }, },
+  "durable_objects": { "bindings": [{ "name": "ROOMS", "class_name": "Room" },] },
+  "migrations": [{ "tag": "v1", "new_sqlite_classes": ["Room"] }],
+}"#;
+
+    fn read(name: &str, text: &str) -> Result<Config, ProjectError> {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join(name), text).expect("is written");
+        Config::read(directory.path()).map(|(config, _)| config)
+    }
+
+    #[test]
+    fn both_ways_to_write_it_say_the_same() {
+        let toml = read("wrangler.toml", TOML).expect("is read");
+        assert_eq!(toml, read("wrangler.jsonc", JSONC).expect("is read"));
+        assert_eq!(toml.vars["LIMITS"]["size"], 3);
+        assert_eq!(toml.warnings(), ["kv_namespaces is not supported and left out"]);
+    }
+
+    #[test]
+    fn a_mistake_has_its_place() {
+        let check = |name: &str, text: &str, expected: &str| {
+            let error = read(name, text).expect_err("is refused").to_string();
+            assert!(error.contains(expected), "{error}");
+        };
+        check("wrangler.toml", "name = \"a\"\nmain = 3\n", "wrangler.toml:2:8: ");
+        check("wrangler.jsonc", "{\n // x\n \"name\": \"a\",\n \"main\": 3\n}", "wrangler.jsonc:4:10: ");
+        check("wrangler.toml", "name = \"A b\"\nmain = \"x.js\"\n", "part of an address");
+        check("package.json", "{}", "wrangler.toml");
+    }
+}

@@ -1,0 +1,156 @@
+//! Code that means harm, or loops: an error for its caller, and nothing for its neighbours.
+
+use std::time::{Duration, Instant};
+
+use objects::wire::Limits;
+
+use crate::{
+    Test,
+    hosted::{Hosted, Setting, write_project},
+};
+
+pub const TESTS: &[Test] = &[
+    ("hostile::an_endless_loop_is_stopped", endless_loop),
+    ("hostile::a_loop_in_native_code_is_killed_in_time", native_loop),
+    ("hostile::memory_is_limited", memory),
+    ("hostile::recursion_is_limited", recursion),
+    ("hostile::the_outside_is_not_there", outside),
+    ("hostile::a_poison_object_hurts_itself_alone", poison),
+];
+
+const MODULE: &str = r#"
+import { DurableObject } from "cloudflare:workers";
+export class Good extends DurableObject {
+  async fetch() {
+    const n = ((await this.ctx.storage.get("n")) ?? 0) + 1;
+    this.ctx.storage.put("n", n);
+    return new Response(`good ${n}`);
+  }
+}
+const deeds = {
+  loop() { for (;;); },
+  promises() { const again = () => Promise.resolve().then(again); return again(); },
+  native() { return "a".repeat(2e7).indexOf("a".repeat(1e7) + "b"); },
+  sort() { for (;;) new Float64Array(2e7).map(() => 1).sort(); },
+  regex() { return /^(a+)+$/.test("a".repeat(60) + "b"); },
+  memory() { const kept = []; for (;;) kept.push(new Uint8Array(1 << 20).fill(1)); },
+  strings() { let text = "x"; for (;;) text += text; },
+  objects() { const kept = []; for (;;) kept.push({ a: [kept.length] }); },
+  recursion() { const down = (n) => down(n + 1) + 1; return down(0); },
+  json() { let text = "[".repeat(1e6); return JSON.parse(text); },
+  getter() { const o = {}; Object.defineProperty(o, "a", { get() { return o.a; } }); return o.a; },
+  sql() { return this.ctx.storage.sql.exec("WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t").one(); },
+};
+export class Bad extends DurableObject {
+  async fetch(request) {
+    const deed = new URL(request.url).pathname.split("/")[2];
+    const result = await deeds[deed].call(this);
+    return new Response(`did ${deed}: ${result}`);
+  }
+}
+export default {
+  fetch(request, env) {
+    const [, who, deed] = new URL(request.url).pathname.split("/");
+    return (who === "good" ? env.Good : env.Bad).getByName(deed ?? "").fetch(request);
+  },
+};
+"#;
+
+const CPU: Duration = Duration::from_millis(300);
+
+fn start() -> (tempfile::TempDir, Hosted) {
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), &["Good", "Bad"], MODULE);
+    let limits = Limits { cpu_ms: 300, memory_bytes: 64 << 20, ..Limits::default() };
+    let setting = Setting { limits, ..Setting::default() };
+    let hosted = Hosted::start(directory.path(), &directory.path().join("state"), setting);
+    assert_eq!(hosted.get("/good"), (200, "good 1".to_owned()));
+    (directory, hosted)
+}
+
+/// The deed ends in an error, and the neighbour goes on where it was. How long the deed took.
+fn ends_in_an_error(hosted: &Hosted, deed: &str) -> Duration {
+    let (_, before) = hosted.get("/good");
+    let begun = Instant::now();
+    let (status, text) = hosted.get(&format!("/bad/{deed}"));
+    let took = begun.elapsed();
+    assert_eq!(status, 500, "{deed}: {text}");
+    let (_, after) = hosted.get("/good");
+    let number = |text: &str| text.strip_prefix("good ").and_then(|number| number.parse::<u32>().ok());
+    assert_eq!(number(&after), number(&before).map(|number| number + 1), "{deed}: the neighbour");
+    took
+}
+
+fn endless_loop() {
+    let (_kept, hosted) = start();
+    let engines = hosted.deployment.engines();
+    for deed in ["loop", "promises", "sql"] {
+        let took = ends_in_an_error(&hosted, deed);
+        assert!(took < CPU * 10, "{deed} took {took:?}");
+    }
+    assert_eq!(hosted.deployment.engines(), engines, "the engine lives: it heard the interrupt");
+}
+
+fn native_loop() {
+    let (_kept, hosted) = start();
+    for deed in ["native", "sort", "regex"] {
+        let took = ends_in_an_error(&hosted, deed);
+        println!("{deed}: stopped {:?} after its limit", took.saturating_sub(CPU));
+        assert!(took < CPU * 10, "{deed} took {took:?}");
+    }
+}
+
+fn memory() {
+    let (_kept, hosted) = start();
+    for deed in ["memory", "strings", "objects"] {
+        ends_in_an_error(&hosted, deed);
+    }
+}
+
+fn recursion() {
+    let (_kept, hosted) = start();
+    for deed in ["recursion", "json", "getter"] {
+        ends_in_an_error(&hosted, deed);
+    }
+}
+
+fn outside() {
+    let module = r#"
+        export default {
+          async fetch() {
+            const found = [];
+            for (const name of ["process", "require", "Deno", "Bun", "std", "os", "core", "ops", "XMLHttpRequest", "importScripts", "scriptArgs"]) {
+              if (name in globalThis) found.push(name);
+            }
+            for (const name of ["std", "os", "fs", "node:fs", "file:///etc/passwd", "/etc/passwd", "../../../../etc/passwd"]) {
+              try { await import(name); found.push("import " + name); } catch {}
+            }
+            for (const url of ["http://127.0.0.1:22/", "http://169.254.169.254/latest/meta-data/", "http://localhost/", "http://[::1]/",
+                "file:///etc/passwd", "http://0.0.0.0/", "http://2130706433/"]) {
+              try { await fetch(url); found.push("fetch " + url); } catch {}
+            }
+            return new Response(JSON.stringify(found));
+          },
+        };
+    "#;
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), &[], module);
+    let hosted = Hosted::start(directory.path(), &directory.path().join("state"), Setting::default());
+    assert_eq!(hosted.get("/"), (200, "[]".to_owned()));
+}
+
+/// Kills its engine again and again: it gets an engine of its own, and is given up in the end.
+fn poison() {
+    let (_kept, hosted) = start();
+    let mut texts = Vec::new();
+    for _ in 0..5 {
+        let (status, text) = hosted.get("/bad/native");
+        assert_eq!(status, 500);
+        texts.push(text);
+        assert_eq!(hosted.get("/good").0, 200);
+    }
+    assert!(texts.iter().any(|text| text.contains("quarantined")), "{texts:?}");
+    let engines = hosted.deployment.engines();
+    hosted.get("/bad/native");
+    assert_eq!(hosted.deployment.engines(), engines, "the neighbours' engine is not touched any more");
+}

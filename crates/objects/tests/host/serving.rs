@@ -1,0 +1,217 @@
+//! What a deployment does for its clients: requests, bodies, sockets, hibernation, alarms, the examples as users wrote them.
+
+use std::{path::PathBuf, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use objects::host::deployment::IdleTimes;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::{
+    Test,
+    hosted::{Hosted, LIMIT, Setting, eventually, write_project},
+};
+
+pub const TESTS: &[Test] = &[
+    ("serving::a_counter_outlives_its_memory_and_the_host", counter),
+    ("serving::bodies_stream_both_ways", bodies),
+    ("serving::an_error_says_what_and_where", errors),
+    ("serving::the_rate_limiter_limits", rate_limiter),
+    ("serving::the_scheduler_runs_what_is_due", scheduler),
+    ("serving::the_document_keeps_its_history", document),
+    ("serving::sockets_outlive_hibernation_in_order", sockets),
+    ("serving::private_addresses_are_not_reached", outgoing),
+    ("serving::a_new_version_takes_over_with_the_storage", versions),
+];
+
+fn example(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/objects").join(name)
+}
+
+fn start(name: &str, setting: Setting) -> (tempfile::TempDir, Hosted) {
+    let state = tempfile::tempdir().expect("a directory");
+    let hosted = Hosted::start(&example(name), state.path(), setting);
+    (state, hosted)
+}
+
+fn of_module(classes: &[&str], module: &str, setting: Setting) -> (tempfile::TempDir, Hosted) {
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), classes, module);
+    let hosted = Hosted::start(directory.path(), &directory.path().join("state"), setting);
+    (directory, hosted)
+}
+
+fn quick_idle() -> IdleTimes {
+    IdleTimes { hibernate: Duration::from_millis(50), evict: Duration::from_millis(100) }
+}
+
+fn counter() {
+    let (state, hosted) = start("counter", Setting { idle: quick_idle(), ..Setting::default() });
+    assert_eq!(hosted.get("/a"), (200, "0\n".to_owned()));
+    for value in 1..=3 {
+        assert_eq!(hosted.ask("POST", "/a", ""), (200, format!("{value}\n")));
+    }
+    assert_eq!(hosted.ask("POST", "/b", ""), (200, "1\n".to_owned()));
+    eventually("hibernation", || hosted.deployment.objects().is_empty());
+    assert_eq!(hosted.get("/a"), (200, "3\n".to_owned()));
+    drop(hosted);
+    let hosted = Hosted::start(&example("counter"), state.path(), Setting::default());
+    assert_eq!(hosted.get("/a"), (200, "3\n".to_owned()));
+    assert_eq!(hosted.get("/b"), (200, "1\n".to_owned()));
+}
+
+fn bodies() {
+    let module = r#"
+        import { DurableObject } from "cloudflare:workers";
+        export class Echo extends DurableObject {
+          fetch(request) {
+            let count = 0;
+            const counted = new TransformStream({ transform(chunk, to) { count += chunk.byteLength; to.enqueue(chunk); } });
+            return new Response(request.body.pipeThrough(counted), { headers: { "x-kind": "echo" } });
+          }
+        }
+        export default { fetch: (request, env) => env.Echo.getByName("e").fetch(request) };
+    "#;
+    let (_kept, hosted) = of_module(&["Echo"], module, Setting::default());
+    // Far beyond the window, so that credit has to come back several times on each of the ways.
+    for length in [1, 70_000, 3_000_000] {
+        let body: String = (0..length).map(|at| char::from(b'a' + u8::try_from(at % 23).unwrap_or(0))).collect();
+        let (status, echoed) = hosted.ask("POST", "/", &body);
+        assert_eq!(status, 200, "{echoed}");
+        assert!(echoed == body, "{} came back of {length}", echoed.len());
+    }
+}
+
+fn errors() {
+    let module = "export default {\n  fetch() {\n    throw new RangeError('no such thing');\n  },\n};\n";
+    let (_kept, hosted) = of_module(&[], module, Setting::default());
+    let (status, text) = hosted.get("/");
+    assert_eq!(status, 500);
+    assert!(text.contains("RangeError: no such thing"), "{text}");
+    let (_kept, hosted) = of_module(&[], "export default {\n  fetch() { return 1 1; }\n};\n", Setting::default());
+    let (status, text) = hosted.get("/");
+    assert!(status == 500 && text.contains("SyntaxError") && text.contains("index.js:2"), "{text}");
+}
+
+fn rate_limiter() {
+    let (_state, hosted) = start("rate-limiter", Setting::default());
+    let statuses: Vec<u16> = (0..7).map(|_| hosted.get("/").0).collect();
+    assert_eq!(statuses[..5], [200; 5]);
+    assert!(statuses[5..].contains(&429), "{statuses:?}");
+}
+
+fn scheduler() {
+    let (_state, hosted) = start("scheduler", Setting { idle: quick_idle(), ..Setting::default() });
+    assert_eq!(hosted.ask("POST", "/jobs?in=900", "later").0, 201);
+    assert_eq!(hosted.ask("POST", "/jobs?in=30", "sooner").0, 201);
+    eventually("both jobs", || hosted.console().len() == 2);
+    assert_eq!(hosted.console(), ["job 2: sooner", "job 1: later"]);
+    let (_, list) = hosted.get("/jobs");
+    assert!(!list.contains("\"done\":null"), "{list}");
+}
+
+fn document() {
+    let (_state, hosted) = start("document", Setting::default());
+    assert_eq!(hosted.ask("PUT", "/d/1", "the first line"), (200, r#"{"version":1}"#.to_owned()));
+    assert_eq!(hosted.ask("PUT", "/d/2", "the second"), (200, r#"{"version":2}"#.to_owned()));
+    assert_eq!(hosted.ask("PUT", "/d/1", "a better line"), (200, r#"{"version":3}"#.to_owned()));
+    assert_eq!(hosted.get("/d"), (200, r#"["a better line","the second"]"#.to_owned()));
+    assert_eq!(hosted.get("/d?find=second"), (200, r#"[{"line":2,"text":"the second"}]"#.to_owned()));
+    assert_eq!(hosted.ask("POST", "/d/undo", "").0, 200);
+    assert_eq!(hosted.get("/d"), (200, r#"["the first line","the second"]"#.to_owned()));
+    for _ in 0..2 {
+        hosted.ask("POST", "/d/undo", "");
+    }
+    assert_eq!(hosted.ask("POST", "/d/undo", ""), (409, r#"{"error":"nothing to take back"}"#.to_owned()));
+}
+
+fn sockets() {
+    let (_state, hosted) = start("chat", Setting { idle: quick_idle(), ..Setting::default() });
+    let url = |name: &str| format!("ws://{}/room/socket?name={name}", hosted.address);
+    let talk = async {
+        let connect = |name: &str| tokio_tungstenite::connect_async(url(name));
+        let (mut ann, _) = connect("ann").await.expect("is let in");
+        let (mut bob, _) = connect("bob").await.expect("is let in");
+        async fn hear<S>(socket: &mut S, wanted: &str)
+        where
+            S: StreamExt<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
+        {
+            let message =
+                tokio::time::timeout(LIMIT, socket.next()).await.expect("in time").expect("open").expect("fine");
+            let text = message.into_text().expect("is text");
+            assert!(text.contains(wanted), "{text} has no {wanted}");
+        }
+        hear(&mut ann, "ann is here").await;
+        hear(&mut ann, "bob is here").await;
+        hear(&mut bob, "bob is here").await;
+        // The room goes out of memory between two messages; its sockets do not.
+        for round in 0..3 {
+            let gone = tokio::time::timeout(LIMIT, async {
+                while !hosted.deployment.objects().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+            });
+            gone.await.expect("hibernates");
+            for number in 0..20 {
+                bob.send(Message::text(format!("{round}-{number}."))).await.expect("is sent");
+            }
+            for number in 0..20 {
+                hear(&mut ann, &format!("{round}-{number}.")).await;
+                hear(&mut bob, &format!("{round}-{number}.")).await;
+            }
+        }
+        ann.send(Message::text("ping")).await.expect("is sent");
+        hear(&mut ann, "pong").await;
+        bob.close(None).await.expect("is closed");
+        hear(&mut ann, "bob has left").await;
+    };
+    hosted.run(talk);
+    let (_, history) = hosted.get("/room/history");
+    assert!(history.contains("2-19.") && !history.contains("pong"), "{history}");
+}
+
+fn outgoing() {
+    let module = |url: &str| {
+        format!(
+            "export default {{ async fetch() {{ try {{ return new Response('reached ' + await (await fetch('{url}')).text()); }}\
+                 catch (error) {{ return new Response(error.message, {{ status: 502 }}); }} }} }};"
+        )
+    };
+    // Something that would answer: a host's own front.
+    let (_kept, target) = of_module(&[], "export default { fetch: () => new Response('inside') };", Setting::default());
+    let port = target.address.port();
+    for url in [
+        format!("http://127.0.0.1:{port}/"),
+        format!("http://localhost:{port}/"),
+        format!("http://[::ffff:7f00:1]:{port}/"),
+    ] {
+        let (_kept, hosted) = of_module(&[], &module(&url), Setting::default());
+        let (status, text) = hosted.get("/");
+        assert!(status == 502 && text.contains("private address"), "{url}: {status} {text}");
+    }
+    let policy = objects::host::outgoing::Policy { allowed: ["127.0.0.1".to_owned()].into() };
+    let setting = Setting { policy, ..Setting::default() };
+    let (_kept, hosted) = of_module(&[], &module(&format!("http://127.0.0.1:{port}/")), setting);
+    assert_eq!(hosted.get("/"), (200, "reached inside".to_owned()));
+}
+
+fn versions() {
+    let module = |version: u32| {
+        format!(
+            "import {{ DurableObject }} from 'cloudflare:workers';\n\
+             export class C extends DurableObject {{ async fetch() {{ const n = ((await this.ctx.storage.get('n')) ?? 0) + 1;\n\
+             await this.ctx.storage.put('n', n); return new Response('v{version} ' + n); }} }}\n\
+             export default {{ fetch: (request, env) => env.C.getByName('c').fetch(request) }};\n"
+        )
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), &["C"], &module(1));
+    let hosted = Hosted::start(directory.path(), &directory.path().join("state"), Setting::default());
+    assert_eq!(hosted.get("/"), (200, "v1 1".to_owned()));
+    let engines = hosted.deployment.engines();
+    write_project(directory.path(), &["C"], &module(2));
+    let project = objects::project::Project::read(directory.path()).expect("is read");
+    let version = project.into_version(2, &objects::project::Secret::of([7; 32]), Default::default());
+    hosted.run(async { hosted.host.deploy("test", version, Default::default()).expect("is deployed") });
+    assert_eq!(hosted.get("/"), (200, "v2 2".to_owned()));
+    eventually("the old engine's end", || hosted.deployment.engines().iter().all(|pid| !engines.contains(pid)));
+}
