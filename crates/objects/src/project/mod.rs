@@ -247,7 +247,7 @@ mod tests {
         };
         check(&[CONFIG], "wrangler.toml:1:1: main is src/index.ts, which is no file");
         check(
-            &[CONFIG, ("src/index.ts", "const a = 1;\nimport b from './b';\n")],
+            &[CONFIG, ("src/index.ts", "const a = 1;\nimport b from './b';\nb();\n")],
             "src/index.ts:2:15: ./b is not there",
         );
         check(&[CONFIG, ("src/index.ts", "import b from 'left-pad';\nb();\n")], "npm install left-pad");

@@ -87,9 +87,9 @@ fn errors() {
     let (status, text) = hosted.get("/");
     assert_eq!(status, 500);
     assert!(text.contains("RangeError: no such thing"), "{text}");
-    let (_kept, hosted) = of_module(&[], "export default {\n  fetch() { return 1 1; }\n};\n", Setting::default());
+    let (_kept, hosted) = of_module(&[], "throw new TypeError('at load');\nexport default {};\n", Setting::default());
     let (status, text) = hosted.get("/");
-    assert!(status == 500 && text.contains("SyntaxError") && text.contains("index.js:2"), "{text}");
+    assert!(status == 500 && text.contains("TypeError: at load"), "{text}");
 }
 
 fn rate_limiter() {
