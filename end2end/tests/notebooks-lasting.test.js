@@ -90,7 +90,9 @@ function cell(lab, number) {
 async function run(lab, number) {
   const taken = cell(lab, number).locator(".jp-InputPrompt").filter({ hasText: /\[(\*|\d+)\]/ });
   for (const limit = Date.now() + LONG_MS; ;) {
-    await cell(lab, number).locator(".jp-InputArea-editor").click();
+    await cell(lab, number).locator(".jp-InputArea-editor").click().catch(async (error) => {
+      throw new Error(`${error.message}\nin front: ${await lab.locator(".jp-Dialog").allInnerTexts()}`);
+    });
     await lab.keyboard.press("Control+Enter");
     if (await taken.waitFor({ timeout: TAKEN_MS }).then(() => true, () => false)) return;
     assert.ok(Date.now() < limit, "the cell is not run");

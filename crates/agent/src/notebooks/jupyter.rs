@@ -64,7 +64,12 @@ if os.path.basename(sys.argv[0]) == 'jupyter-lab':
     sys.path.append(os.path.dirname(__file__))
 ";
 /// An extension of ours to jupyter_server and to JupyterLab, which is not to be built: what cells put out while no page is open.
-const OUTPUTS: [(&str, &str); 3] = [
+const OUTPUTS: [(&str, &str); 4] = [
+    // In a file of its own, which adds to what the person's own say; an option would take its place.
+    (
+        "jupyter_server_config.d/berth_outputs.json",
+        r#"{"ServerApp": {"jpserver_extensions": {"berth_outputs": true}}}"#,
+    ),
     ("berth_outputs.py", include_str!("outputs/berth_outputs.py")),
     ("labextensions/@berth/outputs/package.json", include_str!("outputs/package.json")),
     ("labextensions/@berth/outputs/static/remoteEntry.js", include_str!("outputs/remoteEntry.js")),
@@ -217,7 +222,6 @@ fn arguments(kind: MachineKind, root: &Path) -> Vec<String> {
         ("LabApp.check_for_updates_class", "jupyterlab.NeverCheckForUpdate"),
         ("LabApp.news_url", "None"),
         ("LabApp.extension_manager", "readonly"),
-        ("ServerApp.jpserver_extensions", "{'berth_outputs': True}"),
         ("LabApp.extra_labextensions_path", &format!("{CONFIG_DIRECTORY}/labextensions")),
     ];
     arguments.extend(options.map(|(name, value)| format!("--{name}={value}")));

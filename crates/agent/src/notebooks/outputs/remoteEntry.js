@@ -75,17 +75,23 @@
 
   /** Saves a notebook as it is when a cell is run: what was run is there for whoever comes back. */
   class Saver {
-    constructor(context) {
+    constructor({ context, sessionContext }) {
       this.context = context;
+      this.sessionContext = sessionContext;
       this.isDue = false;
+    }
+    /** Whether a save would go well: one that does not puts a dialog in the way. */
+    can() {
+      const { context, sessionContext } = this;
+      const isConnected = sessionContext.session?.kernel?.connectionStatus === "connected";
+      return !context.isDisposed && context.isReady && context.contentsModel?.writable && isConnected;
     }
     async save() {
       if (this.isDue) return;
       this.isDue = true;
       await wait(this.isLate ? SAVE_EVERY_MS : 0);
       [this.isDue, this.isLate] = [false, true];
-      const { context } = this;
-      if (!context.isDisposed && context.isReady && context.model.dirty && context.contentsModel?.writable) await context.save();
+      if (this.can() && this.context.model.dirty) await this.context.save();
       await wait(SAVE_EVERY_MS);
       this.isLate = this.isDue;
     }
@@ -105,7 +111,7 @@
         const add = (panel) => {
           const known = {
             follower: new Follower(panel, { makeRequest: ServerConnection.makeRequest, settings }),
-            saver: new Saver(panel.context),
+            saver: new Saver(panel),
           };
           panels.set(panel.content, known);
           panel.disposed.connect(() => panels.delete(panel.content));
