@@ -1,7 +1,7 @@
 //! The memory of one object's JavaScript: counted, and no more than its limit.
 #![expect(unsafe_code, reason = "QuickJS is given memory through an unsafe trait")]
 
-use rquickjs::allocator::{Allocator, RustAllocator};
+use rquickjs::allocator::Allocator;
 use std::cell::Cell;
 use std::ptr;
 use std::rc::Rc;
@@ -38,13 +38,9 @@ impl Limited {
         fits
     }
 
-    /// # Safety
-    /// The pointer is null or came from the allocator below.
-    unsafe fn count(&self, pointer: *mut u8) {
+    fn count(&self, pointer: *mut u8) {
         if !pointer.is_null() {
-            // SAFETY: by the caller's promise.
-            let bytes = unsafe { RustAllocator::usable_size(pointer) };
-            self.meter.used_bytes.set(self.meter.used_bytes.get() + bytes);
+            self.meter.used_bytes.set(self.meter.used_bytes.get() + usable(pointer));
         }
     }
 
@@ -53,61 +49,55 @@ impl Limited {
     }
 }
 
-// SAFETY: all memory is RustAllocator's, which keeps the trait's promises; this only counts and sometimes refuses.
+/// As much as the memory that a pointer of this file leads to really has.
+fn usable(pointer: *mut u8) -> usize {
+    // SAFETY: the functions of this file only call it with pointers of malloc that were not freed, or null.
+    unsafe { libc::malloc_usable_size(pointer.cast()) }
+}
+
+// SAFETY: all memory is malloc's, aligned for everything; this only counts and sometimes refuses.
 unsafe impl Allocator for Limited {
     fn alloc(&mut self, size: usize) -> *mut u8 {
         if !self.admits(size) {
             return ptr::null_mut();
         }
-        let pointer = RustAllocator.alloc(size);
-        // SAFETY: it just came from the allocator.
-        unsafe { self.count(pointer) };
+        // SAFETY: malloc takes any size.
+        let pointer: *mut u8 = unsafe { libc::malloc(size) }.cast();
+        self.count(pointer);
         pointer
     }
 
     fn calloc(&mut self, count: usize, size: usize) -> *mut u8 {
-        let Some(total) = count.checked_mul(size).filter(|total| self.admits(*total)) else { return ptr::null_mut() };
-        let pointer = RustAllocator.calloc(1, total);
-        // SAFETY: it just came from the allocator.
-        unsafe { self.count(pointer) };
+        if !count.checked_mul(size).is_some_and(|total| self.admits(total)) {
+            return ptr::null_mut();
+        }
+        // SAFETY: calloc takes any sizes.
+        let pointer: *mut u8 = unsafe { libc::calloc(count, size) }.cast();
+        self.count(pointer);
         pointer
     }
 
     unsafe fn dealloc(&mut self, pointer: *mut u8) {
-        if pointer.is_null() {
-            return;
-        }
-        // SAFETY: the pointer came from this allocator, by the trait.
-        unsafe {
-            self.discount(RustAllocator::usable_size(pointer));
-            RustAllocator.dealloc(pointer);
-        }
+        self.discount(usable(pointer));
+        // SAFETY: the pointer is null or came from this allocator, by the trait.
+        unsafe { libc::free(pointer.cast()) };
     }
 
     unsafe fn realloc(&mut self, pointer: *mut u8, new_size: usize) -> *mut u8 {
-        if pointer.is_null() {
-            return self.alloc(new_size);
+        let had = usable(pointer);
+        if new_size > had && !self.admits(new_size - had) {
+            return ptr::null_mut();
         }
-        // SAFETY: the pointer came from this allocator, by the trait.
-        unsafe {
-            let had = RustAllocator::usable_size(pointer);
-            if new_size > had && !self.admits(new_size - had) {
-                return ptr::null_mut();
-            }
-            let moved = RustAllocator.realloc(pointer, new_size);
-            if !moved.is_null() {
-                self.discount(had);
-                self.count(moved);
-            }
-            moved
+        // SAFETY: the pointer is null or came from this allocator, by the trait.
+        let moved: *mut u8 = unsafe { libc::realloc(pointer.cast(), new_size) }.cast();
+        if new_size == 0 || !moved.is_null() {
+            self.discount(had);
+            self.count(moved);
         }
+        moved
     }
 
     unsafe fn usable_size(pointer: *mut u8) -> usize {
-        if pointer.is_null() {
-            return 0;
-        }
-        // SAFETY: the pointer came from this allocator, by the trait.
-        unsafe { RustAllocator::usable_size(pointer) }
+        usable(pointer)
     }
 }

@@ -16,7 +16,8 @@ impl Bytecode {
     /// Compiles the text of an expression without running it; the text itself is not kept.
     pub(super) fn compile(ctx: &Ctx<'_>, name: &CStr, text: &CStr) -> Result<Self> {
         let flags = qjs::JS_EVAL_TYPE_GLOBAL | qjs::JS_EVAL_FLAG_STRICT | qjs::JS_EVAL_FLAG_COMPILE_ONLY;
-        let write = qjs::JS_WRITE_OBJ_BYTECODE | qjs::JS_WRITE_OBJ_STRIP_SOURCE;
+        // Tables of lines would take memory in every object for errors of ours.
+        let write = qjs::JS_WRITE_OBJ_BYTECODE | qjs::JS_WRITE_OBJ_STRIP_SOURCE | qjs::JS_WRITE_OBJ_STRIP_DEBUG;
         // SAFETY: both strings end in NUL, and the length given is that of the text without it. The compiled value is owned
         // by `Value`; the buffer that JS_WriteObject returns is copied and given back to the same context.
         unsafe {

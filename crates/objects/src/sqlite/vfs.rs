@@ -109,6 +109,12 @@ pub(super) fn register() -> c_int {
             xGetSystemCall: None,
             xNextSystemCall: None,
         });
+        // By default each connection takes memory for 20 pages at once, of which an idle object needs two or three. SQLite
+        // refuses this where it is in use already, in a process that has other databases: it is no loss there.
+        // SAFETY: the arguments that the option takes; no buffer is lent.
+        unsafe {
+            ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, ptr::null_mut::<c_void>(), 0 as c_int, 0 as c_int);
+        }
         // SAFETY: the structure is never freed, and every pointer in it is of static functions or text.
         unsafe { ffi::sqlite3_vfs_register(Box::into_raw(vfs), 0) }
     })
