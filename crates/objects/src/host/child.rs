@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     io::{self, Read, Write},
     os::unix::net::UnixStream,
+    path::PathBuf,
     process::ExitCode,
     rc::Rc,
 };
@@ -34,6 +35,8 @@ enum ChildError {
     Socket(#[from] io::Error),
     #[error("the host does not keep to the protocol: {0}")]
     Frame(#[from] FrameError),
+    #[error("the control group {} cannot be joined: {source}", path.display())]
+    ControlGroup { path: PathBuf, source: io::Error },
     #[error("the engine was started without its memory limit")]
     Usage,
 }
@@ -46,7 +49,8 @@ pub fn run_if_asked() -> Option<ExitCode> {
         return None;
     }
     let memory_bytes = arguments.next().and_then(|text| text.to_str()?.parse().ok());
-    Some(match memory_bytes.ok_or(ChildError::Usage).and_then(run) {
+    let control_groups: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
+    Some(match memory_bytes.ok_or(ChildError::Usage).and_then(|memory_bytes| run(memory_bytes, &control_groups)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("engine: {error}");
@@ -55,7 +59,11 @@ pub fn run_if_asked() -> Option<ExitCode> {
     })
 }
 
-fn run(memory_bytes: u64) -> Result<(), ChildError> {
+fn run(memory_bytes: u64, control_groups: &[PathBuf]) -> Result<(), ChildError> {
+    for path in control_groups {
+        let joined = std::fs::write(path, "0");
+        joined.map_err(|source| ChildError::ControlGroup { path: path.clone(), source })?;
+    }
     sandbox::apply(memory_bytes)?;
     let link = Link::new();
     let link = Rc::new(link);
@@ -82,6 +90,7 @@ struct Link {
     /// Came while pages were waited for.
     early: RefCell<VecDeque<ToEngine>>,
     said: RefCell<Vec<u8>>,
+    buffer: RefCell<Vec<u8>>,
     turns: Cell<u64>,
 }
 
@@ -94,6 +103,7 @@ impl Link {
             frames: RefCell::default(),
             early: RefCell::default(),
             said: RefCell::default(),
+            buffer: RefCell::new(vec![0; READ_BYTES]),
             turns: Cell::new(0),
         }
     }
@@ -115,7 +125,7 @@ impl Link {
 
     /// Waits for more. False once the host hung up.
     fn receive(&self) -> io::Result<bool> {
-        let mut buffer = vec![0; READ_BYTES];
+        let mut buffer = self.buffer.borrow_mut();
         loop {
             match (&self.socket).read(&mut buffer) {
                 Ok(0) => return Ok(false),

@@ -27,6 +27,8 @@ pub struct Program {
     pub arguments: Vec<OsString>,
     /// Memory of the whole process.
     pub memory_bytes: u64,
+    /// Files to which the process writes `0` to join control groups, before its walls are up.
+    pub control_groups: Vec<PathBuf>,
 }
 
 impl Program {
@@ -35,7 +37,7 @@ impl Program {
         // What was started, not what has been installed over it since.
         let path = PathBuf::from("/proc/self/exe");
         let path = if path.exists() { path } else { std::env::current_exe()? };
-        Ok(Program { path, arguments: vec![word.into()], memory_bytes })
+        Ok(Program { path, arguments: vec![word.into()], memory_bytes, control_groups: Vec::new() })
     }
 }
 
@@ -80,6 +82,7 @@ pub fn start(program: &Program) -> io::Result<(EngineProcess, UnixStream, Handle
     let mut child = Command::new(&program.path)
         .args(&program.arguments)
         .arg(program.memory_bytes.to_string())
+        .args(&program.control_groups)
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::from(OwnedFd::from(theirs)))

@@ -23,6 +23,7 @@ const CLIENTS: usize = 8;
 pub const TESTS: &[Test] = &[
     ("killed::nothing_that_was_told_is_lost", host_killed),
     ("killed::an_engine_that_is_killed_loses_nothing_that_was_told", engine_killed),
+    ("killed::a_full_disk_lets_nothing_out_and_nothing_in", full_disk),
 ];
 
 /// Two keys in one batch: one without the other would be a torn batch.
@@ -178,4 +179,60 @@ fn engine_killed() {
         let (told, asked) = (recorder.told.load(Ordering::SeqCst), recorder.asked.load(Ordering::SeqCst));
         assert!((told..=asked).contains(&value(&text)), "told {told}, asked {asked}, found {text}");
     }
+}
+
+/// A file system of its own; as root, as all tests that fill disks.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (kind, none) = (Some("tmpfs"), nix::mount::MsFlags::empty());
+        nix::mount::mount(kind, directory.path(), kind, none, Some("size=12m")).expect("is mounted");
+        SmallDisk(directory)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH).expect("is unmounted");
+    }
+}
+
+const GROWING: &str = r#"
+import { DurableObject } from "cloudflare:workers";
+export class Store extends DurableObject {
+  async fetch(request) {
+    const size = Number(new URL(request.url).searchParams.get("size"));
+    let n = (await this.ctx.storage.get("n")) ?? 0;
+    if (request.method === "POST") {
+      n += 1;
+      this.ctx.storage.put("n", n);
+      this.ctx.storage.put("blob", "x".repeat(size));
+    }
+    return new Response(`${n} ${((await this.ctx.storage.get("blob")) ?? "").length}`);
+  }
+}
+export default { fetch: (request, env) => env.Store.getByName("s").fetch(request) };
+"#;
+
+fn full_disk() {
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), &["Store"], GROWING);
+    let disk = SmallDisk::new();
+    let hosted = Hosted::start(directory.path(), &disk.0.path().join("state"), Setting::default());
+    assert_eq!(hosted.ask("POST", "/?size=100", ""), (200, "1 100".to_owned()));
+    let filler = disk.0.path().join("filler");
+    let file = std::fs::File::create(&filler).expect("is made");
+    while std::io::Write::write_all(&mut &file, &[1; 4096]).is_ok() {}
+    let (status, text) = hosted.ask("POST", "/?size=900000", "");
+    assert!(status == 500 && !text.contains("2 900000"), "{status} {text}");
+    assert_eq!(hosted.get("/"), (200, "1 100".to_owned()), "the object begins anew with what is on the disk");
+    // What needs no more room than it has still goes.
+    assert_eq!(hosted.ask("POST", "/?size=50", ""), (200, "2 50".to_owned()));
+    std::fs::remove_file(&filler).expect("is removed");
+    assert_eq!(hosted.ask("POST", "/?size=900000", ""), (200, "3 900000".to_owned()));
+    drop(hosted);
+    let hosted = Hosted::start(directory.path(), &disk.0.path().join("state"), Setting::default());
+    assert_eq!(hosted.get("/"), (200, "3 900000".to_owned()));
 }

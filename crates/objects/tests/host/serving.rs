@@ -86,7 +86,7 @@ fn errors() {
     let (_kept, hosted) = of_module(&[], module, Setting::default());
     let (status, text) = hosted.get("/");
     assert_eq!(status, 500);
-    assert!(text.contains("RangeError: no such thing"), "{text}");
+    assert!(text.contains("RangeError: no such thing") && text.contains("index.js:3:"), "{text}");
     let (_kept, hosted) = of_module(&[], "throw new TypeError('at load');\nexport default {};\n", Setting::default());
     let (status, text) = hosted.get("/");
     assert!(status == 500 && text.contains("TypeError: at load"), "{text}");

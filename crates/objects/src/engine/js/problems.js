@@ -5,6 +5,8 @@ const CLASSES = { __proto__: null, Error: p.Error, TypeError: p.TypeError, Range
   ReferenceError: p.ReferenceError, EvalError: p.EvalError, URIError: p.URIError };
 const FLAGS = ['remote', 'retryable', 'overloaded', 'durableObjectReset'];
 const SKIPPED = { __proto__: null, message: 1, stack: 1, cause: 1, remote: 1, retryable: 1, overloaded: 1, durableObjectReset: 1 };
+// An accessor: an error has it as its own only where somebody wrote to it.
+const stackOf = p.uncurry(p.getOwnPropertyDescriptor(p.Error.prototype, 'stack').get);
 const text = (value) => { try { return `${value}`; } catch { return ''; } };
 const isObject = (value) => (typeof value === 'object' && value !== null) || typeof value === 'function';
 
@@ -32,7 +34,8 @@ core.problemOf = (error, remote) => {
     name = text(error.name ?? 'Error');
     message = text(error.message ?? '');
     const at = p.getOwnPropertyDescriptor(error, 'stack');
-    if (at !== undefined && typeof at.value === 'string') stack = at.value;
+    const found = at === undefined ? stackOf(error) : at.value;
+    if (typeof found === 'string') stack = found;
     for (let i = 0; i < 4; i++) flags[i] = error[FLAGS[i]] === true;
     properties = own(error);
   } catch { /* What can be read has been. */ }

@@ -154,8 +154,13 @@ impl State {
 
     pub fn deliver_to_entry(&mut self, kind: EventIn, waiter: Waiter, context: &mut Context<'_>) -> EventId {
         let event = self.new_event(None, waiter);
-        let process = self.current_process(context);
-        self.place(event, kind, process, Activation::ENTRY, context);
+        match self.unloadable.clone() {
+            Some(problem) => self.refuse(event, problem, context),
+            None => {
+                let process = self.current_process(context);
+                self.place(event, kind, process, Activation::ENTRY, context);
+            }
+        }
         event
     }
 
@@ -219,6 +224,9 @@ impl State {
         name: Option<&str>,
         context: &mut Context<'_>,
     ) -> Result<(u32, Activation), Problem> {
+        if let Some(problem) = &self.unloadable {
+            return Err(problem.clone());
+        }
         let deaths = self.deaths.get(&key).copied().unwrap_or(0);
         if deaths >= DEATHS_TO_QUARANTINE {
             return Err(Problem::new(

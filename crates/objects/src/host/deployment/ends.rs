@@ -37,6 +37,7 @@ impl Deployment {
     pub fn replace(self: &Arc<Self>, version: Arc<Version>) {
         self.with(|state, context| {
             state.version = version;
+            state.unloadable = None;
             state.deaths.clear();
             state.retire_current(context);
         });
@@ -77,8 +78,11 @@ impl State {
 
     pub fn load_failed(&mut self, process: u32, problem: &Problem, context: &mut Context<'_>) {
         tracing::info!(%problem, "a deployment's modules do not load");
-        let events: Vec<EventId> = self.events_of(process);
-        for event in events {
+        let current = self.processes.get(&process).is_some_and(|state| Arc::ptr_eq(&state.version, &self.version));
+        if current {
+            self.unloadable = Some(problem.clone());
+        }
+        for event in self.events_of(process) {
             self.fail_event(event, problem.clone(), context);
         }
         self.kill(process, context);

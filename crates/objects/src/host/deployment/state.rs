@@ -21,8 +21,8 @@ use crate::{
         process,
     },
     wire::{
-        Activation, AutoResponse, CallId, EventId, FromEngine, Load, Namespace, NamespaceIndex, ObjectId, SocketId,
-        StreamId, ToEngine,
+        Activation, AutoResponse, CallId, EventId, FromEngine, Load, Namespace, NamespaceIndex, ObjectId, Problem,
+        SocketId, StreamId, ToEngine,
     },
 };
 
@@ -31,6 +31,8 @@ const SOCKETS_OF_A_PROCESS: u32 = 32;
 
 pub struct State {
     pub version: Arc<Version>,
+    /// Why its modules do not load: it would be the same each time.
+    pub unloadable: Option<Problem>,
     pub processes: HashMap<u32, Process>,
     /// The engine for new activations that are under no suspicion.
     pub current: Option<u32>,
@@ -158,6 +160,7 @@ impl State {
     pub fn new(version: Arc<Version>) -> Self {
         State {
             version,
+            unloadable: None,
             processes: HashMap::new(),
             current: None,
             next_process: 1,
