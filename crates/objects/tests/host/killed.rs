@@ -225,6 +225,7 @@ fn full_disk() {
     let filler = disk.0.path().join("filler");
     let file = std::fs::File::create(&filler).expect("is made");
     while std::io::Write::write_all(&mut &file, &[1; 4096]).is_ok() {}
+    drop(file);
     let (status, text) = hosted.ask("POST", "/?size=900000", "");
     assert!(status == 500 && !text.contains("2 900000"), "{status} {text}");
     assert_eq!(hosted.get("/"), (200, "1 100".to_owned()), "the object begins anew with what is on the disk");
