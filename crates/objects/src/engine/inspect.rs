@@ -9,6 +9,12 @@ use serde_json::{Value, json};
 /// Bytes of one value shown.
 const SHOWN_BYTES: usize = 4_096;
 
+/// Bytes of all that one look shows; what is beyond is left out.
+const MOST_BYTES: usize = 4 << 20;
+
+/// Entries that one look reads.
+const MOST_ENTRIES: u32 = 1_000;
+
 #[derive(Debug, thiserror::Error)]
 enum InspectError {
     #[error(transparent)]
@@ -38,7 +44,8 @@ fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
     let database = storage.database()?;
     match what {
         Inspect::Kv { start, limit } => {
-            let range = Range { start: Some(start.clone()), limit: Some(*limit), ..Range::default() };
+            let range =
+                Range { start: Some(start.clone()), limit: Some((*limit).min(MOST_ENTRIES)), ..Range::default() };
             let found = database.kv_list(&range, shared.limits().memory_bytes)?;
             let shown = found.into_iter().map(|(key, value)| {
                 json!({ "key": key, "bytes": value.len(), "value": hex::encode(&value[..value.len().min(SHOWN_BYTES)]) })
@@ -51,9 +58,13 @@ fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
             }
             let mut cursor = database.exec(query, &[])?;
             let mut rows = Vec::new();
-            while rows.len() < *limit as usize {
+            let mut room = MOST_BYTES;
+            while rows.len() < (*limit).min(MOST_ENTRIES) as usize {
                 let Some(row) = database.next_row(&mut cursor)? else { break };
-                rows.push(row.into_iter().map(column).collect::<Vec<_>>());
+                let row: Vec<Value> = row.into_iter().map(column).collect();
+                let Some(left) = room.checked_sub(row.iter().map(size).sum()) else { break };
+                room = left;
+                rows.push(row);
             }
             let columns = cursor.columns().to_vec();
             database.close_cursor(&mut cursor);
@@ -64,12 +75,19 @@ fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
                          AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
             let mut cursor = database.exec(query, &[])?;
             let mut tables = Vec::new();
-            while let Some(row) = database.next_row(&mut cursor)? {
+            while tables.len() < MOST_ENTRIES as usize {
+                let Some(row) = database.next_row(&mut cursor)? else { break };
                 tables.push(row.into_iter().map(column).collect::<Vec<_>>());
             }
+            database.close_cursor(&mut cursor);
             Ok(json!({ "tables": tables, "bytes": database.size_bytes()?, "alarm": database.alarm()? }))
         }
     }
+}
+
+/// About how long a value is as JSON.
+fn size(value: &Value) -> usize {
+    value.to_string().len() + 1
 }
 
 fn column(value: SqlValue) -> Value {
@@ -77,7 +95,7 @@ fn column(value: SqlValue) -> Value {
         SqlValue::Null => Value::Null,
         SqlValue::Integer(value) => value.into(),
         SqlValue::Real(value) => value.into(),
-        SqlValue::Text(text) => text.into(),
+        SqlValue::Text(text) => text.chars().take(SHOWN_BYTES / 4).collect::<String>().into(),
         SqlValue::Blob(blob) => json!({ "hex": hex::encode(&blob[..blob.len().min(SHOWN_BYTES)]) }),
     }
 }

@@ -1,7 +1,7 @@
 //! Questions to the outside, and bodies both ways.
 
 use super::events::{body, headers};
-use super::{id, misuse, op, plain_error, read_problem, type_error};
+use super::{id, misuse, op, plain_error, read_problem, refuse_long, type_error};
 use crate::engine::raw;
 use crate::engine::shared::Shared;
 use crate::wire::{
@@ -13,10 +13,12 @@ use std::rc::Rc;
 /// `[method, url, headers, body, length, redirect]`
 fn request(ctx: &Ctx<'_>, parts: &Array<'_>) -> Result<HttpRequest> {
     let redirect: Option<String> = parts.get(5)?;
+    let (method, url): (String, String) = (parts.get(0)?, parts.get(1)?);
+    refuse_long(ctx, "a method or URL", method.len() + url.len())?;
     Ok(HttpRequest {
-        method: parts.get(0)?,
-        url: parts.get(1)?,
-        headers: headers(&parts.get(2)?)?,
+        method,
+        url,
+        headers: headers(ctx, &parts.get(2)?)?,
         body: body(ctx, &parts.get(3)?, parts.get(4)?)?,
         redirect: match redirect.as_deref() {
             Some("manual") => Redirect::Manual,
@@ -46,7 +48,9 @@ fn object(ctx: &Ctx<'_>, shared: &Shared, target: &Array<'_>, what: ObjectCall) 
     let key = shared.process.namespaces.get(usize::from(namespace)).map(|namespace| &namespace.key);
     let id = key.and_then(|key| super::ids::from_text(key, &text));
     let id = id.ok_or_else(|| type_error(ctx, "the id is not one of the namespace"))?;
-    Ok(Destination::Object { namespace: NamespaceIndex(namespace), id, name: target.get(2)?, what })
+    let name: Option<String> = target.get(2)?;
+    refuse_long(ctx, "an object's name", name.as_ref().map_or(0, String::len))?;
+    Ok(Destination::Object { namespace: NamespaceIndex(namespace), id, name, what })
 }
 
 fn send_chunk(ctx: &Ctx<'_>, shared: &Shared, stream: StreamId, data: &Value<'_>, end: bool) -> Result<()> {
@@ -70,6 +74,7 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         call(&ctx, shared, destination)
     });
     op!(ctx, ops, owner, "callRpc", |shared, ctx, target: Array<'js>, path: Vec<String>, args: Value<'js>| {
+        refuse_long(&ctx, "a method's path", path.iter().map(String::len).sum())?;
         let rpc = Rpc { path, args: raw::view_bytes(&args).map(Cloned) };
         let destination = object(&ctx, shared, &target, ObjectCall::Rpc(rpc))?;
         call(&ctx, shared, destination)

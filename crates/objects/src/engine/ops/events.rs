@@ -1,6 +1,6 @@
 //! Answers to events.
 
-use super::{id, misuse, op, read_problem};
+use super::{id, misuse, op, read_problem, refuse_long};
 use crate::engine::raw;
 use crate::engine::shared::{AlarmRun, Shared};
 use crate::engine::storage::StorageError;
@@ -9,8 +9,17 @@ use rquickjs::{Array, Ctx, Object, Result, Value};
 use std::rc::Rc;
 
 /// `[name, value]` each.
-pub(super) fn headers(list: &Array<'_>) -> Result<crate::wire::Headers> {
-    list.iter::<Array<'_>>().map(|pair| pair.and_then(|pair| Ok((pair.get(0)?, pair.get(1)?)))).collect()
+pub(super) fn headers(ctx: &Ctx<'_>, list: &Array<'_>) -> Result<crate::wire::Headers> {
+    let mut headers = crate::wire::Headers::new();
+    let mut bytes = 0;
+    for pair in list.iter::<Array<'_>>() {
+        let pair = pair?;
+        let (name, value): (String, String) = (pair.get(0)?, pair.get(1)?);
+        bytes += name.len() + value.len();
+        refuse_long(ctx, "a message's headers", bytes)?;
+        headers.push((name, value));
+    }
+    Ok(headers)
 }
 
 /// `null`, bytes, or the number of a stream with its length.
@@ -32,10 +41,12 @@ fn answer(shared: &Shared, event: EventId) -> bool {
 
 /// `[status, statusText, headers, body, length, socket]`
 fn respond(ctx: &Ctx<'_>, shared: &Shared, event: EventId, parts: &Array<'_>) -> Result<()> {
+    let status_text = parts.get::<Option<String>>(1)?.unwrap_or_default();
+    refuse_long(ctx, "a status text", status_text.len())?;
     let response = HttpResponse {
         status: parts.get(0)?,
-        status_text: parts.get::<Option<String>>(1)?.unwrap_or_default(),
-        headers: headers(&parts.get(2)?)?,
+        status_text,
+        headers: headers(ctx, &parts.get(2)?)?,
         body: body(ctx, &parts.get(3)?, parts.get(4)?)?,
         socket: parts.get::<Option<f64>>(5)?.map(|number| SocketId(id(number))),
         url: String::new(),

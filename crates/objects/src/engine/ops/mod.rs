@@ -94,16 +94,37 @@ fn storage_error(ctx: &Ctx<'_>, shared: &Shared, error: &StorageError) -> Error 
     }
 }
 
+/// Bytes of what is sent beside a body: a message that carries more is refused, for none may pass the longest frame.
+const MOST_TEXT_BYTES: usize = 256 << 10;
+
+/// An error's parts are cut rather than refused.
+const MOST_PROBLEM_BYTES: usize = 64 << 10;
+
+fn refuse_long(ctx: &Ctx<'_>, what: &str, bytes: usize) -> Result<()> {
+    if bytes <= MOST_TEXT_BYTES {
+        return Ok(());
+    }
+    Err(type_error(ctx, &format!("{what} of {bytes} bytes is longer than the {MOST_TEXT_BYTES} allowed")))
+}
+
+fn cut(mut text: String) -> String {
+    if text.len() > MOST_PROBLEM_BYTES {
+        let end = (0..=MOST_PROBLEM_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
 /// `[name, message, stack, properties, remote, retryable, overloaded, reset]`
 fn read_problem(array: &Array<'_>) -> Result<Problem> {
     let properties: Value<'_> = array.get(3)?;
     let stack: Option<String> = array.get(2)?;
     Ok(Problem {
-        name: array.get(0)?,
-        message: array.get(1)?,
+        name: cut(array.get(0)?),
+        message: cut(array.get(1)?),
         place: stack.as_deref().and_then(super::problem::place),
-        stack,
-        properties: super::raw::view_bytes(&properties).map(Cloned),
+        stack: stack.map(cut),
+        properties: super::raw::view_bytes(&properties).filter(|bytes| bytes.len() <= MOST_TEXT_BYTES).map(Cloned),
         remote: array.get(4)?,
         retryable: array.get(5)?,
         overloaded: array.get(6)?,

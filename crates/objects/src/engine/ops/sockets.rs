@@ -1,6 +1,6 @@
 //! WebSockets that reach beyond the object.
 
-use super::{id, misuse, op, plain_error};
+use super::{id, misuse, op, plain_error, refuse_long};
 use crate::engine::raw;
 use crate::engine::shared::Shared;
 use crate::wire::{AutoResponse, Cloned, FromEngine, SocketData, SocketId};
@@ -43,7 +43,8 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         shared.say(FromEngine::SocketSend { activation, socket: SocketId(id(socket)), after, data });
         Ok(())
     });
-    op!(ctx, ops, owner, "socketClose", |shared, _ctx, socket: f64, code: Option<u16>, reason: String| {
+    op!(ctx, ops, owner, "socketClose", |shared, ctx, socket: f64, code: Option<u16>, reason: String| {
+        refuse_long(&ctx, "a reason", reason.len())?;
         let (activation, after) = (shared.activation, shared.after());
         shared.say(FromEngine::SocketClose { activation, socket: SocketId(id(socket)), after, code, reason });
         Ok::<_, rquickjs::Error>(())
@@ -54,7 +55,9 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         shared.say(FromEngine::SocketAttachment { activation, socket, value });
         Ok::<_, rquickjs::Error>(())
     });
-    op!(ctx, ops, owner, "autoResponse", |shared, _ctx, request: Option<String>, response: Option<String>| {
+    op!(ctx, ops, owner, "autoResponse", |shared, ctx, request: Option<String>, response: Option<String>| {
+        let bytes = request.as_ref().map_or(0, String::len) + response.as_ref().map_or(0, String::len);
+        refuse_long(&ctx, "an automatic answer", bytes)?;
         let pair = request.zip(response).map(|(request, response)| AutoResponse { request, response });
         shared.say(FromEngine::AutoResponse { activation: shared.activation, pair });
         Ok::<_, rquickjs::Error>(())

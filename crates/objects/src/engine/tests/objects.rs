@@ -202,6 +202,8 @@ export class Test extends DurableObject {
     if (path === "/forever") await this.ctx.blockConcurrencyWhile(() => new Promise(() => {}));
     if (path === "/wait") await fetch("http://outside/");
     if (path === "/none") return 5;
+    if (path === "/headers") return new Response("", { headers: { a: "x".repeat(1 << 20) } });
+    if (path === "/message") throw new Error("x".repeat(1 << 20));
     if (path === "/reject") { Promise.reject(new Error("nobody")); }
     return new Response(`${this.life} ${this.ctx.storage.kv.get("n")}`);
   }
@@ -219,13 +221,13 @@ export default {
 };
 "#;
 
-fn faulty() -> Host {
-    Host::with(FAULTY, &["Test"], Limits { cpu_ms: 20, memory_bytes: 16 << 20, ..Limits::default() }, 7)
+fn faulty(memory_bytes: u64) -> Host {
+    Host::with(FAULTY, &["Test"], Limits { cpu_ms: 20, memory_bytes, ..Limits::default() }, 7)
 }
 
 #[track_caller]
 fn resets(path: &str, message: &str) {
-    let mut host = faulty();
+    let mut host = faulty(16 << 20);
     let before = host.get("x", "/");
     let waiting = host.fetch("x", "/wait");
     let event = host.fetch("x", path);
@@ -259,9 +261,13 @@ fn memory_has_a_limit() {
 
 #[test]
 fn errors_keep_what_they_were() {
-    let mut host = faulty();
+    let mut host = faulty(128 << 20);
     let deep = host.fetch("x", "/deep");
     assert_eq!(host.failure(deep).name, "RangeError");
+    let long = host.fetch("y", "/headers");
+    assert!(host.failure(long).message.contains("longer than"), "{}", host.failure(long).message.len());
+    let long = host.fetch("z", "/message");
+    assert_eq!(host.failure(long).message.len(), 64 << 10);
     let none = host.fetch("x", "/none");
     assert!(host.failure(none).message.contains("did not resolve to 'Response'"));
     assert!(host.get("x", "/reject").ends_with("undefined"));
