@@ -65,7 +65,9 @@ pub(super) fn judge(action: c_int, first: Option<&str>, second: Option<&str>, sc
     let allowed = match action {
         ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE | ffi::SQLITE_ANALYZE | ffi::SQLITE_REINDEX => true,
         ffi::SQLITE_READ | ffi::SQLITE_INSERT | ffi::SQLITE_UPDATE | ffi::SQLITE_DELETE => {
-            schema.is_none_or(|schema| schema == "main") && !reserved(first)
+            // Renaming a table looks through the schema of temporary tables, of which there are none.
+            let temporary = schema == Some("temp") && first == Some("sqlite_temp_master");
+            temporary || (schema.is_none_or(|schema| schema == "main") && !reserved(first))
         }
         ffi::SQLITE_CREATE_TABLE | ffi::SQLITE_DROP_TABLE | ffi::SQLITE_CREATE_VIEW | ffi::SQLITE_DROP_VIEW => {
             !reserved(first)

@@ -9,7 +9,7 @@ use objects::engine::web::{Bytes, SCRIPTS};
 use rquickjs::prelude::MutFn;
 use rquickjs::{CatchResultExt as _, Ctx, Function, Object, Value};
 
-const LIMITS: RealmLimits = RealmLimits { memory_bytes: 128 << 20, stack_bytes: 1 << 20 };
+const LIMITS: RealmLimits = RealmLimits { memory_bytes: 128 << 20, stack_bytes: 4 << 20 };
 
 /// What the other half of the engine gives the web APIs.
 const HOST: &str = "

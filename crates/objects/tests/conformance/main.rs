@@ -1,54 +1,94 @@
 //! The conformance suite: the programs in `conformance/`, run on ours and held against the transcripts that npm `workerd` gave.
 //!
 //! `BERTH_WORKERD` names the program `workerd`, or it lies in `~/.cache/berth/workerd/node_modules/.bin` after
-//! `npm install --prefix ~/.cache/berth/workerd workerd`. With it the recorded transcripts are compared with what it says today, and
-//! `BERTH_CONFORMANCE=record` writes them, and the table in docs/operations/objects-conformance.md, anew.
+//! `npm install --prefix ~/.cache/berth/workerd workerd`. With it the recorded transcripts are compared with what it says today.
+//! `BERTH_CONFORMANCE=record` writes them, and the table in docs/operations/objects-conformance.md, anew. A word on the command line
+//! picks programs by their names.
+//!
+//! A program of its own rather than libtest's, because it is started again as an engine.
 
 mod bare;
+mod ours;
 mod programs;
 mod realm;
 mod table;
 mod workerd;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
 
 use programs::{Program, Verdict};
 
-fn say(text: &str) {
-    // The table is what this suite is run for; a test's output is shown with --nocapture.
-    println!("{text}");
+fn main() -> ExitCode {
+    if let Some(code) = objects::host::child::run_if_asked() {
+        return code;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("conformance: test");
+        return ExitCode::SUCCESS;
+    }
+    let word = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let outcome = catch_unwind(AssertUnwindSafe(|| match word {
+        Some(word) => some(word),
+        None => all(),
+    }));
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-#[test]
-fn ours_gives_the_recorded_transcripts() {
+fn all() {
+    for (name, test) in realm::TESTS {
+        test();
+        println!("{name} ... ok");
+    }
+    compare_with_workerd();
+    compare_ours();
+}
+
+/// The programs with this word in their names: what differs is shown, nothing is written.
+fn some(word: &str) {
+    let programs: Vec<Program> = programs::all().into_iter().filter(|program| program.name.contains(word)).collect();
+    let answers = run(&programs);
+    let differ = programs.iter().filter_map(|program| difference(program, &answers[&program.name]));
+    let differ: Vec<String> = differ.collect();
+    println!("{} programs, {} differ\n{}", programs.len(), differ.len(), differ.join("\n"));
+}
+
+fn run(programs: &[Program]) -> BTreeMap<String, String> {
+    let (objects, bare): (Vec<&Program>, Vec<&Program>) = programs.iter().partition(|program| program.needs_objects());
+    let mut answers = ours::run(&objects);
+    answers.extend(bare.into_iter().map(|program| (program.name.clone(), bare::transcript(&program.text))));
+    answers
+}
+
+fn difference(program: &Program, ours: &str) -> Option<String> {
+    let recorded = program.recorded.as_deref().unwrap_or("(nothing)\n");
+    (recorded != ours).then(|| format!("== {}\n-- recorded\n{recorded}-- ours\n{ours}", program.name))
+}
+
+fn compare_ours() {
     let programs = programs::all();
     let known = programs::known_differences();
+    let answers = run(&programs);
     let mut verdicts = BTreeMap::new();
     let mut broken = Vec::new();
     for program in &programs {
-        let Some(ours) = run(program) else {
-            verdicts.insert(program.name.clone(), Verdict::NotRun);
-            continue;
-        };
-        let agrees = program.recorded.as_deref() == Some(ours.as_str());
-        let excused = known.contains_key(&program.name);
-        if !agrees && !excused {
-            broken.push(format!(
-                "== {}\n-- recorded\n{}-- ours\n{ours}",
-                program.name,
-                program.recorded.as_deref().unwrap_or("(nothing)\n")
-            ));
+        let difference = difference(program, &answers[&program.name]);
+        verdicts.insert(program.name.clone(), if difference.is_none() { Verdict::Agrees } else { Verdict::Differs });
+        match (difference, known.contains_key(&program.name)) {
+            (Some(difference), false) => broken.push(difference),
+            (None, true) => {
+                broken.push(format!("== {} agrees now: take it off conformance/differences.toml", program.name))
+            }
+            (Some(_), true) | (None, false) => {}
         }
-        if agrees && excused {
-            broken.push(format!("== {} agrees now: take it off conformance/differences.toml", program.name));
-        }
-        verdicts.insert(program.name.clone(), if agrees { Verdict::Agrees } else { Verdict::Differs });
     }
     for name in known.keys() {
         assert!(verdicts.contains_key(name), "differences.toml names {name}, which is no program");
     }
     let table = table::of(&verdicts, &known);
-    say(&table);
+    println!("{table}");
     assert!(broken.is_empty(), "{} programs differ:\n{}", broken.len(), broken.join("\n"));
     if programs::recording() {
         table::write(&table);
@@ -57,31 +97,22 @@ fn ours_gives_the_recorded_transcripts() {
     }
 }
 
-/// The transcript on ours; `None` for a program that needs more than is there.
-fn run(program: &Program) -> Option<String> {
-    if program.needs_objects() { None } else { Some(bare::transcript(&program.text)) }
-}
-
-#[test]
-fn workerd_gives_the_recorded_transcripts() {
+fn compare_with_workerd() {
     let Some(workerd) = workerd::find() else {
-        say("SKIPPED: npm workerd is not installed, so the recorded transcripts were not compared with it");
+        println!("SKIPPED: npm workerd is not installed, so the recorded transcripts were not compared with it");
         return;
     };
     let programs = programs::all();
     let answers = workerd::run(&workerd, &programs);
     let mut differ = Vec::new();
     for program in &programs {
-        let answer = answers.get(&program.name).expect("every program was run");
+        let answer = &answers[&program.name];
         if programs::recording() {
             program.record(answer);
-        } else if program.recorded.as_ref() != Some(answer) {
-            differ.push(format!(
-                "== {}\n-- recorded\n{}-- workerd\n{answer}",
-                program.name,
-                program.recorded.as_deref().unwrap_or("(nothing)\n")
-            ));
+        } else if let Some(difference) = difference(program, answer) {
+            differ.push(difference.replace("-- ours", "-- workerd"));
         }
     }
     assert!(differ.is_empty(), "{} programs differ:\n{}", differ.len(), differ.join("\n"));
+    println!("workerd gives the {} recorded transcripts", programs.len());
 }

@@ -18,7 +18,6 @@ pub(crate) struct Program {
 pub(crate) enum Verdict {
     Agrees,
     Differs,
-    NotRun,
 }
 
 pub(crate) fn folder() -> PathBuf {

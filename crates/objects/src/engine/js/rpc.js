@@ -1,8 +1,13 @@
 // Values of RPC.
 const { p } = core;
 const { rpcBytes } = ops.limits;
+/** Asked about functions, and about objects of any class: neither is data. */
+const refuse = (value) => {
+  const name = typeof value === 'function' ? 'Function' : core.usv(value.constructor?.name ?? 'Object');
+  throw new p.DOMException(`Could not serialize object of type "${name}". This type does not support serialization.`, 'DataCloneError');
+};
 const encode = (value) => {
-  const bytes = core.clone.encode(value);
+  const bytes = core.clone.encode(value, refuse);
   if (bytes.length > rpcBytes) throw new p.Error(`Serialized RPC arguments or return values are limited to ${rpcBytes} bytes, but the size of this value was: ${bytes.length} bytes.`);
   return bytes;
 };

@@ -73,7 +73,7 @@ const accept = (state) => {
 class WebSocket extends EventTarget {
   constructor(given) {
     super();
-    if (given !== secret) throw new p.TypeError('outgoing WebSockets are opened with fetch() and the header Upgrade: websocket');
+    if (given !== secret) throw new p.DOMException('outgoing WebSockets are opened with fetch() and the header Upgrade: websocket', 'SyntaxError');
     p.WeakMapSet(states, this, newState(this));
   }
   accept() {
@@ -101,6 +101,7 @@ class WebSocket extends EventTarget {
     } else if (reason !== undefined) {
       throw new p.DOMException('If you specify a WebSocket close reason, you must also specify a code.', 'InvalidAccessError');
     }
+    if (reason !== undefined && ops.utf8Encode(core.usv(reason)).length > 123) throw new p.DOMException('WebSocket close reason must not be longer than 123 bytes.', 'SyntaxError');
     if (state.closedHere) return;
     state.closedHere = true;
     transmit(state, { close: { code: code ?? 1005, reason: reason === undefined ? '' : core.usv(reason), wasClean: true } });

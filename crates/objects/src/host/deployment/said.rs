@@ -65,7 +65,7 @@ impl State {
             FromEngine::Finished { activation, event, .. } => self.finished(process, activation, event, context),
             FromEngine::CancelCall { call } => self.cancel_call(process, call, context),
             FromEngine::SocketAccept { activation, socket, tags, hibernates } => {
-                self.socket_accepted(process, activation, socket, tags, hibernates);
+                self.socket_accepted(process, activation, socket, tags, hibernates, context);
             }
             FromEngine::SocketAttachment { socket, value, .. } => self.socket_attachment(socket, value),
             FromEngine::AutoResponse { activation, pair } => self.auto_response(process, activation, pair),

@@ -106,6 +106,16 @@ pub struct Socket {
     peer: Peer,
 }
 
+/// What a peer in an engine is told of what its other end says.
+fn said_to(socket: SocketId, say: Say) -> EventIn {
+    match say {
+        Say::Data(data) => EventIn::SocketMessage { socket, data },
+        Say::Close { code, reason } => {
+            EventIn::SocketClosed { socket, code: code.unwrap_or(1005), reason, clean: true }
+        }
+    }
+}
+
 impl Deployment {
     /// A client's message. `turn` is given back when the object has taken it.
     pub(in crate::host) fn socket_message(
@@ -202,16 +212,25 @@ impl State {
         id: SocketId,
         tags: Vec<String>,
         hibernates: bool,
+        context: &mut Context<'_>,
     ) {
         let owner = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.key));
         match self.sockets.get_mut(&id) {
             Some(socket) if socket.life != Some((process, activation)) => {
-                socket.peer = match mem::replace(&mut socket.peer, Peer::Nobody(Vec::new())) {
+                let early = match mem::replace(&mut socket.peer, Peer::Nobody(Vec::new())) {
                     Peer::Engine { said, .. } | Peer::Nobody(said) => {
-                        Peer::Engine { process, activation: Some(activation), said }
+                        socket.peer = Peer::Engine { process, activation: Some(activation), said: Vec::new() };
+                        said
                     }
-                    taken @ Peer::Client(_) => taken,
+                    taken @ Peer::Client(_) => {
+                        socket.peer = taken;
+                        Vec::new()
+                    }
                 };
+                // What was said before somebody took this end.
+                for say in early {
+                    self.deliver_at(process, activation, said_to(id, say), Waiter::Nobody, context);
+                }
             }
             Some(socket) => {
                 socket.tags = tags;
@@ -300,13 +319,7 @@ impl State {
             }
             Peer::Engine { process, activation: Some(activation), .. } => {
                 let (process, activation) = (*process, *activation);
-                let kind = match say {
-                    Say::Data(data) => EventIn::SocketMessage { socket: id, data },
-                    Say::Close { code, reason } => {
-                        EventIn::SocketClosed { socket: id, code: code.unwrap_or(1005), reason, clean: true }
-                    }
-                };
-                self.deliver_at(process, activation, kind, Waiter::Nobody, context);
+                self.deliver_at(process, activation, said_to(id, say), Waiter::Nobody, context);
             }
         }
     }
