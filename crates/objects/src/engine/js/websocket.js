@@ -84,6 +84,7 @@ class WebSocket extends EventTarget {
   }
   send(message) {
     const state = stateOf(this);
+    if (arguments.length === 0) throw new p.TypeError('send() needs a message');
     if (!state.accepted) throw new p.TypeError('You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages.');
     if (state.closedHere) throw new p.TypeError("Can't call WebSocket send() after close().");
     const view = core.viewOf(message);
