@@ -8,13 +8,14 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     Test,
-    hosted::{Hosted, LIMIT, Setting, eventually, write_project},
+    hosted::{Hosted, LIMIT, Setting, ask, eventually, write_project},
 };
 
 pub const TESTS: &[Test] = &[
     ("serving::a_counter_outlives_its_memory_and_the_host", counter),
     ("serving::bodies_stream_both_ways", bodies),
     ("serving::an_error_says_what_and_where", errors),
+    ("serving::whoever_asks_an_object_that_falls_is_answered", falling),
     ("serving::the_rate_limiter_limits", rate_limiter),
     ("serving::the_scheduler_runs_what_is_due", scheduler),
     ("serving::the_document_keeps_its_history", document),
@@ -57,6 +58,38 @@ fn counter() {
     let hosted = Hosted::start(&example("counter"), state.path(), Setting::default());
     assert_eq!(hosted.get("/a"), (200, "3\n".to_owned()));
     assert_eq!(hosted.get("/b"), (200, "1\n".to_owned()));
+}
+
+/// What is on its way to an object that ends meanwhile is refused: nobody waits for ever.
+fn falling() {
+    const CLIENTS: usize = 16;
+    const EACH: usize = 40;
+    const FRAGILE: &str = r#"
+        import { DurableObject } from "cloudflare:workers";
+        export class Fragile extends DurableObject {
+            async fetch(request) {
+                if (request.method === "POST") this.ctx.abort("fell");
+                await this.ctx.storage.put("asked", request.url);
+                return new Response("stands");
+            }
+        }
+        export default { fetch: (request, env) => env.Fragile.getByName("one").fetch(request) };
+    "#;
+    let (_directory, hosted) = of_module(&["Fragile"], FRAGILE, Setting::default());
+    let address = hosted.address;
+    let clients = (0..CLIENTS).map(|client| async move {
+        let mut answers = Vec::new();
+        for number in 0..EACH {
+            let method = if (number + client) % 8 == 0 { "POST" } else { "GET" };
+            answers.push(ask(address, method, "/", String::new()).await.0);
+        }
+        answers
+    });
+    let answers: Vec<u16> = hosted.run(futures_util::future::join_all(clients)).into_iter().flatten().collect();
+    let count = |status: u16| answers.iter().filter(|answer| **answer == status).count();
+    assert_eq!(count(200) + count(500), CLIENTS * EACH, "{answers:?}");
+    assert!(count(500) >= CLIENTS * EACH / 8, "each that made it fall was told");
+    assert_eq!(hosted.get("/"), (200, "stands".to_owned()));
 }
 
 fn bodies() {

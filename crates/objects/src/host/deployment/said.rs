@@ -100,7 +100,7 @@ impl State {
         context: &mut Context<'_>,
     ) {
         let Some(state) = self.activation(process, activation).filter(|state| state.phase != Phase::Ended) else {
-            return;
+            return self.late(message, context);
         };
         match state.outputs.offer(after.0, message) {
             Passage::Leaves(message) => self.leave(process, message, context),
@@ -111,6 +111,15 @@ impl State {
                 }
             }
             Passage::Lost(message) => self.lost(&message, context),
+        }
+    }
+
+    /// From an activation that has ended: what was on its way to it is refused, and whoever waits for that has to learn of it.
+    fn late(&mut self, message: FromEngine, context: &mut Context<'_>) {
+        if let FromEngine::Failed { event, problem, .. } = message {
+            self.fail_event(event, problem, context);
+        } else {
+            self.lost(&message, context);
         }
     }
 
