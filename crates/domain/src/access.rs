@@ -192,6 +192,8 @@ mod tests {
         notebooks:manage          own own all  use
         notebooks:open            own own own  use
         notebooks:set             -   -   all  all
+        deployments:read          all all all  read
+        deployments:manage        own own all  use
         hosts:read                all all all  read
         hosts:manage              -   -   all  all
         zero-certificates:manage  -   -   all  all

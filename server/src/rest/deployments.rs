@@ -65,7 +65,7 @@ fn content(module: Module) -> Result<protocol::bundle::Module, Error> {
 
 /// Makes a version and has it run, under a new name or one of the caller's. What runs already makes no version.
 #[utoipa::path(
-    post, path = "/deployments", tag = "deployments", operation_id = "deploy", request_body = Deploy,
+    post, path = "/deployments", tag = "deployments", operation_id = "create_deployment", request_body = Deploy,
     responses((status = 201, body = Deployed), (status = 200, body = Deployed), (status = 409, body = Problem))
 )]
 async fn deploy(
