@@ -77,6 +77,8 @@ const OUTPUTS: [(&str, &str); 4] = [
 /// How long it may take to go to its home.
 const COME_HOME_LIMIT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How long after its end something may still be written to its log.
+const LAST_WORDS_LIMIT: Duration = Duration::from_millis(500);
 /// Layouts are the notebook's: two of one person would write over each other's. A run may come to its notebook later, so
 /// this is a link.
 const WORKSPACES: &str = "/run/user/1000/workspaces";
@@ -267,14 +269,22 @@ pub async fn start(
     let pid = rooms
         .daemon(running, spec, (files, vec![workspaces(notebook)]), log.map_err(JupyterError::Log)?, LOG_BYTES)
         .await?;
-    let ended = || JupyterError::Ended(log_tail(&directory));
-    let started_ticks = process::started_ticks(pid).map_err(|_| ended())?;
+    let Ok(started_ticks) = process::started_ticks(pid) else { return Err(ended(&directory).await) };
     let process = Process { pid, started_ticks };
     let environment = rooms.of(running.kind);
     tokio::select! {
-        () = process.gone() => Err(ended()),
+        () = process.gone() => Err(ended(&directory).await),
         answered = answers(&*environment, running, token, &directory) => answered.map(|()| process),
     }
+}
+
+/// What it said before it ended. Its log is written by another process, which may be a moment behind.
+async fn ended(directory: &Path) -> JupyterError {
+    let deadline = Instant::now() + LAST_WORDS_LIMIT;
+    while log(directory).is_empty() && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    JupyterError::Ended(log_tail(directory))
 }
 
 async fn answers(
