@@ -139,8 +139,9 @@ test("a cell goes on while the server is killed under the open page", { timeout:
     "import os, time\nprint('begun', flush=True)\ntime.sleep(6)\nprint('over', os.getpid())", "print(os.getpid() * 2)",
   ]);
   await lab.evaluate(() => { window.sameDocument = true; });
-  // What is run is saved. A save that the server's end cuts off puts a dialog in the way, as JupyterLab's own would.
-  const saved = lab.waitForResponse((answer) => answer.request().method() === "PUT" && answer.url().includes("killed.ipynb"));
+  // What is run is saved; the first checkpoint ends that. A save that the server's end cuts off puts a dialog in the way, as
+  // JupyterLab's own would.
+  const saved = lab.waitForResponse((answer) => answer.request().method() === "POST" && answer.url().includes("killed.ipynb/checkpoints"));
   await run(lab, 0);
   await saved;
   await prints(lab, 0, "begun");
