@@ -51,8 +51,8 @@ after(async () => {
   await berth?.stop();
 });
 
-/** A document of JupyterLab with these cells in a tab of its own, made if it is not there, with its kernel ready. */
-async function openDocument(name, cells) {
+/** A document of JupyterLab with these cells in a tab of its own, made if it is not there; `isThere` waits until it can be used. */
+async function openDocument(name, cells, isThere = ready) {
   const lab = await page.context().newPage();
   await lab.goto(`${server.address}/notebooks/${NAME}/open`);
   await lab.locator(".jp-Launcher:visible, .jp-NotebookPanel:visible").first().waitFor({ timeout: LONG_MS });
@@ -73,7 +73,7 @@ async function openDocument(name, cells) {
   }, [name, cells]);
   // Without what was open before, which would come to the front for a moment.
   await lab.goto(`http://${NAME}.localhost:${new URL(server.address).port}/lab/tree/${name}?reset`);
-  await ready(lab);
+  await isThere(lab);
   return lab;
 }
 
@@ -174,7 +174,8 @@ test("a cell goes on while no page is open, and what it prints is in the next on
   await run(lab, 1);
   await lab.close();
   await go(other, 0);
-  lab = await openDocument("away.ipynb", counting);
+  // Its kernel is at work.
+  lab = await openDocument("away.ipynb", counting, (lab) => cell(lab, 0).waitFor({ timeout: LONG_MS }));
   // It still runs: what it printed meanwhile is there, and what it prints now comes.
   await prints(lab, 0, "number 1");
   await cell(lab, 0).locator(".jp-InputPrompt").filter({ hasText: "[*]" }).waitFor({ timeout: LONG_MS });
