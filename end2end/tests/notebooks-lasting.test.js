@@ -107,6 +107,24 @@ async function holds(lab, look, given) {
   }
 }
 
+/** Waits until the document is saved and nothing was asked about it for a while. */
+async function settled(lab, name) {
+  const asked = new Map();
+  let [isSaved, since] = [false, Date.now()];
+  const note = (request, isOver) => {
+    if (!request.url().includes(`/api/contents/${name}`)) return;
+    since = Date.now();
+    isSaved ||= isOver && request.method() === "PUT";
+    if (isOver) asked.delete(request); else asked.set(request);
+  };
+  lab.on("request", (request) => note(request, false));
+  lab.on("requestfinished", (request) => note(request, true));
+  for (const limit = Date.now() + LONG_MS; !isSaved || asked.size > 0 || Date.now() < since + 4 * ASK_MS;) {
+    assert.ok(Date.now() < limit, `${name} is never saved`);
+    await delay(ASK_MS);
+  }
+}
+
 async function prints(lab, number, text) {
   const printed = cell(lab, number).locator(".jp-OutputArea-output").getByText(text).first();
   await printed.waitFor({ timeout: LONG_MS }).catch(async (error) => {
@@ -139,9 +157,8 @@ test("a cell goes on while the server is killed under the open page", { timeout:
     "import os, time\nprint('begun', flush=True)\ntime.sleep(6)\nprint('over', os.getpid())", "print(os.getpid() * 2)",
   ]);
   await lab.evaluate(() => { window.sameDocument = true; });
-  // What is run is saved; the first checkpoint ends that. A save that the server's end cuts off puts a dialog in the way, as
-  // JupyterLab's own would.
-  const saved = lab.waitForResponse((answer) => answer.request().method() === "POST" && answer.url().includes("killed.ipynb/checkpoints"));
+  // What is run is saved. A save that the server's end cuts off puts a dialog in the way, as JupyterLab's own would.
+  const saved = settled(lab, "killed.ipynb");
   await run(lab, 0);
   await saved;
   await prints(lab, 0, "begun");
