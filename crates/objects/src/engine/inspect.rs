@@ -71,15 +71,9 @@ fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
             Ok(json!({ "columns": columns, "rows": rows }))
         }
         Inspect::Summary => {
-            let query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '\\_cf\\_%' ESCAPE '\\' \
-                         AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
-            let mut cursor = database.exec(query, &[])?;
-            let mut tables = Vec::new();
-            while tables.len() < MOST_ENTRIES as usize {
-                let Some(row) = database.next_row(&mut cursor)? else { break };
-                tables.push(row.into_iter().map(column).collect::<Vec<_>>());
-            }
-            database.close_cursor(&mut cursor);
+            let tables = database.tables(MOST_ENTRIES as usize)?;
+            let tables: Vec<Vec<Value>> =
+                tables.into_iter().map(|table| table.into_iter().map(column).collect()).collect();
             Ok(json!({ "tables": tables, "bytes": database.size_bytes()?, "alarm": database.alarm()? }))
         }
     }

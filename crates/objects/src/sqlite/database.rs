@@ -1,7 +1,7 @@
 //! One object's database: transactions, the alarm, and what leaves as commits.
 
-use super::connection::{Connection, SqlError, Statement};
-use super::cursor::Statements;
+use super::connection::{Connection, SqlError, Statement, Value};
+use super::cursor::{ExecError, Statements};
 use super::kv::KvStatements;
 use super::pages::{Change, PageLimits, PageSource, Pages};
 use crate::wire::{AlarmChange, Limits, PAGE_BYTES, Seq};
@@ -297,11 +297,25 @@ impl Database {
             }
             let (kind, name) = (find.column(0), find.column(1));
             drop(find);
-            let (super::connection::Value::Text(kind), super::connection::Value::Text(name)) = (kind, name) else {
+            let (Value::Text(kind), Value::Text(name)) = (kind, name) else {
                 return Err(SqlError::of_code(ffi::SQLITE_CORRUPT));
             };
             self.connection.run(&format!("DROP {kind} \"{}\"", name.replace('"', "\"\"")))?;
         }
+    }
+
+    /// What users have created, at most so many: kind, name and the statement that made it.
+    pub(crate) fn tables(&mut self, most: usize) -> Result<Vec<Vec<Value>>, ExecError> {
+        let query = "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE '\\_cf\\_%' ESCAPE '\\' \
+                     AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
+        let mut cursor = self.exec(query, &[])?;
+        let mut tables = Vec::new();
+        while tables.len() < most {
+            let Some(row) = self.next_row(&mut cursor)? else { break };
+            tables.push(row);
+        }
+        self.close_cursor(&mut cursor);
+        Ok(tables)
     }
 
     /// Bytes of the pages in use.
