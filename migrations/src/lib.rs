@@ -24,6 +24,7 @@ mod m0009_machines_of_host;
 mod m0010_notebook_policies;
 mod m0011_notebook_idle;
 mod m0012_deployments;
+mod m0013_object_hosts;
 
 pub struct Migrator;
 
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_notebook_policies::MIGRATION),
             Box::new(m0011_notebook_idle::MIGRATION),
             Box::new(m0012_deployments::MIGRATION),
+            Box::new(m0013_object_hosts::MIGRATION),
         ]
     }
 }

@@ -169,7 +169,8 @@ impl Link {
             | ToAgent::Acknowledge { .. }
             | ToAgent::Cancel { .. }
             | ToAgent::Renewed { .. }
-            | ToAgent::OpenTunnel => Err(LinkError::Unexpected("a message before Welcome")),
+            | ToAgent::OpenTunnel
+            | ToAgent::PlanChanged => Err(LinkError::Unexpected("a message before Welcome")),
         });
         match welcome {
             Ok(welcome) => Ok((link, welcome)),

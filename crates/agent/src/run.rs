@@ -194,6 +194,7 @@ impl Agent {
             machines: self.sessions.offered(),
             reports: self.sessions.connected(),
             notebooks: self.notebooks.offer(),
+            objects: None,
             runs: self.notebooks.connected(),
             open: self.transactions.connected(),
         };
@@ -358,6 +359,9 @@ impl Agent {
                 return Ok(Some(NewCertificate { certificate_pem, ca_pem, key_pem }));
             }
             ToAgent::OpenTunnel => self.tunnel.open_now(),
+            ToAgent::PlanChanged => {
+                return Err(LinkError::Unexpected("a plan of objects, which this host does not run"));
+            }
         }
         Ok(None)
     }

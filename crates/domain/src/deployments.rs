@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    directory::{Candidate, GROUPS, Group, Held, spread},
+    directory::{Candidate, GROUPS, Group, Held, MAX_ADDRESS_BYTES, ObjectOffer, spread},
     migrations::{BadMigration, Class, Migrated, Migration, Rename, migrate},
 };
 use crate::ids::{DeploymentId, NamespaceId, PersonId, TenantId};

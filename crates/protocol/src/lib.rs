@@ -6,9 +6,11 @@
 
 pub mod bundle;
 pub mod enroll;
+pub mod objects;
 pub mod tunnel;
 
 use domain::{
+    deployments::ObjectOffer,
     hosts::HostMetrics,
     ids::{HostId, RunId, SessionId, TransactionId},
     instructions::Work,
@@ -94,6 +96,9 @@ pub enum ToServer {
         /// The runs of notebooks that are up.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         runs: Vec<RunId>,
+        /// `None` where the host runs no objects.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        objects: Option<ObjectOffer>,
         /// Claimed transactions whose result the server has not acknowledged yet; their results follow.
         open: Vec<TransactionId>,
     },
@@ -177,6 +182,8 @@ pub enum ToAgent {
     },
     /// Open the byte tunnel now (sent when a stream is wanted and none is open).
     OpenTunnel,
+    /// What the host runs of objects, or where others are, may have changed: see [`objects::PLAN_PATH`].
+    PlanChanged,
 }
 
 /// What a session's environment may know that no log may.

@@ -42,6 +42,16 @@ pub enum Open {
     Terminal { session: SessionId, attach: Option<Uuid>, size: Size },
     /// A socket that listens inside the environment of a session, or of a notebook's run under the same number.
     Connect { session: SessionId, to: Target },
+    /// HTTP/1.1 to the host's objects; one or several requests, one after the other.
+    Objects { door: Door },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Door {
+    /// To deployments: as on the host's object port.
+    Requests,
+    /// See [`crate::objects::control`].
+    Control,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use domain::{
     access::Permit,
+    deployments::ObjectOffer,
     hosts::{Host, HostIntent, HostLink},
     ids::{HostId, TenantId, ZeroCertificateId},
     labels::Labels,
@@ -40,6 +41,7 @@ pub struct Model {
     pub tunnel_owner: Option<Uuid>,
     pub sort_name: String,
     pub notebooks: Option<String>,
+    pub objects: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -109,6 +111,7 @@ pub async fn insert(
         tunnel_owner: Set(None),
         sort_name: Set(sort_key(&host.name)),
         notebooks: Set(None),
+        objects: Set(None),
     };
     Entity::insert(row).exec_without_returning(tx.conn()).await?;
     Ok(())
@@ -232,6 +235,8 @@ pub struct LinkUp {
     pub labels: Labels,
     /// What it has for notebooks.
     pub notebooks: Option<NotebookOffer>,
+    /// `None` where it runs no objects.
+    pub objects: Option<ObjectOffer>,
     pub serial: String,
     pub certificate_expires_at: Timestamp,
 }
@@ -251,6 +256,7 @@ pub async fn link_up(tx: &Tx, permit: &Permit, up: &LinkUp, now: Timestamp) -> R
         .col_expr(Column::AgentVersion, Expr::value(Some(up.agent_version.clone())))
         .col_expr(Column::Labels, Expr::value(convert::to_json(&up.labels)))
         .col_expr(Column::Notebooks, Expr::value(up.notebooks.as_ref().map(convert::to_json)))
+        .col_expr(Column::Objects, Expr::value(up.objects.as_ref().map(convert::to_json)))
         .col_expr(Column::CertificateSerial, Expr::value(up.serial.clone()))
         .col_expr(Column::CertificateExpiresMs, Expr::value(up.certificate_expires_at.as_millisecond()))
         .filter(Column::Id.eq(up.host.uuid()))

@@ -100,6 +100,7 @@ pub fn hello(open: Vec<TransactionId>) -> ToServer {
     let limits = MachineLimits { cpu_millis: 1_000, memory_bytes: 1 << 30, pids: 100, disk_bytes: 1 << 30 };
     ToServer::Hello {
         notebooks: None,
+        objects: None,
         runs: vec![],
         oldest_version: VERSION,
         newest_version: VERSION,
@@ -144,7 +145,8 @@ impl Talk {
                 | ToAgent::NotYours { .. }
                 | ToAgent::Acknowledge { .. }
                 | ToAgent::Renewed { .. }
-                | ToAgent::OpenTunnel) => panic!("{other:?}"),
+                | ToAgent::OpenTunnel
+                | ToAgent::PlanChanged) => panic!("{other:?}"),
             }
         }
     }
@@ -159,7 +161,8 @@ impl Talk {
                 | ToAgent::NotYours { .. }
                 | ToAgent::Acknowledge { .. }
                 | ToAgent::Renewed { .. }
-                | ToAgent::OpenTunnel) => return answer,
+                | ToAgent::OpenTunnel
+                | ToAgent::PlanChanged) => return answer,
             }
         }
     }

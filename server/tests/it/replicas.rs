@@ -148,7 +148,8 @@ async fn obey(mut talk: Talk) {
                 | ToAgent::Acknowledge { .. }
                 | ToAgent::Cancel { .. }
                 | ToAgent::Renewed { .. }
-                | ToAgent::OpenTunnel,
+                | ToAgent::OpenTunnel
+                | ToAgent::PlanChanged,
             ) => {}
             Err(_) => return,
         }

@@ -152,6 +152,7 @@ impl Simulated {
                 .map(|(name, machine)| machine.report(name))
                 .collect(),
             notebooks: None,
+            objects: None,
             runs: self.runs.iter().copied().collect(),
             open: self.held.keys().copied().collect(),
         };
@@ -208,7 +209,8 @@ impl Simulated {
                     | ToAgent::Instructions { .. }
                     | ToAgent::NotYours { .. }
                     | ToAgent::Acknowledge { .. }
-                    | ToAgent::Cancel { .. }) => self.take(&mut link, message).await?,
+                    | ToAgent::Cancel { .. }
+                    | ToAgent::PlanChanged) => self.take(&mut link, message).await?,
                 },
                 () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.act(&mut link).await?;
@@ -258,7 +260,7 @@ impl Simulated {
     async fn take(&mut self, link: &mut Link, message: ToAgent) -> Result<(), LinkError> {
         let counters = &self.shared.counters;
         match message {
-            ToAgent::Welcome { .. } | ToAgent::Renewed { .. } | ToAgent::OpenTunnel => {
+            ToAgent::Welcome { .. } | ToAgent::Renewed { .. } | ToAgent::OpenTunnel | ToAgent::PlanChanged => {
                 return Err(LinkError::Unexpected("a second Welcome"));
             }
             ToAgent::Offer { transaction } => {

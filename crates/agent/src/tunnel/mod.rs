@@ -73,6 +73,15 @@ impl TunnelLoss {
     }
 }
 
+/// Why a stream leads nowhere.
+#[derive(Debug, thiserror::Error)]
+enum ReachError {
+    #[error(transparent)]
+    NotRunning(#[from] NotRunning),
+    #[error("this host runs no objects")]
+    NoObjects,
+}
+
 /// What the tunnel leads to.
 pub struct Reach {
     pub sessions: Arc<Sessions>,
@@ -81,14 +90,15 @@ pub struct Reach {
 
 impl Reach {
     /// The environment that a stream is for. A notebook's run is reached through its JupyterLab alone.
-    fn running(&self, open: &Open) -> Result<(Arc<dyn Environment>, Running), NotRunning> {
+    fn running(&self, open: &Open) -> Result<(Arc<dyn Environment>, Running), ReachError> {
         match open {
             Open::Connect { session, .. } => {
-                self.sessions.running(*session).or_else(|_| self.notebooks.running(*session))
+                Ok(self.sessions.running(*session).or_else(|_| self.notebooks.running(*session))?)
             }
             Open::Exec { session, .. } | Open::Copy { session, .. } | Open::Terminal { session, .. } => {
-                self.sessions.running(*session)
+                Ok(self.sessions.running(*session)?)
             }
+            Open::Objects { .. } => Err(ReachError::NoObjects),
         }
     }
 }

@@ -55,6 +55,7 @@ pub async fn serve(stream: Stream, open: Open, reach: Arc<Reach>, held: Arc<Held
                 Err(error) => refuse(error.to_string()),
             }
         }
+        Open::Objects { door: _ } => refuse(super::ReachError::NoObjects.to_string()),
         Open::Connect { session: _, to } => match environment.connect(&running, &to).await {
             Ok(connection) => connect(stream, connection).await,
             Err(error) => refuse(error.to_string()),

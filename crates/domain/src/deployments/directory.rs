@@ -1,6 +1,8 @@
 //! Which host has which objects. Objects go by groups, so that the directory of millions is a few rows that every agent
 //! holds; a group's host changes only by compare-and-set, with a higher epoch.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{DeploymentId, HostId};
 
 /// Groups of each deployment.
@@ -34,6 +36,28 @@ pub struct Held {
     pub host: HostId,
     /// Fences what an earlier holder still has to say.
     pub epoch: u64,
+}
+
+/// The longest [`ObjectOffer::address`].
+pub const MAX_ADDRESS_BYTES: usize = 300;
+
+/// What a host says of itself that runs objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectOffer {
+    /// `HOST:PORT` at which other hosts reach it.
+    pub address: String,
+}
+
+impl ObjectOffer {
+    /// Whether the address is one by its looks.
+    pub fn is_plain(&self) -> bool {
+        let address = self.address.as_str();
+        let Some((host, port)) = address.rsplit_once(':') else { return false };
+        address.len() <= MAX_ADDRESS_BYTES
+            && !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+            && port.parse::<u16>().is_ok_and(|port| port != 0)
+    }
 }
 
 /// A host that runs objects.
@@ -109,6 +133,22 @@ mod tests {
     fn without_a_host_that_is_ready_nothing_is_placed() {
         let away = Candidate { host: HostId::new(), is_ready: false };
         assert_eq!(spread(DeploymentId::new(), &[], &[away]), []);
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        let check = |address: &str, expected: bool| {
+            assert_eq!(ObjectOffer { address: address.to_owned() }.is_plain(), expected, "{address}");
+        };
+        check("10.0.0.7:7443", true);
+        check("[fd00::7]:7443", true);
+        check("rack-1.example:7443", true);
+        check("rack-1.example", false);
+        check(":7443", false);
+        check("rack 1:7443", false);
+        check("rack-1:0", false);
+        check("rack-1:70000", false);
+        check(&format!("{}:1", "x".repeat(MAX_ADDRESS_BYTES)), false);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::{fmt::Write as _, path::PathBuf};
 
 use domain::{
+    deployments::ObjectOffer,
     environments::EnvironmentSpec,
     hosts::HostMetrics,
     ids::{HostId, MachineId, SessionId, StreamId, TransactionId},
@@ -15,7 +16,7 @@ use domain::{
 };
 use protocol::{
     ActualMachine, MachineReport, OfferedMachine, Outcome, ProgressEvent, Secrets, ToAgent, ToServer, decode, encode,
-    tunnel::{Control, Frame, Lasting, Open, Position, Size, Standing, Target, Transfer},
+    tunnel::{Control, Door, Frame, Lasting, Open, Position, Size, Standing, Target, Transfer},
 };
 use uuid::Uuid;
 
@@ -69,6 +70,7 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
                 machines: vec![offered],
                 reports: vec![report(ActualMachine::Clean)],
                 notebooks: None,
+                objects: None,
                 runs: vec![],
                 open: vec![transaction()],
             },
@@ -105,6 +107,22 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
                     gives_warm: true,
                 }),
                 runs: vec![ID.into()],
+                objects: None,
+                open: vec![],
+            },
+        ),
+        (
+            "hello-objects",
+            ToServer::Hello {
+                oldest_version: 1,
+                newest_version: 1,
+                agent_version: "0.1.0".to_owned(),
+                labels: labels(),
+                machines: vec![],
+                reports: vec![],
+                notebooks: None,
+                runs: vec![],
+                objects: Some(ObjectOffer { address: "10.0.0.7:7443".to_owned() }),
                 open: vec![],
             },
         ),
@@ -157,6 +175,7 @@ fn to_agent() -> Vec<(&'static str, ToAgent)> {
         ("cancel", ToAgent::Cancel { transaction }),
         ("renewed", ToAgent::Renewed { certificate_pem: "C".to_owned(), ca_pem: "A".to_owned() }),
         ("open-tunnel", ToAgent::OpenTunnel),
+        ("plan-changed", ToAgent::PlanChanged),
         ("instructions-start-notebook", ToAgent::Instructions { transaction, work: start, secrets: Some(token) }),
         ("instructions-stop-notebook", instructions(stop)),
         ("instructions-warm-notebook", instructions(warm)),
@@ -209,6 +228,8 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("taken", control(Control::Taken { bytes: 65_536 })),
         ("received", control(Control::Received(position))),
         ("hang-up", control(Control::HangUp)),
+        ("open-objects", Frame::Open(stream, Open::Objects { door: Door::Requests })),
+        ("open-objects-control", Frame::Open(stream, Open::Objects { door: Door::Control })),
     ]
 }
 

@@ -12,6 +12,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{
     access::Permit,
+    deployments::ObjectOffer,
     events::EventKind,
     hosts::HostLink,
     ids::{HostId, InstructionId, RunId, SessionId, TransactionId},
@@ -145,6 +146,7 @@ struct Hello {
     reports: Vec<MachineReport>,
     notebooks: Option<NotebookOffer>,
     runs: Vec<RunId>,
+    objects: Option<ObjectOffer>,
     open: HashSet<TransactionId>,
 }
 
@@ -167,6 +169,7 @@ fn read_hello(message: ToServer) -> Result<Hello, Trouble> {
             reports,
             notebooks,
             runs,
+            objects,
             open,
         } => {
             let version = newest_version.min(VERSION);
@@ -180,6 +183,7 @@ fn read_hello(message: ToServer) -> Result<Hello, Trouble> {
                 && machines.iter().all(|machine| is_plain_name(&machine.name) && names.insert(machine.name.as_str()))
                 && reports.len() <= MAX_MACHINES
                 && runs.len() <= MAX_MACHINES
+                && objects.as_ref().is_none_or(ObjectOffer::is_plain)
                 && open.len() <= MAX_OPEN;
             if !fits {
                 return Err(MALFORMED);
@@ -192,6 +196,7 @@ fn read_hello(message: ToServer) -> Result<Hello, Trouble> {
                 reports,
                 notebooks,
                 runs,
+                objects,
                 open: open.into_iter().collect(),
             })
         }
@@ -216,6 +221,7 @@ pub async fn attach(services: &Services, peer: Peer, message: ToServer) -> Resul
         agent_version: hello.agent_version,
         labels: hello.labels,
         notebooks: hello.notebooks,
+        objects: hello.objects,
         serial: peer.serial.clone(),
         certificate_expires_at: peer.expires_at,
     };

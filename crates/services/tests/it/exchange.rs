@@ -134,6 +134,7 @@ fn hello_and(open: Vec<TransactionId>, reports: Vec<MachineReport>) -> ToServer 
         machines: vec![slot],
         reports,
         notebooks: None,
+        objects: None,
         runs: vec![],
         open,
     }

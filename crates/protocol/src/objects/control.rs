@@ -1,0 +1,140 @@
+//! What the server asks a host about its objects: HTTP/1.1 and JSON on a stream of the tunnel
+//! ([`crate::tunnel::Door::Control`]). Whoever asks was authorised by the server.
+//!
+//! | | | |
+//! |---|---|---|
+//! | `GET` | `/deployments/{deployment}` | [`DeploymentStatus`] |
+//! | `GET` | `/deployments/{deployment}/objects?namespace=&after=&limit=&prefix=&live=` | [`Objects`] |
+//! | `GET` | `/deployments/{deployment}/objects/{namespace}/{object}` | [`ObjectStatus`] |
+//! | `DELETE` | the same | ends it and deletes what it holds: 204 |
+//! | `POST` | `…/look`, a [`Look`] | what is found, as JSON |
+//! | `GET` | `/deployments/{deployment}/console?after=&namespace=&object=&wait_ms=` | [`Console`] |
+//!
+//! `{deployment}` and `{namespace}` are ids, `{object}` is an object's id: 64 hexadecimal digits. What is unknown is 404; another
+//! failure is 4xx or 5xx with [`Failed`].
+
+use domain::ids::NamespaceId;
+use serde::{Deserialize, Serialize};
+
+/// The most objects in one answer.
+pub const MAX_OBJECTS: u32 = 500;
+/// The most lines in one answer.
+pub const MAX_LINES: u32 = 500;
+/// The longest that an answer may wait for the next line.
+pub const MAX_WAIT_MS: u64 = 20_000;
+/// The largest answer, bytes.
+pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// The length of one [`Bucket`], and how many are kept.
+pub const BUCKET_MS: i64 = 10_000;
+pub const BUCKETS: usize = 90;
+/// Upper bounds of [`Bucket::latencies`], microseconds; one more counts what is above the last.
+pub const LATENCY_BOUNDS_US: [u64; 19] = [
+    100, 200, 500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
+    2_000_000, 5_000_000, 10_000_000, 30_000_000,
+];
+
+/// How a deployment does on one host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentStatus {
+    /// The version that runs.
+    pub version: Option<u32>,
+    /// Why the version of the plan does not run.
+    pub problem: Option<String>,
+    /// Objects that are in memory.
+    pub live: u32,
+    /// Processes, and what they have in memory together.
+    pub engines: u32,
+    pub memory_bytes: u64,
+    /// The last [`BUCKETS`], oldest first; those in which nothing happened are left out.
+    pub buckets: Vec<Bucket>,
+}
+
+/// What happened in [`BUCKET_MS`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// When it began, Unix milliseconds: a multiple of [`BUCKET_MS`].
+    pub at_ms: i64,
+    /// Requests to the deployment that were answered here.
+    pub requests: u64,
+    /// Those of them that failed in its code or for want of it.
+    pub errors: u64,
+    /// Of all events, of objects' too.
+    pub cpu_us: u64,
+    /// Requests by the time to the answer's first byte: see [`LATENCY_BOUNDS_US`].
+    pub latencies: Vec<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objects {
+    /// In the order of namespace and id.
+    pub objects: Vec<ObjectStatus>,
+    /// There are more after the last.
+    pub more: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectStatus {
+    pub namespace: NamespaceId,
+    /// 64 hexadecimal digits.
+    pub id: String,
+    pub name: Option<String>,
+    /// It is in memory.
+    pub is_live: bool,
+    /// Of its storage.
+    pub bytes: u64,
+    /// Unix milliseconds.
+    pub last_used_ms: Option<i64>,
+    pub alarm_at_ms: Option<i64>,
+    pub sockets: u32,
+    /// Events that it is at.
+    pub running: u32,
+    /// It ended its process too often and is given up.
+    pub is_quarantined: bool,
+}
+
+/// A look into an object's storage; its code does not run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Look {
+    /// Tables, size and alarm.
+    Summary,
+    /// Keys from `start` on, in order.
+    Kv { start: String, limit: u32 },
+    /// One statement that only reads.
+    Sql { query: String, limit: u32 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Console {
+    pub lines: Vec<Line>,
+    /// What to ask for next.
+    pub after: u64,
+    /// So many lines after what was asked for are kept no more.
+    pub lost: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Counts up on its host, from the start of its agent.
+    pub seq: u64,
+    /// Unix milliseconds.
+    pub at_ms: i64,
+    /// `debug`, `log`, `info`, `warn` or `error`.
+    pub level: String,
+    /// None: the entry worker's.
+    pub object: Option<LineOf>,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineOf {
+    pub namespace: NamespaceId,
+    pub id: String,
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// In words for the person.
+    pub why: String,
+}
