@@ -4,11 +4,13 @@ pub mod admin;
 pub mod agents;
 pub mod caller;
 pub mod config;
+mod deployments;
 mod error_page;
 pub mod extract;
 pub mod failure;
 mod health;
 mod notebooks;
+mod origins;
 mod pages;
 mod replicas;
 pub mod rest;
@@ -43,7 +45,9 @@ pub async fn open(config: &Config) -> Result<Services> {
     store.migrate().await.context("cannot bring the database's schema up to date")?;
     let mut settings = config.settings();
     settings.server_key = Some(config.server_key().context("see server_key_file")?);
-    Ok(Services::new(store, Clock::system(), settings))
+    let services = Services::new(store, Clock::system(), settings);
+    replicas::join(&services);
+    Ok(services)
 }
 
 /// A server that has its ports.

@@ -11,7 +11,7 @@ use tower_http::{
     trace::TraceLayer,
 };
 
-use crate::{error_page, health, notebooks, pages, rest, security, sign_in, state::AppState};
+use crate::{error_page, health, notebooks, origins, pages, rest, security, sign_in, state::AppState};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -42,6 +42,6 @@ pub fn router(state: AppState) -> Router {
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .layer(middleware::from_fn(security::sane_request_id))
-        .layer(middleware::from_fn_with_state(state.clone(), notebooks::by_host))
+        .layer(middleware::from_fn_with_state(state.clone(), origins::by_host))
         .with_state(state)
 }

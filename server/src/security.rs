@@ -119,10 +119,15 @@ fn forwarded(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     client
 }
 
-async fn client_address(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+/// Whose request it is, past proxies that are trusted.
+pub(crate) fn address_of(state: &AppState, request: &Request) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(address)| address.ip());
     let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let address = forwarded(peer, request.headers(), &state.config.trusted_proxies);
+    forwarded(peer, request.headers(), &state.config.trusted_proxies)
+}
+
+async fn client_address(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    let address = address_of(&state, &request);
     request.extensions_mut().insert(ClientAddress(address));
     next.run(request).await
 }

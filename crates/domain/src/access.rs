@@ -26,6 +26,7 @@ crate::words! {
         NotebooksSet = "notebooks:set",
         DeploymentsRead = "deployments:read",
         DeploymentsManage = "deployments:manage",
+        ObjectsLook = "objects:look",
         HostsRead = "hosts:read",
         HostsManage = "hosts:manage",
         ZeroCertificatesManage = "zero-certificates:manage",
@@ -85,6 +86,8 @@ impl Action {
             // Colleagues call each other's objects, and see what they call; what is in them is for who deploys them.
             Action::DeploymentsRead => rule(None, Some(Engineer), Scope::Read),
             Action::DeploymentsManage => rule(Some(Engineer), Some(Admin), Scope::Use),
+            // What objects hold and say is their deployment's owner's.
+            Action::ObjectsLook => rule(Some(Engineer), Some(Admin), Scope::Read),
             Action::HostsRead => rule(None, Some(Engineer), Scope::Read),
             Action::HostsManage | Action::ZeroCertificatesManage | Action::InstructionsRun | Action::PeopleManage => {
                 rule(None, Some(Admin), Scope::All)

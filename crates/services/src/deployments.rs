@@ -57,7 +57,7 @@ pub async fn list(services: &Services, call: &Call, ask: &PageAsk) -> Result<Pag
     Ok(Page::cut(rows, limit, |deployment| deployment.name.clone()))
 }
 
-async fn find(services: &Services, permit: &Permit, which: &str) -> Result<Deployment> {
+pub(crate) async fn find(services: &Services, permit: &Permit, which: &str) -> Result<Deployment> {
     let conn = services.store().read();
     let found = match which.parse::<DeploymentId>() {
         Ok(id) => rows::get(conn, permit, id).await?,

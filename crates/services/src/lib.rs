@@ -27,6 +27,7 @@ pub mod links;
 pub mod live;
 pub mod machines;
 pub mod notebooks;
+pub mod objects;
 pub mod page;
 pub mod people;
 pub mod reconciler;
@@ -92,6 +93,7 @@ struct Inner {
     authorities: certificates::Authorities,
     ledger: ledger::Ledger,
     links: links::Links,
+    relay: links::RelaySlot,
     under_way: idempotency::UnderWay,
     noted_use: notebooks::NotedUse,
     /// The database's disk is full, as far as writes have shown.
@@ -129,11 +131,19 @@ impl Services {
             authorities: certificates::Authorities::default(),
             ledger: ledger::Ledger::default(),
             links: links::Links::default(),
+            relay: links::RelaySlot::default(),
             under_way: idempotency::UnderWay::default(),
             noted_use: notebooks::NotedUse::default(),
             is_full: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
+    }
+    /// How other servers are reached; the first one set stays.
+    pub fn relay_through(&self, relay: Arc<dyn links::Relay>) {
+        self.inner.relay.get_or_init(|| relay);
+    }
+    pub(crate) fn relay(&self) -> Option<&dyn links::Relay> {
+        self.inner.relay.get().map(AsRef::as_ref)
     }
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store

@@ -2,10 +2,11 @@
 //! the byte streams through their tunnels.
 //!
 //! A link is owned by the one replica that the agent dialled. Another replica's wish reaches it by what that replica
-//! stored and by its event: [`watch`] looks. Its streams go through the replica that holds the host's tunnel: [`way`].
+//! stored and by its event: [`watch`] looks. Its streams go through the replica that holds the host's tunnel: [`streams`].
 
 mod conversation;
 mod reports;
+mod streams;
 pub mod tunnel;
 mod watch;
 
@@ -27,6 +28,8 @@ use domain::{
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use protocol::{CloseReason, HEARTBEAT_PERIOD_MS, ToAgent};
+pub(crate) use streams::RelaySlot;
+pub use streams::{Relay, Relayed, connect, open_stream};
 use tokio::sync::{Notify, mpsc};
 pub use tunnel::{ByteStream, Chunk, StreamClosed, StreamReader, StreamWriter, Tunnel};
 pub use watch::run;
@@ -110,6 +113,8 @@ pub struct Link {
     pub closing: Closing,
     outbox: mpsc::Sender<ToAgent>,
     wake: Notify,
+    /// It runs objects.
+    runs_objects: bool,
     available: AtomicBool,
     heard_ms: AtomicI64,
     known: Mutex<HashMap<TransactionId, Known>>,
@@ -185,6 +190,12 @@ impl Links {
     pub(crate) fn offer(&self, host: HostId, transaction: TransactionId) {
         if let Some(link) = self.get(host) {
             link.send(ToAgent::Offer { transaction });
+        }
+    }
+    /// The tenant's hosts that run objects and are linked here are to fetch their plan anew.
+    fn plan_changed(&self, tenant: TenantId) {
+        for link in self.links.read().values().filter(|link| link.runs_objects && link.peer.tenant == tenant) {
+            link.send(ToAgent::PlanChanged);
         }
     }
     pub(crate) fn wake(&self, host: HostId) {

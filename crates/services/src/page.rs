@@ -52,12 +52,13 @@ impl<T> Page<T> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next_cursor = rows
-            .last()
-            .filter(|_| more)
-            .and_then(|last| serde_json::to_vec(&cursor(last)).ok())
-            .map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
-        Page { items: rows, next_cursor }
+        let next = rows.last().filter(|_| more).map(cursor);
+        Self::with_next(rows, next)
+    }
+    /// A page and what its cursor is to say, if there are more.
+    pub fn with_next<C: Serialize>(items: Vec<T>, next: Option<C>) -> Self {
+        let next = next.and_then(|next| serde_json::to_vec(&next).ok());
+        Page { items, next_cursor: next.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)) }
     }
     pub fn map<U>(self, f: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(f).collect(), next_cursor: self.next_cursor }

@@ -107,6 +107,7 @@ pub async fn pass(services: &Services) -> Result<Option<Timestamp>> {
         }
     }
     crate::notebooks::pass(services, now).await?;
+    crate::objects::pass(services, now).await?;
     let ahead = now.saturating_add(PREPARE_AHEAD).unwrap_or(now);
     let next_start = store::sessions::next_start(conn, ahead).await?;
     next_due.extend(next_start.and_then(|start| start.checked_sub(PREPARE_AHEAD).ok()));

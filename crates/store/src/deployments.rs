@@ -2,6 +2,7 @@
 
 pub mod groups;
 pub mod namespaces;
+pub mod plan;
 pub mod versions;
 
 use domain::{

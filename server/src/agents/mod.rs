@@ -1,9 +1,10 @@
 //! The agents' port (D3, D4): TLS with client certificates of Berth's own. `POST /enroll` for zero certificates,
-//! `/agent/link` and `/agent/tunnel` for hosts, `/replica/…` for the other servers.
+//! `/agent/link`, `/agent/tunnel` and `/agent/objects` for hosts, `/replica/…` for the other servers.
 
 mod enroll;
 mod link;
 mod listener;
+mod objects;
 mod tunnel;
 
 use std::{sync::Arc, time::Duration};
@@ -16,7 +17,10 @@ use axum::{
 };
 use domain::hosts::HostIntent;
 pub use listener::Listener;
-use protocol::CloseReason;
+use protocol::{
+    CloseReason,
+    objects::{BUNDLES_PATH, PLAN_PATH},
+};
 use services::{
     Error, Services,
     certificates::{self, Holder},
@@ -48,6 +52,8 @@ fn router(port: Port) -> Router {
         .route("/enroll", post(enroll::enroll))
         .route("/agent/link", get(link::link))
         .route("/agent/tunnel", get(tunnel::tunnel))
+        .route(PLAN_PATH, get(objects::plan))
+        .route(&format!("{BUNDLES_PATH}/{{digest}}"), get(objects::bundle))
         .merge(replicas::router())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, REQUEST_LIMIT))

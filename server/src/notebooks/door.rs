@@ -84,7 +84,7 @@ fn is_own(headers: &HeaderMap, origin: &str) -> bool {
 }
 
 /// Answers what comes to a notebook's origin.
-pub(super) async fn answer(state: AppState, name: &str, request: Request) -> Response {
+pub(crate) async fn answer(state: AppState, name: &str, request: Request) -> Response {
     let origin = state.config.app_origin(name);
     if request.uri().path() == ENTRANCE {
         return enter(&state, name, request).await;

@@ -13,16 +13,12 @@ use domain::{
     notebooks::{Access, SOCKET},
 };
 use hyper_util::rt::TokioIo;
-use protocol::tunnel::{Control, Open, Target};
+use protocol::tunnel::{Open, Target};
 use services::{
-    Error,
-    links::{ByteStream, Chunk},
+    Error, links,
     notebooks::{self, Visitor},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-    time::timeout,
-};
+use tokio::{io::DuplexStream, time::timeout};
 
 use super::{
     answer::Answer,
@@ -32,13 +28,10 @@ use super::{
     reading::{self, Unwritable, Verdict},
     socket::{self, Opened},
 };
-use crate::{replicas, state::AppState};
+use crate::state::AppState;
 
 /// From the opening of the stream to the answer's first line: kernels answer later than that only over WebSocket.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
-const OPEN_LIMIT: Duration = Duration::from_secs(15);
-const PIPE_BYTES: usize = 64 * 1024;
-const PIECE_BYTES: usize = 16 * 1024;
 
 /// Headers that speak of one connection, not of the request (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -142,62 +135,7 @@ pub(super) async fn connect(
 ) -> Result<DuplexStream, Error> {
     let session = SessionId::from_uuid(run.uuid());
     let open = Open::Connect { session, to: Target::UnixSocket(SOCKET.to_owned()) };
-    let mut stream = replicas::open_stream(&state.services, tenant, host, open).await?;
-    let first = timeout(OPEN_LIMIT, stream.next()).await;
-    match first.map_err(|_| Error::Unavailable("the host does not answer in time".to_owned()))? {
-        Some(Chunk::Control(Control::Opened { .. })) => {}
-        Some(Chunk::Control(Control::Refused { why })) => return Err(Error::Unavailable(why)),
-        Some(Chunk::Control(_) | Chunk::Stdout(_) | Chunk::Stderr(_)) | None => {
-            return Err(Error::Unavailable("the host broke the stream off".to_owned()));
-        }
-    }
-    let (near, far) = tokio::io::duplex(PIPE_BYTES);
-    tokio::spawn(pump(stream, far));
-    Ok(near)
-}
-
-/// Carries bytes between the tunnel's stream and the pipe until either side ends.
-async fn pump(stream: ByteStream, pipe: DuplexStream) {
-    let (mut reader, writer) = stream.split();
-    let (mut from_client, mut to_client) = tokio::io::split(pipe);
-    let up = async {
-        let mut piece = vec![0; PIECE_BYTES];
-        loop {
-            match from_client.read(&mut piece).await {
-                Ok(0) | Err(_) => {
-                    // The other direction may still have its answer to give.
-                    return writer.control(Control::EndOfInput).is_ok();
-                }
-                Ok(length) => {
-                    if writer.write(bytes::Bytes::copy_from_slice(&piece[..length])).await.is_err() {
-                        return false;
-                    }
-                }
-            }
-        }
-    };
-    let down = async {
-        while let Some(chunk) = reader.next().await {
-            match chunk {
-                Chunk::Stdout(data) => {
-                    if to_client.write_all(&data).await.is_err() {
-                        return;
-                    }
-                }
-                Chunk::Stderr(_) => {}
-                Chunk::Control(Control::Exited { .. } | Control::Reset { .. }) => break,
-                Chunk::Control(_) => {}
-            }
-        }
-        if let Err(error) = to_client.shutdown().await {
-            tracing::debug!(%error, "who read from a notebook had gone before its end");
-        }
-    };
-    tokio::pin!(down);
-    tokio::select! {
-        is_half_open = up => if is_half_open { down.await },
-        () = &mut down => {}
-    }
+    links::connect(&state.services, tenant, host, open).await
 }
 
 /// Whether a request is a person's doing: what changes files, kernels and terminals. JupyterLab saves only what was changed,

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use protocol::tunnel::{Control, Frame, INITIAL_CREDIT_BYTES, Open};
 use services::{
     Services,
-    links::{ByteStream, Chunk, Peer, StreamReader, StreamWriter, Tunnel},
+    links::{Chunk, Peer, Relayed, StreamReader, StreamWriter, Tunnel},
     replicas::Replica,
 };
 use tokio::{
@@ -33,12 +33,6 @@ pub(super) const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 /// The longest until the first frame, and for writing one.
 const TALK_LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) enum Opened {
-    Stream(ByteStream),
-    /// The tunnel is at another server by now.
-    Elsewhere,
-}
-
 /// Opens the stream through `replica`. It ends with its connection.
 pub(super) async fn open(
     services: &Services,
@@ -46,11 +40,11 @@ pub(super) async fn open(
     tenant: TenantId,
     host: HostId,
     open: &Open,
-) -> Result<Opened, CallError> {
+) -> Result<Relayed, CallError> {
     let target = format!("/replica/stream?tenant={tenant}&host={host}");
     let socket = match call::websocket(services, replica, &target, MAX_MESSAGE_BYTES).await {
         Ok(socket) => socket,
-        Err(CallError::Refused(StatusCode::MISDIRECTED_REQUEST)) => return Ok(Opened::Elsewhere),
+        Err(CallError::Refused(StatusCode::MISDIRECTED_REQUEST)) => return Ok(Relayed::Elsewhere),
         Err(error) => return Err(error),
     };
     let peer = Peer {
@@ -64,7 +58,7 @@ pub(super) async fn open(
     let stream = tunnel.open(open.clone()).map_err(|error| CallError::Identity(error.to_string()))?;
     // Owned by the stream: it ends when the stream is dropped or over.
     tokio::spawn(pump(socket, tunnel));
-    Ok(Opened::Stream(stream))
+    Ok(Relayed::Stream(stream))
 }
 
 /// Carries the one stream of `tunnel` until it is over, given up, or the other server is gone.

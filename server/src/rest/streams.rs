@@ -51,7 +51,6 @@ use crate::{
     caller::Caller,
     extract::{Ask, Named, Upgrade},
     failure::Failure,
-    replicas,
     state::AppState,
 };
 
@@ -194,7 +193,7 @@ impl Connection {
     }
 
     async fn open(&self, open: Open) -> Result<ByteStream, Error> {
-        replicas::open_stream(&self.state.services, self.call.actor.tenant, self.host, open).await
+        links::open_stream(&self.state.services, self.call.actor.tenant, self.host, open).await
     }
 }
 

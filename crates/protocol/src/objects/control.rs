@@ -4,11 +4,14 @@
 //! | | | |
 //! |---|---|---|
 //! | `GET` | `/deployments/{deployment}` | [`DeploymentStatus`] |
-//! | `GET` | `/deployments/{deployment}/objects?namespace=&after=&limit=&prefix=&live=` | [`Objects`] |
+//! | `GET` | `/deployments/{deployment}/objects?namespace=&after=&limit=&prefix=&name=&live=` | [`Objects`] |
 //! | `GET` | `/deployments/{deployment}/objects/{namespace}/{object}` | [`ObjectStatus`] |
 //! | `DELETE` | the same | ends it and deletes what it holds: 204 |
 //! | `POST` | `…/look`, a [`Look`] | what is found, as JSON |
 //! | `GET` | `/deployments/{deployment}/console?after=&namespace=&object=&wait_ms=` | [`Console`] |
+//!
+//! Of objects `after` is `NAMESPACE/ID` of the last one seen, `prefix` what the id begins with, `name` the whole name, and `live=true`
+//! leaves out what is not in memory.
 //!
 //! `{deployment}` and `{namespace}` are ids, `{object}` is an object's id: 64 hexadecimal digits. What is unknown is 404; another
 //! failure is 4xx or 5xx with [`Failed`].
@@ -115,7 +118,7 @@ pub struct Console {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// Counts up on its host, from the start of its agent.
+    /// Counts up from the start of its host's agent; who asks for what comes after a higher number gets all.
     pub seq: u64,
     /// Unix milliseconds.
     pub at_ms: i64,

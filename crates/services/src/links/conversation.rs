@@ -214,6 +214,7 @@ fn read_hello(message: ToServer) -> Result<Hello, Trouble> {
 pub async fn attach(services: &Services, peer: Peer, message: ToServer) -> Result<Attached, Trouble> {
     let hello = read_hello(message)?;
     let permit = peer.permit();
+    let runs_objects = hello.objects.is_some();
     let up = LinkUp {
         host: peer.host,
         host_name: peer.name.clone(),
@@ -241,6 +242,7 @@ pub async fn attach(services: &Services, peer: Peer, message: ToServer) -> Resul
         closing: Closing::default(),
         outbox: sender,
         wake: Notify::new(),
+        runs_objects,
         available: AtomicBool::new(false),
         heard_ms: AtomicI64::new(now.as_millisecond()),
         known: Mutex::default(),

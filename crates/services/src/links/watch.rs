@@ -8,7 +8,7 @@ use domain::{
     access::Permit,
     events::{Event, EventKind},
     hosts::HostLink,
-    ids::{HostId, InstructionId},
+    ids::{HostId, InstructionId, TenantId},
 };
 use jiff::{SignedDuration, Timestamp};
 use protocol::{CloseReason, HEARTBEAT_PERIOD_MS};
@@ -42,17 +42,30 @@ pub async fn run(services: Services, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut round: u32 = 0;
+    let mut changed: HashSet<TenantId> = HashSet::new();
     loop {
         let outcome = tokio::select! {
             () = stop.cancelled() => return,
             event = events.recv() => match event {
-                Ok(event) => on_event(&services, &event).await,
+                Ok(event) => {
+                    if tells_peers(&event) {
+                        changed.insert(event.tenant);
+                    }
+                    on_event(&services, &event).await
+                }
                 // The next tick looks at everything.
-                Err(RecvError::Lagged(_)) => Ok(()),
+                Err(RecvError::Lagged(_)) => {
+                    changed.extend(services.links().all().iter().map(|link| link.peer.tenant));
+                    Ok(())
+                }
                 Err(RecvError::Closed) => return,
             },
             _ = ticks.tick() => {
                 round = round.wrapping_add(1);
+                // Of many hosts that come or go at once they are told together.
+                for tenant in changed.drain() {
+                    services.links().plan_changed(tenant);
+                }
                 tick(&services, round).await
             }
         };
@@ -60,6 +73,11 @@ pub async fn run(services: Services, stop: CancellationToken) {
             tracing::warn!(%error, "cannot bring the links in step with the database; trying again");
         }
     }
+}
+
+/// Whether a host came, or may go no more, that others ask for objects.
+fn tells_peers(event: &Event) -> bool {
+    event.kind == EventKind::Host && event.word != HostLink::Offline.word()
 }
 
 async fn on_event(services: &Services, event: &Event) -> Result<()> {
@@ -72,13 +90,16 @@ async fn on_event(services: &Services, event: &Event) -> Result<()> {
         EventKind::Instruction if event.word == "waiting" || event.word == crate::instructions::CANCELLING => {
             wake_all_of(services, event).await
         }
+        EventKind::Deployment => {
+            services.links().plan_changed(event.tenant);
+            Ok(())
+        }
         EventKind::Instruction
         | EventKind::Machine
         | EventKind::HostMetrics
         | EventKind::Reservation
         | EventKind::Session
         | EventKind::Notebook
-        | EventKind::Deployment
         | EventKind::ZeroCertificate
         | EventKind::Person
         | EventKind::Token => Ok(()),

@@ -27,19 +27,20 @@ pub(super) fn number(column: &'static str, number: i64) -> Result<u32, Corrupt> 
     u32::try_from(number).map_err(|_| Corrupt { column, why: format!("{number} is no version") })
 }
 
+pub(super) fn digest(bytes: &[u8]) -> Result<Digest, Corrupt> {
+    let digest = <[u8; 32]>::try_from(bytes);
+    let why = || format!("{} bytes, not 32", bytes.len());
+    Ok(Digest(digest.map_err(|_| Corrupt { column: "deployment_versions.digest", why: why() })?))
+}
+
 impl TryFrom<Row> for Version {
     type Error = Corrupt;
     fn try_from(row: Row) -> Result<Self, Corrupt> {
-        let digest = <[u8; 32]>::try_from(row.digest.as_slice());
-        let digest = digest.map_err(|_| Corrupt {
-            column: "deployment_versions.digest",
-            why: format!("{} bytes, not 32", row.digest.len()),
-        })?;
         Ok(Version {
             deployment: DeploymentId::from_uuid(row.deployment_id),
             number: number("deployment_versions.number", row.number)?,
             code: convert::json("deployment_versions.code", &row.code)?,
-            bundle: Digest(digest),
+            bundle: digest(&row.digest)?,
             bundle_bytes: convert::whole(row.bundle_bytes),
             note: row.note,
             created_by: PersonId::from_uuid(row.created_by),

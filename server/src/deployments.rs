@@ -1,0 +1,202 @@
+//! Passes requests on to deployments, through the tunnel of one of the hosts that run objects: HTTP/1.1 and WebSocket, streaming both
+//! ways. Who may call a deployment is its own code's decision; the portal's cookie goes no further than here.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use hyper_util::rt::TokioIo;
+use protocol::tunnel::{Door, Open};
+use rand::Rng;
+use services::{Error, links, objects::Entrance};
+use tokio::{io::DuplexStream, time::timeout};
+
+use crate::{security, sign_in::is_cookie, state::AppState};
+
+/// From the request's end to the answer's first line.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// Hosts that are tried for one request.
+const MAX_TRIES: usize = 3;
+/// Headers that speak of one connection, not of the request (RFC 9110, 7.6.1).
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+];
+/// Where a program reads who called; only the proxy's word counts.
+const CLIENT_HEADERS: [HeaderName; 7] = [
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-scheme"),
+    HeaderName::from_static("cf-connecting-ip"),
+    header::FORWARDED,
+];
+
+fn plain(status: StatusCode, text: &'static str) -> Response {
+    (status, [(header::CACHE_CONTROL, "no-store")], text).into_response()
+}
+
+pub(crate) fn unavailable(error: &Error) -> Response {
+    tracing::warn!(%error, "a deployment cannot be reached");
+    plain(StatusCode::BAD_GATEWAY, "The deployment cannot be reached now. Try again in a moment.\n")
+}
+
+/// Answers what comes to a deployment's host.
+pub(crate) async fn answer(state: &AppState, entrance: &Entrance, request: Request) -> Response {
+    if entrance.hosts.is_empty() {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "No host that runs objects is online now. Try again later.\n");
+    }
+    let passed = match connect(state, entrance).await {
+        Ok(stream) => pass(state, stream, request).await,
+        Err(error) => Err(error),
+    };
+    passed.unwrap_or_else(|error| unavailable(&error))
+}
+
+/// A connection to one of the hosts: any does, as each knows where an object is.
+async fn connect(state: &AppState, entrance: &Entrance) -> Result<DuplexStream, Error> {
+    let first = rand::rng().random_range(0..entrance.hosts.len());
+    let mut trouble = None;
+    for host in entrance.hosts.iter().cycle().skip(first).take(entrance.hosts.len().min(MAX_TRIES)) {
+        let open = Open::Objects { door: Door::Requests };
+        match links::connect(&state.services, entrance.tenant, *host, open).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                tracing::debug!(%error, %host, "a host takes no requests for objects");
+                trouble = Some(error);
+            }
+        }
+    }
+    Err(trouble.unwrap_or_else(|| Error::Unavailable("no host runs objects".to_owned())))
+}
+
+fn broken(why: &dyn std::fmt::Display) -> Error {
+    Error::Unavailable(format!("the host's answer: {why}"))
+}
+
+async fn pass(state: &AppState, stream: DuplexStream, mut request: Request) -> Result<Response, Error> {
+    let is_upgrade = request.headers().contains_key(header::UPGRADE);
+    let from_client = is_upgrade.then(|| hyper::upgrade::on(&mut request));
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
+    // Ends with the answer, or with what it upgraded to.
+    tokio::spawn(connection.with_upgrades());
+    prepare(state, &mut request, is_upgrade)?;
+    let answered = timeout(ANSWER_LIMIT, sender.send_request(request)).await;
+    let answered = answered.map_err(|_| broken(&"none in time"))?;
+    let mut response = answered.map_err(|error| broken(&error))?;
+    clean(response.headers_mut());
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(from_client)) = (response.status(), from_client) {
+        let from_host = hyper::upgrade::on(&mut response);
+        // Ends with either side.
+        tokio::spawn(async move {
+            match tokio::try_join!(from_client, from_host) {
+                Ok((client, host)) => {
+                    let (mut client, mut host) = (TokioIo::new(client), TokioIo::new(host));
+                    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut host).await {
+                        tracing::debug!(%error, "a deployment's socket broke");
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "a deployment's socket was not opened"),
+            }
+        });
+    }
+    Ok(response.map(Body::new).into_response())
+}
+
+/// What the deployment gets to see of a request.
+fn prepare(state: &AppState, request: &mut Request, is_upgrade: bool) -> Result<(), Error> {
+    let client = security::address_of(state, request);
+    let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    // The host stays in its header alone, as on the object port.
+    let target = target.parse().map_err(|_| Error::invalid("path", "is no path"))?;
+    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
+    *request.uri_mut() = target;
+    let headers = request.headers_mut();
+    if let (Some(Ok(authority)), None) = (authority, headers.get(header::HOST)) {
+        headers.insert(header::HOST, authority);
+    }
+    for name in HOP_BY_HOP.into_iter().chain(CLIENT_HEADERS) {
+        headers.remove(name);
+    }
+    if !is_upgrade {
+        headers.remove(header::CONNECTION);
+        headers.remove(header::UPGRADE);
+    }
+    keep_own_cookies(headers);
+    let scheme = if state.config.is_https() { "https" } else { "http" };
+    headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static(scheme));
+    let client = HeaderValue::from_str(&client.to_string()).map_err(|error| Error::Internal(error.to_string()))?;
+    headers.insert(HeaderName::from_static("x-forwarded-for"), client);
+    Ok(())
+}
+
+/// The portal's own cookie is never sent here by a browser, and goes no further if it is.
+fn keep_own_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
+    headers.remove(header::COOKIE);
+    for line in lines {
+        let Ok(text) = line.to_str() else { continue };
+        let is_portals = |pair: &&str| pair.split_once('=').is_some_and(|(name, _)| is_cookie(name.trim()));
+        let kept: Vec<&str> = text.split(';').map(str::trim).filter(|pair| !is_portals(pair)).collect();
+        if let (false, Ok(kept)) = (kept.is_empty(), HeaderValue::from_str(&kept.join("; "))) {
+            headers.append(header::COOKIE, kept);
+        }
+    }
+}
+
+/// What the client gets to see of an answer. Its cookies are of its own host: none may reach the portal's, or a neighbour's.
+fn clean(headers: &mut HeaderMap) {
+    headers.remove(HeaderName::from_static("keep-alive"));
+    let cookies: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+    headers.remove(header::SET_COOKIE);
+    for cookie in cookies {
+        let Ok(text) = cookie.to_str() else { continue };
+        let is_domain =
+            |part: &&str| part.split_once('=').map_or(*part, |(name, _)| name).trim().eq_ignore_ascii_case("domain");
+        let kept: Vec<&str> = text
+            .split(';')
+            .enumerate()
+            .filter(|(at, part)| *at == 0 || !is_domain(part))
+            .map(|(_, part)| part)
+            .collect();
+        if let Ok(kept) = HeaderValue::from_str(&kept.join(";")) {
+            headers.append(header::SET_COOKIE, kept);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_portals_cookie_goes_no_further() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("a=1; berth=secret; __Host-berth=secret"));
+        headers.append(header::COOKIE, HeaderValue::from_static("berth=secret"));
+        headers.append(header::COOKIE, HeaderValue::from_static("b=2"));
+        keep_own_cookies(&mut headers);
+        let kept: Vec<_> = headers.get_all(header::COOKIE).iter().collect();
+        assert_eq!(kept, ["a=1", "b=2"]);
+    }
+
+    #[test]
+    fn a_deployments_cookies_are_of_its_own_host() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::SET_COOKIE, HeaderValue::from_static("berth=x; Domain=localhost; Path=/; domain = a"));
+        headers.append(header::SET_COOKIE, HeaderValue::from_static("domain=mine; HttpOnly"));
+        clean(&mut headers);
+        let kept: Vec<_> = headers.get_all(header::SET_COOKIE).iter().collect();
+        assert_eq!(kept, ["berth=x; Path=/", "domain=mine; HttpOnly"]);
+    }
+}
