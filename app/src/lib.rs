@@ -20,6 +20,10 @@ pub mod preferences;
 pub mod server;
 pub mod viewer;
 
+/// The page on which a project is deployed, and where it is sent.
+pub const DEPLOY: &str = "/deploy";
+pub const UPLOAD: &str = "/deploy/files";
+
 pub use document::{App, Version, shell};
 pub use failure::Failure;
 

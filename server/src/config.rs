@@ -261,7 +261,7 @@ impl Config {
         self.public_url.starts_with("https:")
     }
 
-    /// What stands behind a notebook's name in its host.
+    /// What stands behind a notebook's or deployment's name in its host.
     pub fn apps_domain(&self) -> String {
         if !self.apps_domain.is_empty() {
             return self.apps_domain.clone();
@@ -276,12 +276,19 @@ impl Config {
         }
     }
 
-    /// The origin of the notebook of this name.
-    pub fn app_origin(&self, name: &str) -> String {
-        let scheme = if self.is_https() { "https" } else { "http" };
+    /// Where notebooks and deployments answer.
+    pub fn apps(&self) -> services::Apps {
         let url = self.public_url.parse::<http::Uri>().ok();
         let port = url.as_ref().and_then(http::Uri::port_u16).map(|port| format!(":{port}")).unwrap_or_default();
-        format!("{scheme}://{name}.{}{port}", self.apps_domain())
+        services::Apps {
+            scheme: if self.is_https() { "https" } else { "http" },
+            behind: format!("{}{port}", self.apps_domain()),
+        }
+    }
+
+    /// The origin of the notebook of this name.
+    pub fn app_origin(&self, name: &str) -> String {
+        self.apps().origin(name)
     }
 
     /// The key that seals the certificate authorities' keys.
@@ -322,6 +329,7 @@ impl Config {
             reservation_max_ahead: SignedDuration::from_hours(i64::from(self.reservations.max_ahead_days) * 24),
             no_show_after: SignedDuration::from_mins(self.reservations.no_show_minutes.into()),
             public_url: self.public_url.trim_end_matches('/').to_owned(),
+            apps: self.apps(),
             agents_url: self.agents_url(),
             ..services::Settings::default()
         }

@@ -12,6 +12,7 @@ mod health;
 mod notebooks;
 mod origins;
 mod pages;
+pub mod projects;
 mod replicas;
 pub mod rest;
 mod router;
@@ -19,6 +20,7 @@ pub mod security;
 pub mod sign_in;
 pub mod state;
 mod tasks;
+mod upload;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -43,6 +43,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before anything is read that a project has no business with.
+    if std::env::args().nth(1).as_deref() == Some(server::projects::COMMAND) {
+        return server::projects::child();
+    }
     match start() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -11,7 +11,7 @@ use tower_http::{
     trace::TraceLayer,
 };
 
-use crate::{error_page, health, notebooks, origins, pages, rest, security, sign_in, state::AppState};
+use crate::{error_page, health, notebooks, origins, pages, rest, security, sign_in, state::AppState, upload};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -23,6 +23,7 @@ pub fn router(state: AppState) -> Router {
         .merge(health::router())
         .merge(sign_in::router())
         .merge(notebooks::router())
+        .merge(upload::router())
         .merge(pages::router(&state));
     security::around(routes, &state)
         .layer(CatchPanicLayer::custom(error_page::panicked))

@@ -25,6 +25,7 @@ use crate::{
     rest,
     sign_in::{layer as sign_in_layer, query_value},
     state::AppState,
+    upload,
 };
 
 /// The largest body of a request, in bytes. Files travel over WebSockets, in frames.
@@ -70,7 +71,11 @@ pub fn around(router: Router<AppState>, state: &AppState) -> Router<AppState> {
 
 /// How many bytes the body of a request for `path` may have.
 pub(crate) fn most(path: &str) -> usize {
-    if path == rest::deployments::PATH { rest::deployments::MAX_BODY_BYTES } else { MAX_BODY_BYTES }
+    match path {
+        rest::deployments::PATH => rest::deployments::MAX_BODY_BYTES,
+        upload::PATH => upload::MAX_BODY_BYTES,
+        _ => MAX_BODY_BYTES,
+    }
 }
 
 /// A body that is too large is refused where it says so, and broken off where it turns out to be.

@@ -28,12 +28,13 @@ const fn place(href: &'static str, name: &'static str, icon: &'static str, actio
     Place { href, name, icon, action, group }
 }
 
-pub const PLACES: [Place; 10] = [
+pub const PLACES: [Place; 11] = [
     place("/", "Home", "home", Action::MachinesRead, Group::Work),
     place("/machines", "Machines", "machines", Action::MachinesRead, Group::Work),
     place("/reserve", "Reserve", "timeline", Action::ReservationsCreate, Group::Work),
     place("/sessions", "Sessions", "sessions", Action::SessionsRead, Group::Work),
     place("/notebooks", "Notebooks", "notebooks", Action::NotebooksRead, Group::Work),
+    place("/deployments", "Deployments", "deployments", Action::DeploymentsRead, Group::Work),
     place("/tokens", "Tokens", "tokens", Action::TokensOwn, Group::Work),
     place("/hosts", "Hosts", "hosts", Action::HostsManage, Group::Administer),
     place("/instructions", "Instructions", "instructions", Action::InstructionsRead, Group::Administer),

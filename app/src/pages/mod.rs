@@ -4,6 +4,9 @@ mod account;
 mod audit;
 mod book;
 mod certificates;
+mod deploy;
+mod deployment;
+mod deployments;
 mod home;
 mod host;
 mod hosts;
@@ -58,6 +61,11 @@ pub fn Pages() -> impl IntoView {
             <Route path=path!("/notebooks") view=notebooks::Notebooks ssr=WHOLE/>
             <Route path=path!("/notebooks/settings") view=notebook_settings::NotebookSettings ssr=WHOLE/>
             <Route path=path!("/notebooks/:id") view=notebook::NotebookPage ssr=WHOLE/>
+            <Route path=path!("/deployments") view=deployments::Deployments ssr=WHOLE/>
+            <Route path=path!("/deployments/:id") view=deployment::DeploymentPage ssr=WHOLE/>
+            <Route path=path!("/deployments/:id/versions") view=deployment::VersionsPage ssr=WHOLE/>
+            <Route path=path!("/deployments/:id/settings") view=deployment::SettingsPage ssr=WHOLE/>
+            <Route path=path!("/deploy") view=deploy::Deploy ssr=WHOLE/>
             <Route path=path!("/people") view=people::People ssr=WHOLE/>
             <Route path=path!("/tokens") view=tokens::Tokens ssr=WHOLE/>
             <Route path=path!("/audit") view=audit::Audit ssr=WHOLE/>

@@ -9,12 +9,17 @@ use domain::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+#[cfg(feature = "project")]
+mod project;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Deployment {
     pub id: Uuid,
     /// The first part of its address.
     pub name: String,
+    /// Where it answers: an origin such as `http://chat.localhost:8080`.
+    pub address: String,
     /// The version that runs.
     pub version: u32,
     pub person: String,
@@ -28,12 +33,13 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// As `actor` sees it.
-    pub fn new(deployment: domain::deployments::Deployment, actor: &Actor) -> Self {
+    /// As `actor` sees it, who reaches it at `address`.
+    pub fn new(deployment: domain::deployments::Deployment, actor: &Actor, address: String) -> Self {
         let permit = actor.permit(Action::DeploymentsManage);
         Self {
             id: deployment.id.uuid(),
             name: deployment.name,
+            address,
             version: deployment.version,
             can_manage: permit.is_ok_and(|permit| permit.check_owner(deployment.created_by).is_ok()),
             person: deployment.created_by_name,

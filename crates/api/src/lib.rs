@@ -9,6 +9,7 @@ pub mod hosts;
 pub mod instructions;
 pub mod machines;
 pub mod notebooks;
+pub mod objects;
 pub mod people;
 mod problem;
 pub mod reservations;

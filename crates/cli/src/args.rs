@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+mod objects;
+
+pub use objects::*;
+
 /// Machines that your team owns, as a self-service cloud.
 #[derive(Debug, Parser)]
 #[command(name = "berth", version, propagate_version = true, disable_help_subcommand = true)]
@@ -74,25 +78,6 @@ pub enum Command {
     Tokens(Tokens),
     /// Print a completion script for a shell
     Completions { shell: Shell },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Objects {
-    /// Run a project on this computer, and again after each change of its files
-    Dev(ObjectsDev),
-}
-
-#[derive(Debug, Args)]
-pub struct ObjectsDev {
-    /// The folder with wrangler.toml, wrangler.json or wrangler.jsonc
-    #[arg(default_value = ".")]
-    pub directory: PathBuf,
-    /// Port of 127.0.0.1; 0 takes one that is free
-    #[arg(long, default_value_t = 8787)]
-    pub port: u16,
-    /// Where what objects write is kept [default: .berth/objects in the folder]
-    #[arg(long, value_name = "DIR")]
-    pub state: Option<PathBuf>,
 }
 
 #[derive(Debug, Args, Clone, Copy)]

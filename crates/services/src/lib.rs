@@ -52,6 +52,8 @@ pub struct Settings {
     pub no_show_after: jiff::SignedDuration,
     /// What people type, without a path: one-time links are made from it.
     pub public_url: String,
+    /// Where what people run in the portal answers.
+    pub apps: Apps,
     /// The name of the tenant that the first start makes.
     pub tenant_name: String,
     /// Names this replica among several.
@@ -69,11 +71,27 @@ impl Default for Settings {
             reservation_max_ahead: domain::reservations::DEFAULT_MAX_AHEAD,
             no_show_after: jiff::SignedDuration::from_mins(30),
             public_url: "http://localhost:8080".to_owned(),
+            apps: Apps { scheme: "http", behind: "localhost:8080".to_owned() },
             tenant_name: "berth".to_owned(),
             replica: uuid::Uuid::now_v7(),
             agents_url: "https://localhost:8443".to_owned(),
             server_key: None,
         }
+    }
+}
+
+/// The origins of notebooks and deployments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Apps {
+    pub scheme: &'static str,
+    /// What stands behind a name and a dot: a domain, and its port unless it is the scheme's own.
+    pub behind: String,
+}
+
+impl Apps {
+    /// Of what has this name.
+    pub fn origin(&self, name: &str) -> String {
+        format!("{}://{name}.{}", self.scheme, self.behind)
     }
 }
 

@@ -157,15 +157,11 @@ pub async fn set_version(
 /// Deletes it with its versions, if it is still what the caller read. Its namespaces are left, as deleted: see
 /// [`namespaces::delete_all`].
 pub async fn delete(tx: &Tx, permit: &Permit, read: &Deployment) -> Result<Written, StoreError> {
-    let changed = sql::execute(
-        tx.conn(),
-        "delete from deployments where tenant_id = $1 and id = $2 and generation = $3",
-        [permit.tenant().uuid().into(), read.id.uuid().into(), read.generation.into()],
-    )
-    .await?;
-    if changed == 0 {
-        return Ok(Written::Stale);
-    }
-    addresses::give_up(tx, &read.name).await?;
-    Ok(Written::Done)
+    let holder = addresses::Holder {
+        kind: addresses::Named::Deployment,
+        id: read.id.uuid(),
+        generation: read.generation,
+        name: &read.name,
+    };
+    addresses::delete(tx, permit, holder).await
 }

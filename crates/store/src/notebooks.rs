@@ -380,17 +380,13 @@ pub async fn turn(tx: &Tx, permit: &Permit, read: &Notebook, turn: &Turn<'_>) ->
 
 /// Deletes the notebook if it is still what the caller read; its person's files stay.
 pub async fn delete(tx: &Tx, permit: &Permit, read: &Notebook) -> Result<Written, StoreError> {
-    let changed = sql::execute(
-        tx.conn(),
-        "delete from notebooks where tenant_id = $1 and id = $2 and generation = $3",
-        [permit.tenant().uuid().into(), read.id.uuid().into(), read.generation.into()],
-    )
-    .await?;
-    if changed == 0 {
-        return Ok(Written::Stale);
-    }
-    addresses::give_up(tx, &read.name).await?;
-    Ok(Written::Done)
+    let holder = addresses::Holder {
+        kind: addresses::Named::Notebook,
+        id: read.id.uuid(),
+        generation: read.generation,
+        name: &read.name,
+    };
+    addresses::delete(tx, permit, holder).await
 }
 
 /// Adds or updates a step of the run by its name. `None` if it is not a notebook's latest, or has its fill of steps.

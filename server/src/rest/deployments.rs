@@ -48,7 +48,7 @@ async fn list(
     Ask(ask): Ask<PageQuery>,
 ) -> Result<Json<Page<Deployment>>, Failure> {
     let page = deployments::list(&state.services, &call, &ask.into()).await?;
-    Ok(Json(page.map(|deployment| Deployment::new(deployment, &call.actor)).into()))
+    Ok(Json(page.map(|deployment| seen(&state, &call, deployment)).into()))
 }
 
 fn content(module: Module) -> Result<protocol::bundle::Module, Error> {
@@ -63,6 +63,19 @@ fn content(module: Module) -> Result<protocol::bundle::Module, Error> {
     Ok(protocol::bundle::Module { name, kind, body })
 }
 
+/// What is asked of the service.
+pub(crate) fn ask_of(ask: Deploy) -> Result<deployments::Ask, Error> {
+    Ok(deployments::Ask {
+        name: ask.name,
+        main: ask.main,
+        modules: ask.modules.into_iter().map(content).collect::<Result<_, _>>()?,
+        vars: ask.vars.into_iter().collect(),
+        bindings: ask.bindings.into_iter().map(Into::into).collect(),
+        migrations: ask.migrations.into_iter().map(Into::into).collect(),
+        note: ask.note,
+    })
+}
+
 /// Makes a version and has it run, under a new name or one of the caller's. What runs already makes no version.
 #[utoipa::path(
     post, path = "/deployments", tag = "deployments", operation_id = "create_deployment", request_body = Deploy,
@@ -73,25 +86,23 @@ async fn deploy(
     Caller(call): Caller,
     Body(ask): Body<Deploy>,
 ) -> Result<(StatusCode, Json<Deployed>), Failure> {
-    let ask = deployments::Ask {
-        name: ask.name,
-        main: ask.main,
-        modules: ask.modules.into_iter().map(content).collect::<Result<_, _>>()?,
-        vars: ask.vars.into_iter().collect(),
-        bindings: ask.bindings.into_iter().map(Into::into).collect(),
-        migrations: ask.migrations.into_iter().map(Into::into).collect(),
-        note: ask.note,
-    };
-    Ok(told(deployments::deploy(&state.services, &call, &ask).await?, &call))
+    let ask = ask_of(ask)?;
+    Ok(told(&state, &call, deployments::deploy(&state.services, &call, &ask).await?))
 }
 
-fn told(deployed: deployments::Deployed, call: &Call) -> (StatusCode, Json<Deployed>) {
+/// As the caller sees it.
+fn seen(state: &AppState, call: &Call, deployment: domain::deployments::Deployment) -> Deployment {
+    let address = state.services.settings().apps.origin(&deployment.name);
+    Deployment::new(deployment, &call.actor, address)
+}
+
+fn told(state: &AppState, call: &Call, deployed: deployments::Deployed) -> (StatusCode, Json<Deployed>) {
     let (status, is_new, deployment, version) = match deployed {
         deployments::Deployed::Created(deployment, version) => (StatusCode::CREATED, true, deployment, version),
         deployments::Deployed::Changed(deployment, version) => (StatusCode::OK, true, deployment, version),
         deployments::Deployed::Same(deployment, version) => (StatusCode::OK, false, deployment, version),
     };
-    (status, Json(Deployed { deployment: Deployment::new(deployment, &call.actor), version: version.into(), is_new }))
+    (status, Json(Deployed { deployment: seen(state, call, deployment), version: version.into(), is_new }))
 }
 
 /// The answer to a deployment that was made before.
@@ -101,7 +112,7 @@ pub(super) async fn made(state: &AppState, call: &Call, id: DeploymentId) -> Res
     let version = deployments::version(&state.services, call, &which, deployment.version).await?;
     let is_first = version.number == 1;
     let deployed = if is_first { deployments::Deployed::Created } else { deployments::Deployed::Changed };
-    Ok(told(deployed(deployment, version), call).into_response())
+    Ok(told(state, call, deployed(deployment, version)).into_response())
 }
 
 #[utoipa::path(
@@ -113,7 +124,7 @@ async fn get(
     Caller(call): Caller,
     Named(which): Named<String>,
 ) -> Result<Json<Deployment>, Failure> {
-    Ok(Json(Deployment::new(deployments::get(&state.services, &call, &which).await?, &call.actor)))
+    Ok(Json(seen(&state, &call, deployments::get(&state.services, &call, &which).await?)))
 }
 
 /// Its versions that are kept, newest first.
@@ -158,7 +169,7 @@ async fn run(
     Body(ask): Body<RunVersion>,
 ) -> Result<Json<Deployment>, Failure> {
     let deployment = deployments::run_version(&state.services, &call, &which, ask.version).await?;
-    Ok(Json(Deployment::new(deployment, &call.actor)))
+    Ok(Json(seen(&state, &call, deployment)))
 }
 
 /// Deletes it with all its versions, and all that its objects hold.

@@ -13,6 +13,7 @@ use crate::{
 
 pub mod account;
 pub mod copy;
+pub mod deployments;
 pub mod hosts;
 pub mod instructions;
 pub mod machines;
@@ -56,6 +57,7 @@ pub async fn dispatch(cli: Cli) -> Result<u8, Fault> {
         Command::Hosts(ask) => hosts::list(&connect(&given)?, &ask).await.map(done),
         Command::Notebooks(ask) => notebooks::command(&connect(&given)?, &ask).await.map(done),
         Command::Objects(Objects::Dev(ask)) => objects::dev(&ask).await.map(done),
+        Command::Objects(Objects::Deployed(ask)) => deployments::command(&connect(&given)?, &ask).await.map(done),
         Command::ZeroCertificates(ask) => zero_certificates::command(&connect(&given)?, &ask).await.map(done),
         Command::Tokens(ask) => tokens::command(&connect(&given)?, &ask).await.map(done),
     }

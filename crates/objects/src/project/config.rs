@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Place, ProjectError};
+use super::{Place, ProjectError, files::Files};
 
 /// In the order in which they are looked for.
 pub const FILES: [&str; 3] = ["wrangler.jsonc", "wrangler.json", "wrangler.toml"];
@@ -117,16 +117,14 @@ const HARMLESS: [&str; 20] = [
 
 impl Config {
     /// Reads the project's file. Which one it was is returned with it.
-    pub fn read(directory: &Path) -> Result<(Self, PathBuf), ProjectError> {
+    pub(super) fn read(files: Files<'_>, directory: &Path) -> Result<(Self, PathBuf), ProjectError> {
         for name in FILES {
             let path = directory.join(name);
-            let text = match fs::metadata(&path) {
+            let text = match files.size(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => Err(error),
-                Ok(found) if found.len() > MAX_BYTES => {
-                    Err(io::Error::other(format!("it is larger than {MAX_BYTES} bytes")))
-                }
-                Ok(_) => fs::read_to_string(&path),
+                Ok(bytes) if bytes > MAX_BYTES => Err(io::Error::other(format!("it is larger than {MAX_BYTES} bytes"))),
+                Ok(_) => files.read(&path).and_then(|content| String::from_utf8(content).map_err(io::Error::other)),
             };
             let text = text.map_err(|source| ProjectError::Read { path: path.clone(), source })?;
             let config = match path.extension().is_some_and(|extension| extension == "toml") {
@@ -249,6 +247,8 @@ fn without_comments(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const TOML: &str = r#"
@@ -276,7 +276,7 @@ new_sqlite_classes = ["Room"]
     fn read(name: &str, text: &str) -> Result<Config, ProjectError> {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join(name), text).expect("is written");
-        Config::read(directory.path()).map(|(config, _)| config)
+        Config::read(Files::Disk, directory.path()).map(|(config, _)| config)
     }
 
     #[test]

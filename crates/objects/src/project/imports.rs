@@ -1,13 +1,13 @@
 //! Which file an import means: as Node and bundlers find it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::config::{Rule, RuleKind};
+use super::{
+    config::{Rule, RuleKind},
+    files::Files,
+};
 use crate::wire::ModuleKind;
 
 /// Tried in this order behind a name that is no file.
@@ -68,9 +68,9 @@ fn matches(glob: &[u8], name: &[u8]) -> bool {
 }
 
 /// The file that `specifier` means in `from`.
-pub fn resolve(from: &Path, specifier: &str) -> Option<PathBuf> {
+pub(super) fn resolve(files: Files<'_>, from: &Path, specifier: &str) -> Option<PathBuf> {
     if specifier.starts_with("./") || specifier.starts_with("../") || specifier == "." || specifier == ".." {
-        return file_or_folder(&clean(&from.parent()?.join(specifier)));
+        return file_or_folder(files, &clean(&from.parent()?.join(specifier)));
     }
     if specifier.starts_with('/') {
         return None;
@@ -79,7 +79,7 @@ pub fn resolve(from: &Path, specifier: &str) -> Option<PathBuf> {
     from.ancestors()
         .skip(1)
         .map(|folder| folder.join("node_modules").join(&package))
-        .find_map(|folder| folder.is_dir().then(|| in_package(&folder, &inside)).flatten())
+        .find_map(|folder| files.is_dir(&folder).then(|| in_package(files, &folder, &inside)).flatten())
 }
 
 fn split(specifier: &str) -> (String, String) {
@@ -113,8 +113,8 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn file(path: &Path) -> Option<PathBuf> {
-    if path.is_file() {
+fn file(files: Files<'_>, path: &Path) -> Option<PathBuf> {
+    if files.is_file(path) {
         return Some(path.to_owned());
     }
     // TypeScript's way to import what will be JavaScript.
@@ -124,29 +124,36 @@ fn file(path: &Path) -> Option<PathBuf> {
         Some("jsx") => ["tsx"].as_slice(),
         Some(_) | None => [].as_slice(),
     };
-    let original = original.iter().map(|ending| path.with_extension(ending)).find(|path| path.is_file());
-    original.or_else(|| ENDINGS.iter().map(|ending| with_ending(path, ending)).find(|path| path.is_file()))
+    let original = original.iter().map(|ending| path.with_extension(ending)).find(|path| files.is_file(path));
+    original.or_else(|| ENDINGS.iter().map(|ending| with_ending(path, ending)).find(|path| files.is_file(path)))
 }
 
-fn file_or_folder(path: &Path) -> Option<PathBuf> {
-    file(path)
-        .or_else(|| if path.join("package.json").is_file() { in_package(path, "") } else { file(&path.join("index")) })
+fn file_or_folder(files: Files<'_>, path: &Path) -> Option<PathBuf> {
+    file(files, path).or_else(|| {
+        let is_package = files.is_file(&path.join("package.json"));
+        if is_package { in_package(files, path, "") } else { file(files, &path.join("index")) }
+    })
 }
 
-fn in_package(folder: &Path, inside: &str) -> Option<PathBuf> {
-    let package: Value = fs::read(folder.join("package.json"))
+fn in_package(files: Files<'_>, folder: &Path, inside: &str) -> Option<PathBuf> {
+    let package: Value = files
+        .read(&folder.join("package.json"))
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
     if let Some(exports) = package.get("exports") {
         let wanted = if inside.is_empty() { ".".to_owned() } else { format!("./{inside}") };
-        return file(&clean(&folder.join(export(exports, &wanted)?)));
+        return file(files, &clean(&folder.join(export(exports, &wanted)?)));
     }
     if !inside.is_empty() {
-        return file_or_folder(&folder.join(inside));
+        return file_or_folder(files, &folder.join(inside));
     }
     let ways = ["module", "browser", "main"].iter().filter_map(|way| package.get(way)?.as_str());
-    ways.filter_map(|way| file_or_folder(&clean(&folder.join(way)))).next().or_else(|| file(&folder.join("index")))
+    ways.filter_map(|way| {
+        file(files, &clean(&folder.join(way))).or_else(|| file(files, &folder.join(way).join("index")))
+    })
+    .next()
+    .or_else(|| file(files, &folder.join("index")))
 }
 
 /// What a package's `exports` give for a way in.

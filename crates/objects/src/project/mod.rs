@@ -4,8 +4,10 @@
 //! of TypeScript in place, so that a line of an error is the line of the file.
 
 mod config;
+mod files;
 mod imports;
 mod strip;
+#[cfg(feature = "engine")]
 mod version;
 
 use std::{
@@ -17,7 +19,10 @@ use std::{
 use crate::wire::{Module, ModuleKind};
 
 pub use config::{Berth, Binding, Config, DurableObjects, Migration, RenamedClass, Rule, RuleKind};
+use files::Files;
+pub use files::Sent;
 pub use strip::{Stripped, strip};
+#[cfg(feature = "engine")]
 pub use version::Secret;
 
 /// All modules of a deployment together.
@@ -60,6 +65,8 @@ pub enum ProjectError {
     Read { path: PathBuf, source: io::Error },
     #[error("{place}: {message}")]
     Invalid { place: Place, message: String },
+    #[error("'{0}' is no name of a file below the folder")]
+    Name(String),
     #[error("the modules are larger than {MAX_BYTES} bytes, or more than {MAX_MODULES}")]
     TooLarge,
 }
@@ -67,6 +74,20 @@ pub enum ProjectError {
 impl ProjectError {
     pub fn invalid(place: Place, message: impl Into<String>) -> Self {
         ProjectError::Invalid { place, message: message.into() }
+    }
+
+    /// With paths as those call them who sent the files.
+    fn within(self, root: &Path) -> Self {
+        let shorter = |path: PathBuf| path.strip_prefix(root).map(Path::to_owned).unwrap_or(path);
+        match self {
+            ProjectError::NoConfig(_) => ProjectError::NoConfig(PathBuf::from("the folder")),
+            ProjectError::Read { path, source } => ProjectError::Read { path: shorter(path), source },
+            ProjectError::Invalid { place: Place { file, line, column }, message } => {
+                ProjectError::Invalid { place: Place { file: shorter(file), line, column }, message }
+            }
+            ProjectError::Name(name) => ProjectError::Name(name),
+            ProjectError::TooLarge => ProjectError::TooLarge,
+        }
     }
 }
 
@@ -88,10 +109,27 @@ impl Project {
     pub fn read(directory: &Path) -> Result<Self, ProjectError> {
         let directory =
             fs::canonicalize(directory).map_err(|source| ProjectError::Read { path: directory.to_owned(), source })?;
-        let (config, config_file) = Config::read(&directory)?;
-        let mut collected = Collected { root: directory.clone(), ..Collected::default() };
+        Self::collect(Files::Disk, &directory)
+    }
+
+    /// As [`Project::read`], of what somebody sent.
+    pub fn of_sent(sent: &Sent) -> Result<Self, ProjectError> {
+        let root = sent.root();
+        Self::collect(Files::Sent(sent), &root).map_err(|error| error.within(&root))
+    }
+
+    fn collect(there: Files<'_>, directory: &Path) -> Result<Self, ProjectError> {
+        let (config, config_file) = Config::read(there, directory)?;
+        let mut collected = Collected {
+            there,
+            root: directory.to_owned(),
+            modules: BTreeMap::new(),
+            waiting: Vec::new(),
+            files: Vec::new(),
+            bytes: 0,
+        };
         let main = directory.join(&config.main);
-        if !main.is_file() {
+        if !there.is_file(&main) {
             let message = format!("main is {}, which is no file", config.main.display());
             return Err(ProjectError::invalid(Place::start(&config_file), message));
         }
@@ -106,8 +144,8 @@ impl Project {
     }
 }
 
-#[derive(Default)]
-struct Collected {
+struct Collected<'a> {
+    there: Files<'a>,
     root: PathBuf,
     modules: BTreeMap<String, Module>,
     waiting: Vec<PathBuf>,
@@ -115,7 +153,7 @@ struct Collected {
     bytes: usize,
 }
 
-impl Collected {
+impl Collected<'_> {
     /// The name under which the engine finds the file; it is read later if it is new.
     fn add(&mut self, file: &Path, config: &Config) -> Result<String, ProjectError> {
         let name = self.name(file);
@@ -139,7 +177,7 @@ impl Collected {
     }
 
     fn read(&mut self, file: &Path, config: &Config) -> Result<(), ProjectError> {
-        let body = fs::read(file).map_err(|source| ProjectError::Read { path: file.to_owned(), source })?;
+        let body = self.there.read(file).map_err(|source| ProjectError::Read { path: file.to_owned(), source })?;
         self.files.push(file.to_owned());
         self.bytes += body.len();
         if self.bytes > MAX_BYTES {
@@ -165,7 +203,7 @@ impl Collected {
             if imports::is_built_in(&import.specifier) {
                 continue;
             }
-            let found = imports::resolve(file, &import.specifier)
+            let found = imports::resolve(self.there, file, &import.specifier)
                 .ok_or_else(|| ProjectError::invalid(place(), imports::not_found(&import.specifier)))?;
             named.push((import.clone(), self.add(&found, config)?));
         }
@@ -252,5 +290,51 @@ mod tests {
         );
         check(&[CONFIG, ("src/index.ts", "import b from 'left-pad';\nb();\n")], "npm install left-pad");
         check(&[CONFIG, ("src/index.ts", "let a: number = ;\n")], "src/index.ts:1:17: ");
+    }
+
+    fn sent(files: &[(&str, &str)]) -> Result<Project, ProjectError> {
+        let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), text.as_bytes().to_vec());
+        Project::of_sent(&Sent::new(files.iter().map(owned))?)
+    }
+
+    #[test]
+    fn what_was_sent_is_read_as_from_a_folder() {
+        let project = sent(&[
+            ("chat/wrangler.toml", CONFIG.1),
+            (
+                "chat/src/index.ts",
+                "import { a } from './lib';\nimport { nice } from 'nice';\nexport default { a, nice };\n",
+            ),
+            ("chat/src/lib/index.ts", "export const a: number = 1;\n"),
+            ("chat/node_modules/nice/package.json", r#"{ "main": "./main.js" }"#),
+            ("chat/node_modules/nice/main.js", "export const nice = 1;\n"),
+            ("chat/node_modules/nice/wrangler.toml", "name = \"other\"\nmain = \"main.js\"\n"),
+        ]);
+        let project = project.expect("is read");
+        let names: Vec<&str> = project.modules.iter().map(|module| module.name.as_str()).collect();
+        assert_eq!(names, ["node_modules/nice/main.js", "src/index.ts", "src/lib/index.ts"]);
+        assert_eq!((project.main.as_str(), project.config.name.as_str()), ("src/index.ts", "a"));
+    }
+
+    #[test]
+    fn what_was_sent_reaches_nothing_else() {
+        let check = |index: &str, expected: &str| {
+            let error = sent(&[("wrangler.toml", CONFIG.1), ("src/index.ts", index)]).expect_err("is refused");
+            assert_eq!(error.to_string(), expected);
+        };
+        // Cargo.toml is there, whatever folder the test runs in.
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let climbing = format!("import a from '../../../../../../../../{here}';\na();\n");
+        let said = format!("src/index.ts:1:15: ../../../../../../../../{here} is not there");
+        check(&climbing, &said);
+        check(&format!("import a from '{here}';\na();\n"), &format!("src/index.ts:1:15: {here} is not there"));
+        check("let a: number = ;\n", "src/index.ts:1:17: Unexpected token");
+        let main = format!("name = \"a\"\nmain = {here:?}\n");
+        let error = sent(&[("a/wrangler.toml", &main)]).expect_err("is refused").to_string();
+        assert_eq!(error, format!("wrangler.toml:1:1: main is {here}, which is no file"));
+        assert_eq!(
+            sent(&[]).expect_err("is refused").to_string(),
+            "the folder has no wrangler.toml, wrangler.json or wrangler.jsonc"
+        );
     }
 }

@@ -1,0 +1,75 @@
+//! Deploy: a project's folder, dropped or chosen. The script public/deploy.js sends it with its progress; without one the
+//! browser sends the form itself.
+
+use domain::access::Action;
+use leptos::prelude::*;
+use leptos::server::ServerActionError;
+use leptos::server_fn::error::ServerFnUrlError;
+use leptos_meta::Script;
+use leptos_router::hooks::use_query_map;
+
+use crate::components::field::TextField;
+use crate::components::icon::Icon;
+use crate::components::layout::Page;
+use crate::components::problem::FailurePanel;
+use crate::{Failure, UPLOAD};
+
+/// Why the browser was led back here, if it was.
+fn refusal() -> Option<Failure> {
+    let refused = use_context::<ServerActionError>().filter(|refused| refused.path() == UPLOAD)?;
+    Some(ServerFnUrlError::<Failure>::decode_err(refused.err()))
+}
+
+#[component]
+pub fn Deploy() -> impl IntoView {
+    let query = use_query_map();
+    let name = query.with_untracked(|query| query.get("name")).unwrap_or_default();
+    let refused = refusal();
+    view! {
+        <Page title="Deploy" needs=Action::DeploymentsManage up=("/deployments", "Deployments")
+            lede="The folder of a project: wrangler.toml, wrangler.json or wrangler.jsonc, and the code that it names.">
+            <Script type_="module" src="/deploy.js"/>
+            {refused.map(|failure| view! { <FailurePanel failure/> })}
+            <berth-deploy class="deploy">
+                <form class="form card" method="post" action=UPLOAD enctype="multipart/form-data">
+                    <div class="drop" data-drop="">
+                        <Icon name="deployments"/>
+                        <p class="drop-title">"Drop a folder here"</p>
+                        <p class="soft" data-chosen="" role="status">"or choose it below."</p>
+                    </div>
+                    <div class="form-row">
+                        <div class="field">
+                            <label for="folder">"A folder"</label>
+                            <input class="input" id="folder" type="file" name="files" attr:webkitdirectory="" multiple=true aria-describedby="folder-hint"/>
+                            <span class="hint" id="folder-hint">"All that its code imports, node_modules too; .git and hidden folders stay here."</span>
+                        </div>
+                        <div class="field">
+                            <label for="loose">"Or single files"</label>
+                            <input class="input" id="loose" type="file" name="files" multiple=true aria-describedby="loose-hint"/>
+                            <span class="hint" id="loose-hint">"wrangler.toml and modules beside it."</span>
+                        </div>
+                    </div>
+                    <div class="form-row">
+                        <TextField name="name" label="Name" optional=true max_length=40 mono=true autocomplete="off" value=name placeholder="the one in the file" hint="The first part of its address. One of yours gets a new version."/>
+                        <TextField name="note" label="Note" optional=true max_length=500 autocomplete="off" placeholder="what is new in this version"/>
+                    </div>
+                    <div class="problem" data-problem="" role="alert" hidden=true>
+                        <Icon name="error"/>
+                        <div class="body"><strong data-problem-title=""></strong><p class="wrap" data-problem-text=""></p></div>
+                    </div>
+                    <div class="form-actions">
+                        <button type="submit" class="button primary" data-send=""><Icon name="play"/>"Deploy"</button>
+                        <progress class="progress" max="100" value="0" aria-label="Sent" data-progress="" hidden=true></progress>
+                        <span class="soft" role="status" data-state=""></span>
+                    </div>
+                </form>
+                <div class="notice good" data-result="" role="status" hidden=true>
+                    <Icon name="ok"/>
+                    <span data-result-text=""></span>
+                    <a class="button small" data-result-link="" href="/deployments">"Show it"</a>
+                </div>
+            </berth-deploy>
+            <p class="soft">"The same on the command line: " <code>"berth objects deploy DIR"</code> ", and " <code>"berth objects dev DIR"</code> " runs it on your own computer first."</p>
+        </Page>
+    }
+}

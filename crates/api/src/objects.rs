@@ -1,0 +1,151 @@
+//! Objects of deployments and how they do, as REST v1, the command line and the pages see them.
+
+#[cfg(feature = "protocol")]
+mod told;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+#[cfg(feature = "protocol")]
+pub use told::ToldByHost;
+
+/// `GET /deployments/{id}/stats`: the last 15 minutes, of all hosts together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeploymentStats {
+    /// By 10 seconds, oldest first; without a gap, up to the last one that is over.
+    pub points: Vec<StatsPoint>,
+    /// Of the last minute that is over.
+    pub requests_per_s: f64,
+    pub errors_per_s: f64,
+    /// Processors that its code keeps busy: 1 is one of them all the time.
+    pub cpu: f64,
+    /// Objects in memory.
+    pub live: u32,
+    /// Of the processes that run it.
+    pub memory_bytes: u64,
+    pub hosts: Vec<HostStats>,
+}
+
+/// What happened in 10 seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StatsPoint {
+    /// RFC 3339; when they began.
+    pub at: String,
+    pub requests: u64,
+    /// Those that failed in its code, or for want of it.
+    pub errors: u64,
+    pub cpu_us: u64,
+    /// Time to the answer's first byte, microseconds; none where nothing was asked.
+    pub p50_us: Option<u64>,
+    pub p99_us: Option<u64>,
+}
+
+/// How a deployment does on one host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HostStats {
+    pub host: String,
+    pub host_id: Uuid,
+    /// The version that runs there.
+    pub version: Option<u32>,
+    /// Why the wanted one does not, or why the host does not answer.
+    pub problem: Option<String>,
+    /// The part of its objects that the host has, of 1.
+    pub share: f64,
+    pub live: u32,
+    pub memory_bytes: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Object {
+    pub class: String,
+    /// 64 hexadecimal digits.
+    pub id: String,
+    /// Of one that is called by a name, once that has been heard.
+    pub name: Option<String>,
+    pub host: String,
+    pub host_id: Uuid,
+    /// It is in memory.
+    pub is_live: bool,
+    /// It ended its process again and again, and answers no more until its agent is started again.
+    pub is_quarantined: bool,
+    /// Of its storage.
+    pub bytes: u64,
+    /// RFC 3339.
+    pub last_used_at: Option<String>,
+    /// RFC 3339.
+    pub alarm_at: Option<String>,
+    pub sockets: u32,
+    /// Events that it is at.
+    pub running: u32,
+}
+
+/// `GET /objects`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Objects {
+    pub items: Vec<Object>,
+    /// Give it as `cursor` for the next page; null at the end.
+    pub next_cursor: Option<String>,
+    /// Hosts that did not answer: their objects are missing here.
+    pub silent_hosts: Vec<String>,
+}
+
+/// `GET /objects/{deployment}/{class}/{id}/kv`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KvEntries {
+    pub items: Vec<KvEntry>,
+    /// Give it as `start` for those that follow; null at the end.
+    pub next_start: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KvEntry {
+    pub key: String,
+    /// As it is kept.
+    pub bytes: u64,
+    /// About as JavaScript would write it, the beginning of one that is long; none of what is no plain data.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// The beginning of what is kept, hexadecimal.
+    pub value: String,
+}
+
+/// `POST /objects/{deployment}/{class}/{id}/sql`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SqlQuery {
+    /// One statement that only reads.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 100_000))]
+    pub query: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SqlResult {
+    pub columns: Vec<String>,
+    /// Null, numbers, texts, and `{"hex": …}` for bytes.
+    pub rows: Vec<Vec<serde_json::Value>>,
+}
+
+/// A console's `line`, as server-sent events tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ConsoleLine {
+    /// RFC 3339.
+    pub at: String,
+    /// `debug`, `log`, `info`, `warn` or `error`.
+    pub level: String,
+    pub host: String,
+    /// None: the entry worker's.
+    pub class: Option<String>,
+    pub id: Option<String>,
+    pub name: Option<String>,
+    pub text: String,
+}

@@ -1,0 +1,128 @@
+//! `berth objects`, as far as the server does it.
+
+use std::io::{self, BufRead, IsTerminal};
+
+use api::deployments::{self as api_types, Deployed, Deployment, DeploymentVersion, RunVersion};
+use objects::project::Project;
+
+use crate::{
+    args::{self, Deploy},
+    client::Client,
+    fault::Fault,
+    table::{self, Output, Table, bytes, print_text, printable},
+    times,
+};
+
+const PATH: &str = "deployments";
+
+pub async fn command(client: &Client, ask: &args::Deployed) -> Result<(), Fault> {
+    match ask {
+        args::Deployed::Deploy(ask) => deploy(client, ask).await,
+        args::Deployed::List(json) => list(client, json.output()).await,
+        args::Deployed::Versions { deployment, json } => versions(client, deployment, json.output()).await,
+        args::Deployed::RunVersion { deployment, version } => run_version(client, deployment, *version).await,
+        args::Deployed::Delete { deployment, yes } => delete(client, deployment, *yes).await,
+    }
+}
+
+fn body(ask: &Deploy) -> Result<api_types::Deploy, Fault> {
+    let project = Project::read(&ask.directory).map_err(|error| Fault::Usage(error.to_string()))?;
+    for warning in &project.warnings {
+        eprintln!("warning: {}", printable(warning));
+    }
+    let allowed = &project.config.berth.allow_private;
+    if !allowed.is_empty() {
+        eprintln!("warning: allow_private counts for berth objects dev; on hosts, their own configuration does");
+    }
+    let mut body = api_types::Deploy::of_project(project, ask.note.clone());
+    if let Some(name) = &ask.name {
+        body.name.clone_from(name);
+    }
+    Ok(body)
+}
+
+async fn deploy(client: &Client, ask: &Deploy) -> Result<(), Fault> {
+    let body = body(ask)?;
+    let deployed: Deployed = client.post_once(&[PATH], &body, uuid::Uuid::new_v4()).await?;
+    let Deployed { deployment, version, is_new } = &deployed;
+    let said = if *is_new { "deployed" } else { "what runs already" };
+    eprintln!("{} version {}: {said}, {}", printable(&deployment.name), version.number, bytes(version.bytes));
+    match ask.json.output() {
+        Output::Json => table::print_json(&deployed),
+        Output::People => print_text(&format!("{}\n", printable(&deployment.address))),
+    }
+}
+
+async fn list(client: &Client, output: Output) -> Result<(), Fault> {
+    let deployments: Vec<Deployment> = client.list(&[PATH], &[]).await?;
+    table::print(output, &deployments, "No deployments. berth objects deploy DIR makes one.", || {
+        let mut table = Table::new(&["NAME", "VERSION", "WHO", "CHANGED", "ADDRESS"]);
+        for deployment in &deployments {
+            table.row([
+                deployment.name.clone(),
+                deployment.version.to_string(),
+                deployment.person.clone(),
+                times::relative_text(&deployment.changed_at),
+                deployment.address.clone(),
+            ]);
+        }
+        table
+    })
+}
+
+async fn versions(client: &Client, which: &str, output: Output) -> Result<(), Fault> {
+    let deployment: Deployment = client.get(&[PATH, which]).await?;
+    let versions: Vec<DeploymentVersion> = client.list(&[PATH, which, "versions"], &[]).await?;
+    table::print(output, &versions, "No versions.", || {
+        let mut table = Table::new(&["VERSION", "", "MADE", "WHO", "MODULES", "SIZE", "NOTE"]);
+        for version in &versions {
+            table.row([
+                version.number.to_string(),
+                if version.number == deployment.version { "runs".to_owned() } else { String::new() },
+                times::relative_text(&version.created_at),
+                version.person.clone(),
+                version.modules.len().to_string(),
+                bytes(version.bytes),
+                version.note.clone(),
+            ]);
+        }
+        table
+    })
+}
+
+async fn run_version(client: &Client, which: &str, version: u32) -> Result<(), Fault> {
+    let deployment: Deployment = client.post(&[PATH, which, "run"], &RunVersion { version }).await?;
+    eprintln!("{} runs version {}.", printable(&deployment.name), deployment.version);
+    Ok(())
+}
+
+/// More than any name, bytes.
+const MAX_TYPED_BYTES: u64 = 256;
+
+async fn delete(client: &Client, which: &str, yes: bool) -> Result<(), Fault> {
+    let deployment: Deployment = client.get(&[PATH, which]).await?;
+    if !yes {
+        confirm(&deployment.name, "all versions, and all that its objects hold, are lost")?;
+    }
+    client.delete(&[PATH, &deployment.id.to_string()]).await?;
+    eprintln!("{} is deleted.", printable(&deployment.name));
+    Ok(())
+}
+
+/// Goes on only if the person types `word`.
+fn confirm(word: &str, lost: &str) -> Result<(), Fault> {
+    if !io::stdin().is_terminal() {
+        return Err(Fault::Usage(format!("{lost}: give --yes to go on without being asked")));
+    }
+    let word = printable(word);
+    eprint!("{word}: {lost}. Type {word} to go on: ");
+    let mut typed = String::new();
+    io::Read::take(io::stdin().lock(), MAX_TYPED_BYTES)
+        .read_line(&mut typed)
+        .map_err(Fault::io("cannot read the answer"))?;
+    if typed.trim() == word {
+        Ok(())
+    } else {
+        Err(Fault::Usage("that is not its name; nothing was deleted".to_owned()))
+    }
+}
