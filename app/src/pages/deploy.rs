@@ -2,6 +2,7 @@
 //! browser sends the form itself.
 
 use domain::access::Action;
+use leptos::attr::custom::custom_attribute;
 use leptos::prelude::*;
 use leptos::server::ServerActionError;
 use leptos::server_fn::error::ServerFnUrlError;
@@ -40,7 +41,7 @@ pub fn Deploy() -> impl IntoView {
                     <div class="form-row">
                         <div class="field">
                             <label for="folder">"A folder"</label>
-                            <input class="input" id="folder" type="file" name="files" attr:webkitdirectory="" multiple=true aria-describedby="folder-hint"/>
+                            <input class="input" id="folder" type="file" name="files" multiple=true {custom_attribute("webkitdirectory", "")} aria-describedby="folder-hint"/>
                             <span class="hint" id="folder-hint">"All that its code imports, node_modules too; .git and hidden folders stay here."</span>
                         </div>
                         <div class="field">
