@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::ids::SessionId;
 use serde::{Deserialize, Serialize};
 
 use super::{Check, process::started_ticks};
@@ -492,17 +491,19 @@ fn belongs(pid: i32, uids: &str, identity: &Identity) -> Option<&'static str> {
     files.filter_map(Result::ok).any(|entry| inside(entry.path())).then_some("holds the session's files open")
 }
 
-/// Whether these control groups are a sandbox's of another session, which none but the agent puts a process into: it was
-/// started while this one's namespaces were let go, and has got their numbers.
+/// Whether these control groups are of the agent's making for something else (another session, the building of an environment),
+/// where none but the agent puts a process: it was started while this one's namespaces were let go, and has got their numbers.
 fn is_anothers(groups: &str, session: &str) -> bool {
     groups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| {
         let mut parts = path.split('/').skip_while(|part| *part != "berth");
-        parts.nth(2).is_some_and(|id| id.parse::<SessionId>().is_ok() && id != session)
+        parts.nth(2).is_some_and(|name| !name.is_empty() && name != session)
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::ids::SessionId;
+
     use super::*;
 
     #[test]
@@ -511,6 +512,7 @@ mod tests {
         let check = |group: String, expected: bool| assert_eq!(is_anothers(&group, &own), expected, "{group}");
         check(format!("4:memory:/berth/0123456789ab/{other}\n0::/\n"), true);
         check(format!("0::/machine.slice/berth/0123456789ab/{other}\n"), true);
+        check(format!("4:memory:/berth/0123456789ab/build-{other}\n0::/\n"), true);
         check(format!("4:memory:/berth/0123456789ab/{own}\n"), false);
         check(format!("4:memory:/{other}\n0::/\n"), false);
         check("0::/libpod_parent/libpod-4711\n".to_owned(), false);
