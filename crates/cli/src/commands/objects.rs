@@ -68,6 +68,7 @@ pub async fn dev(ask: &ObjectsDev) -> Result<(), Fault> {
         error_pages: ErrorPages::Detailed,
         sockets: CLIENT_SOCKETS,
         console: Box::new(print),
+        elsewhere: None,
         clock: Box::new(system_clock_ms),
     })
     .map_err(|error| Fault::Failed(error.to_string()))?;

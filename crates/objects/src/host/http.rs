@@ -12,6 +12,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -69,10 +70,18 @@ async fn connection<R>(stream: TcpStream, peer: IpAddr, route: R)
 where
     R: Fn(&Request<Incoming>) -> Option<Arc<Deployment>> + Clone + Send + Sync + 'static,
 {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection was lost at its start");
-        return;
+    match stream.set_nodelay(true) {
+        Ok(()) => serve_connection(stream, peer, route).await,
+        Err(error) => tracing::debug!(%error, "a connection was lost at its start"),
     }
+}
+
+/// Serves one connection to its end. `peer`: whom requests are said to come from.
+pub async fn serve_connection<S, R>(stream: S, peer: IpAddr, route: R)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    R: Fn(&Request<Incoming>) -> Option<Arc<Deployment>> + Clone + Send + Sync + 'static,
+{
     let service = service_fn(move |request| {
         let deployment = route(&request);
         async move {

@@ -3,7 +3,9 @@
 pub mod alarms;
 pub mod bodies;
 pub mod child;
+pub mod console;
 pub mod deployment;
+pub mod elsewhere;
 pub mod http;
 mod link;
 pub mod log;
@@ -11,12 +13,14 @@ pub mod outgoing;
 pub mod outputs;
 mod process;
 pub mod sandbox;
+pub mod stats;
 mod status;
 mod watchdog;
 mod websocket;
 
 use std::{
     collections::HashMap,
+    io,
     path::PathBuf,
     sync::{Arc, Weak},
     time::Duration,
@@ -26,10 +30,13 @@ use parking_lot::Mutex;
 
 use alarms::AlarmClock;
 use deployment::{ConsoleLine, Deployment, IdleTimes, Version};
-use log::{Log, LogOptions, OpenLogError, Recovered};
+use elsewhere::Elsewhere;
+use log::{AtRest, Log, LogOptions, OpenLogError, Page, Recovered};
 use outgoing::{Outgoing, OutgoingError, Policy};
 pub use process::Program;
 use watchdog::Watchdog;
+
+use crate::wire::Problem;
 
 const IDLE_LOOK: Duration = Duration::from_secs(1);
 
@@ -53,6 +60,8 @@ pub struct HostOptions {
     pub sockets: usize,
     /// Gets every line of every console. Must not block.
     pub console: Box<dyn Fn(&ConsoleLine) + Send + Sync>,
+    /// None: all objects are here.
+    pub elsewhere: Option<Elsewhere>,
     /// Unix milliseconds.
     pub clock: Box<dyn Fn() -> i64 + Send + Sync>,
 }
@@ -130,11 +139,15 @@ impl Host {
         self.log.recovered()
     }
 
-    /// Takes a version of a deployment, its first or the next. Objects of the last one end; requests go to the new one.
+    /// Takes a version of a deployment, its first or the next, and what its requests to the outside may reach. Objects of
+    /// the last one end; requests go to the new one.
     pub fn deploy(&self, name: &str, version: Version, policy: Policy) -> Result<Arc<Deployment>, OutgoingError> {
         let version = Arc::new(version);
         let mut deployments = self.deployments.by_name.lock();
         if let Some(deployment) = deployments.get(name) {
+            if *deployment.outgoing().policy() != policy {
+                deployment.set_outgoing(Outgoing::new(policy)?);
+            }
             deployment.replace(version);
             return Ok(Arc::clone(deployment));
         }
@@ -147,6 +160,40 @@ impl Host {
 
     pub fn deployment(&self, name: &str) -> Option<Arc<Deployment>> {
         self.deployments.by_name.lock().get(name).cloned()
+    }
+
+    pub fn deployments(&self) -> Vec<Arc<Deployment>> {
+        self.deployments.all()
+    }
+
+    /// Ends a deployment with its engines; what its objects stored stays. Whether there was one.
+    pub fn remove(&self, name: &str) -> bool {
+        let removed = self.deployments.by_name.lock().remove(name);
+        let was_there = removed.is_some();
+        if let Some(deployment) = removed {
+            deployment.end(Problem::new("Error", "The deployment was removed."));
+        }
+        was_there
+    }
+
+    /// Deletes all that the objects of a namespace have stored, and their alarms; for ever, whatever is under way. May be
+    /// repeated, and the next start goes on with it if this process ends in the middle. Blocks for as long as it takes to
+    /// remove the files.
+    pub fn delete_namespace(&self, namespace: [u8; 16]) -> io::Result<()> {
+        self.log.delete_namespace(namespace)
+    }
+
+    /// Objects of a namespace that have stored something, in the order of their ids, whether or not a deployment has the
+    /// namespace. Blocks for a moment.
+    pub fn objects_at_rest(&self, namespace: [u8; 16], page: &Page) -> io::Result<Vec<AtRest>> {
+        self.log.at_rest(namespace, page)
+    }
+
+    /// The directory says something new: objects that are not at home here any more end.
+    pub fn places_changed(&self) {
+        for deployment in self.deployments.all() {
+            deployment.check_places();
+        }
     }
 }
 

@@ -35,7 +35,7 @@ const SYSTEM_ROOTS: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
 /// Names and addresses that may be reached though they are private. `localhost`, `127.0.0.1`, `db.internal`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     pub allowed: HashSet<String>,
 }
@@ -165,6 +165,10 @@ impl Outgoing {
             .no_proxy()
             .build()?;
         Ok(Outgoing { policy, client })
+    }
+
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// An address that stands in the URL itself is never resolved.

@@ -38,6 +38,7 @@ async fn run_all(all: &[&Program]) -> BTreeMap<String, String> {
         error_pages: ErrorPages::Detailed,
         sockets: 1_000,
         console: Box::new(|_| ()),
+        elsewhere: None,
         clock: Box::new(system_clock_ms),
     };
     let host = Host::open(options).expect("the host opens");

@@ -69,6 +69,7 @@ impl Hosted {
             error_pages: ErrorPages::Detailed,
             sockets: 100,
             console: Box::new(move |line| locked(&kept).push(line.clone())),
+            elsewhere: None,
             clock: Box::new(system_clock_ms),
         })
         .expect("the host opens");

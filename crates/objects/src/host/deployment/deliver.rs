@@ -1,6 +1,6 @@
 //! Events on their way to an engine.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -14,7 +14,9 @@ use super::{
 use crate::{
     host::{
         bodies::{Feeder, HostBody},
+        elsewhere::Place,
         log::{MAX_NAME_BYTES, ObjectKey},
+        stats::Ended,
     },
     wire::{
         Activation, Body, CallId, EventId, EventKind, Headers, HttpRequest, Inspect, NamespaceIndex, ObjectCall,
@@ -23,7 +25,7 @@ use crate::{
 };
 
 /// An engine's process has died so often while it ran an object's code that nobody runs it any more.
-const DEATHS_TO_QUARANTINE: u32 = 3;
+pub const DEATHS_TO_QUARANTINE: u32 = 3;
 
 /// A body before it has a name in the engine that gets it.
 pub enum BodyIn {
@@ -118,8 +120,11 @@ impl Deployment {
         let event =
             self.with(|state, context| state.deliver_to_entry(EventIn::Fetch(request), Waiter::Http(sender), context));
         let mut cancel = CancelOnDrop { deployment: Arc::clone(self), event: Some(event) };
+        let begun = Instant::now();
         let result = receiver.await.unwrap_or_else(|_gone| Err(gone()));
         cancel.event = None;
+        let ended = if result.as_ref().is_ok_and(|fetched| fetched.status < 500) { Ended::Well } else { Ended::Badly };
+        self.stats.request(self.options.now_ms(), begun.elapsed(), ended);
         result
     }
 
@@ -135,7 +140,8 @@ impl Deployment {
     /// The index says that the object's alarm is due. Whether the object is of this deployment.
     pub fn fire_alarm(self: &Arc<Self>, key: ObjectKey, scheduled_ms: i64, retry: u32) -> bool {
         self.with(|state, context| {
-            let known = state.version.namespaces.iter().any(|namespace| namespace.uid == key.namespace);
+            let known = state.version.namespaces.iter().any(|namespace| namespace.uid == key.namespace)
+                && matches!(context.place(&key), Place::Here { .. });
             if known {
                 state.deliver(key, None, EventIn::Alarm { scheduled_ms, retry }, Waiter::Alarm(key), context);
             }
@@ -238,7 +244,12 @@ impl State {
         let index = index.and_then(|index| u16::try_from(index).ok());
         let namespace =
             index.map(NamespaceIndex).ok_or_else(|| Problem::new("Error", "there is no such class any more"))?;
-        let opened = context.log.object(key).and_then(|file| file.begin_epoch().map(|begun| (file, begun)));
+        let least_epoch = match context.place(&key) {
+            Place::Here { least_epoch } => least_epoch,
+            Place::At(_) => return Err(Problem { retryable: true, ..Problem::new("Error", "the object has moved") }),
+            Place::Nowhere(problem) => return Err(problem),
+        };
+        let opened = context.log.object(key).and_then(|file| file.begin_epoch(least_epoch).map(|begun| (file, begun)));
         let (file, (epoch, header)) = opened.map_err(|error| {
             tracing::error!(%error, "an object cannot be opened");
             Problem::new("Error", "the object's storage cannot be opened")

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     host::{
         HostOptions,
+        elsewhere::Place,
         link::{self, Outbox},
         log::{Commit, Log, ObjectFile, ObjectKey, Submitter},
         process,
@@ -60,6 +61,10 @@ pub enum Effect {
     },
     /// Its end asks for the lock.
     Drop(Fetched),
+    Remove {
+        key: ObjectKey,
+        least_epoch: u64,
+    },
 }
 
 /// What a change may look at, and where it leaves what follows.
@@ -69,6 +74,15 @@ pub struct Context<'a> {
     pub deployment: &'a Arc<Deployment>,
     pub effects: &'a mut Vec<Effect>,
     pub now: Instant,
+}
+
+impl Context<'_> {
+    pub fn place(&self, key: &ObjectKey) -> Place {
+        match &self.options.elsewhere {
+            Some(elsewhere) => elsewhere.directory.place(&self.deployment.name, key),
+            None => Place::Here { least_epoch: 0 },
+        }
+    }
 }
 
 impl Deployment {
@@ -102,8 +116,12 @@ impl Deployment {
                     let handle = task.abort_handle();
                     self.with(|state, _| state.fetching(process, call, handle));
                 }
-                Effect::Console(line) => (self.options.console)(&line),
+                Effect::Console(line) => {
+                    (self.options.console)(&line);
+                    self.console.add(line);
+                }
                 Effect::Drop(fetched) => drop(fetched),
+                Effect::Remove { key, least_epoch } => self.remove(key, least_epoch),
                 Effect::AlarmRan { key, outcome } => self.alarms.ran(key, &outcome, self.options.now_ms()),
             }
         }
@@ -128,7 +146,7 @@ impl Deployment {
     }
 
     async fn fetch_outside(self: Arc<Self>, process: u32, call: CallId, request: RequestIn, redirect: Redirect) {
-        let result = self.outgoing.fetch(&self, request, redirect).await;
+        let result = self.outgoing().fetch(&self, request, redirect).await;
         self.with(|state, context| state.fetched(process, call, result, context));
     }
 }

@@ -213,6 +213,7 @@ impl State {
         }
         let Some(key) = key else { return };
         if let Some(Placed::Leaving { .. }) = self.objects.get(&key)
+            && !self.delete_now(key, context)
             && let Some(Placed::Leaving { waiting }) = self.objects.remove(&key)
         {
             self.deliver_waiting(key, waiting, context);
@@ -230,7 +231,7 @@ impl State {
         }
     }
 
-    fn close(&mut self, process: u32, activation: Activation, why: CloseReason) {
+    pub fn close(&mut self, process: u32, activation: Activation, why: CloseReason) {
         let Some(state) = self.activation(process, activation).filter(|state| state.phase == Phase::Live) else {
             return;
         };

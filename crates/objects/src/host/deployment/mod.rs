@@ -7,6 +7,7 @@ mod answers;
 mod deliver;
 mod effects;
 mod ends;
+mod manage;
 mod said;
 mod sockets;
 mod state;
@@ -20,14 +21,17 @@ use super::{
     ErrorPages, HostOptions,
     alarms::AlarmClock,
     bodies::HostBody,
+    console::Console,
     log::{Log, Settled, Submitter},
     outgoing::Outgoing,
+    stats::{Bucket, Stats, Totals},
 };
 use crate::wire::{EventId, FromEngine, Limits, Module, Problem, StreamId, ToEngine};
 
 pub use deliver::{BodyIn, Feeding, Fetched, RequestIn};
 pub use effects::ConsoleLine;
 pub use ends::IdleTimes;
+pub use manage::{DeleteObjectError, ObjectDetail};
 pub use sockets::{ClientSocket, Say};
 pub use state::ObjectStatus;
 
@@ -59,8 +63,10 @@ pub struct Deployment {
     pub name: String,
     log: Arc<Log>,
     options: Arc<HostOptions>,
-    outgoing: Arc<Outgoing>,
+    outgoing: Mutex<Arc<Outgoing>>,
     alarms: Arc<AlarmClock>,
+    console: Console,
+    stats: Stats,
     /// Effects of what the log tells come on its thread.
     runtime: tokio::runtime::Handle,
     state: Mutex<State>,
@@ -77,7 +83,40 @@ impl Deployment {
         alarms: Arc<AlarmClock>,
     ) -> Arc<Self> {
         let (runtime, state) = (tokio::runtime::Handle::current(), Mutex::new(State::new(version)));
-        Arc::new(Deployment { name, log, options, outgoing, alarms, runtime, state })
+        Arc::new(Deployment {
+            name,
+            log,
+            options,
+            outgoing: Mutex::new(outgoing),
+            alarms,
+            console: Console::default(),
+            stats: Stats::default(),
+            runtime,
+            state,
+        })
+    }
+
+    /// Requests from now on are sent by it.
+    pub(super) fn set_outgoing(&self, outgoing: Outgoing) {
+        *self.outgoing.lock() = Arc::new(outgoing);
+    }
+
+    pub(super) fn outgoing(&self) -> Arc<Outgoing> {
+        Arc::clone(&self.outgoing.lock())
+    }
+
+    pub fn console(&self) -> &Console {
+        &self.console
+    }
+
+    /// The last quarter of an hour: [`super::stats::BUCKETS`] of [`super::stats::BUCKET_MS`].
+    pub fn buckets(&self) -> Vec<Bucket> {
+        self.stats.buckets(self.options.now_ms())
+    }
+
+    /// Since it was deployed first, in this process.
+    pub fn totals(&self) -> Totals {
+        self.stats.totals()
     }
 
     /// Changes the state, then does what follows from it.

@@ -62,7 +62,10 @@ impl State {
                 self.pass(process, activation, after, message, context);
             }
             FromEngine::Inspected { event, json, .. } => self.inspected(event, json),
-            FromEngine::Finished { activation, event, .. } => self.finished(process, activation, event, context),
+            FromEngine::Finished { activation, event, cpu_us } => {
+                context.deployment.stats.cpu(context.options.now_ms(), cpu_us);
+                self.finished(process, activation, event, context);
+            }
             FromEngine::CancelCall { call } => self.cancel_call(process, call, context),
             FromEngine::SocketAccept { activation, socket, tags, hibernates } => {
                 self.socket_accepted(process, activation, socket, tags, hibernates, context);
@@ -222,6 +225,7 @@ impl State {
             alarm: AlarmChange::Unchanged,
             name: if std::mem::take(&mut object.name_is_new) { object.name.clone() } else { None },
             deltas: Vec::new(),
+            removed: false,
         });
         commit.pages = part.pages;
         match part.alarm {

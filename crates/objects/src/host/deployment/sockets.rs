@@ -374,6 +374,11 @@ impl State {
 }
 
 impl Socket {
+    /// The object that it is of.
+    pub fn owner(&self) -> Option<ObjectKey> {
+        self.owner
+    }
+
     fn new(owner: Option<ObjectKey>, life: Option<(u32, Activation)>) -> Self {
         Socket {
             owner,

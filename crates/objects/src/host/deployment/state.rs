@@ -10,6 +10,7 @@ use super::{
     Version,
     deliver::{EventIn, Waiter},
     effects::{Context, Effect},
+    manage::Deletion,
     sockets::Socket,
 };
 use crate::{
@@ -44,6 +45,8 @@ pub struct State {
     pub auto_responses: HashMap<ObjectKey, AutoResponse>,
     /// How often an engine died while it ran the object's code.
     pub deaths: HashMap<ObjectKey, u32>,
+    /// Who waits for the end of which object.
+    pub deletions: HashMap<ObjectKey, Vec<Deletion>>,
 }
 
 /// Where an object is.
@@ -170,6 +173,7 @@ impl State {
             sockets: HashMap::new(),
             auto_responses: HashMap::new(),
             deaths: HashMap::new(),
+            deletions: HashMap::new(),
         }
     }
 

@@ -97,6 +97,13 @@ impl Alarms {
         }
     }
 
+    /// Forgets all alarms of a namespace.
+    pub fn remove_namespace(&mut self, namespace: &[u8; 16]) {
+        let gone = |key: &ObjectKey| key.namespace == *namespace;
+        self.by_time.retain(|(_, key)| !gone(key));
+        self.by_object.retain(|key, _| !gone(key));
+    }
+
     pub fn of(&self, key: &ObjectKey) -> Option<i64> {
         self.by_object.get(key).copied()
     }

@@ -1,19 +1,21 @@
 //! One file an object: a page that says which commit it holds, then the pages of its database.
 
 use std::{
-    collections::HashMap,
-    fs::{File, OpenOptions},
+    collections::{HashMap, HashSet},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::{
-    CommitError, ObjectKey, make_private_directory,
+    CommitError, ObjectKey,
+    list::{self, AtRest, Page},
+    make_private_directory,
     record::{AlarmChange, Commit, MAX_NAME_BYTES, PAGE_BYTES},
 };
 
@@ -43,6 +45,8 @@ pub enum OpenFileError {
     Damaged(PathBuf),
     #[error("a commit could not be brought into the object's file; it is in the log, and is applied at the next start")]
     Behind,
+    #[error("the object's namespace was deleted")]
+    Deleted,
 }
 
 /// An object's file. It exists on disk from the first commit on.
@@ -96,7 +100,7 @@ impl Header {
         out
     }
 
-    fn decode(bytes: &[u8; PAGE_BYTES]) -> Option<Self> {
+    pub fn decode(bytes: &[u8; PAGE_BYTES]) -> Option<Self> {
         let u32_at = |at: usize| bytes[at..at + 4].try_into().ok().map(u32::from_le_bytes);
         let u64_at = |at: usize| bytes[at..at + 8].try_into().ok().map(u64::from_le_bytes);
         if &bytes[..8] != MAGIC || u32_at(8)? != VERSION || u32_at(48)? != crc32fast::hash(&bytes[..48]) {
@@ -153,14 +157,14 @@ impl ObjectFile {
         if state.behind { Err(OpenFileError::Behind) } else { Ok(state.header.clone()) }
     }
 
-    /// Takes the epoch of a new activation: what an earlier one still sends is refused from here on. The activation holds
-    /// on to this file.
-    pub fn begin_epoch(&self) -> Result<(u64, Header), OpenFileError> {
+    /// Takes the epoch of a new activation, at least `least`: what an earlier one still sends is refused from here on. The
+    /// activation holds on to this file.
+    pub fn begin_epoch(&self, least: u64) -> Result<(u64, Header), OpenFileError> {
         let mut state = self.state.lock();
         if state.behind {
             return Err(OpenFileError::Behind);
         }
-        state.promised_epoch += 1;
+        state.promised_epoch = state.promised_epoch.saturating_add(1).max(least);
         Ok((state.promised_epoch, state.header.clone()))
     }
 
@@ -234,6 +238,30 @@ impl ObjectFile {
 
     /// Brings commits in order into the file.
     fn apply(&self, commits: &[&Commit]) -> io::Result<()> {
+        match commits.iter().rposition(|commit| commit.removed) {
+            Some(at) => {
+                self.remove()?;
+                self.write(&commits[at + 1..])
+            }
+            None => self.write(commits),
+        }
+    }
+
+    /// As if the object had never been; only its epoch goes on, for as long as this process remembers it.
+    fn remove(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        state.file = None;
+        state.header = Header::default();
+        state.reserved_pages = 0;
+        state.accepted_seq = 0;
+        Ok(())
+    }
+
+    fn write(&self, commits: &[&Commit]) -> io::Result<()> {
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(last) = commits.last() else { return Ok(()) };
@@ -331,6 +359,8 @@ pub struct Files {
     root: PathBuf,
     limit: usize,
     open: Mutex<Open>,
+    /// Held to read for as long as commits are brought into files.
+    deleted: RwLock<HashSet<[u8; 16]>>,
 }
 
 #[derive(Debug, Default)]
@@ -340,16 +370,46 @@ struct Open {
 }
 
 impl Files {
-    pub fn new(root: PathBuf, limit: usize) -> Self {
-        Files { root, limit, open: Mutex::default() }
+    pub fn new(root: PathBuf, limit: usize, deleted: HashSet<[u8; 16]>) -> Self {
+        Files { root, limit, open: Mutex::default(), deleted: RwLock::new(deleted) }
+    }
+
+    pub fn namespace_path(&self, namespace: &[u8; 16]) -> PathBuf {
+        self.root.join(hex::encode(namespace))
     }
 
     pub fn path(&self, key: &ObjectKey) -> PathBuf {
         let id = hex::encode(key.id);
-        self.root.join(hex::encode(key.namespace)).join(&id[..2]).join(&id[2..])
+        self.namespace_path(&key.namespace).join(&id[..2]).join(&id[2..])
+    }
+
+    pub fn is_deleted(&self, namespace: &[u8; 16]) -> bool {
+        self.deleted.read().contains(namespace)
+    }
+
+    /// From here on no commit gets into the namespace's files, and none that is under way is left behind.
+    pub fn refuse_namespace(&self, namespace: [u8; 16]) {
+        self.deleted.write().insert(namespace);
+        self.open.lock().files.retain(|key, _| key.namespace != namespace);
+    }
+
+    /// Removes the files of a namespace that is refused.
+    pub fn remove_namespace(&self, namespace: &[u8; 16]) -> io::Result<()> {
+        match fs::remove_dir_all(self.namespace_path(namespace)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        super::segment::sync_directory(&self.root)
     }
 
     pub fn open(&self, key: ObjectKey) -> Result<Arc<ObjectFile>, OpenFileError> {
+        if self.is_deleted(&key.namespace) {
+            return Err(OpenFileError::Deleted);
+        }
+        self.open_file(key)
+    }
+
+    fn open_file(&self, key: ObjectKey) -> Result<Arc<ObjectFile>, OpenFileError> {
         let mut open = self.open.lock();
         open.clock += 1;
         let clock = open.clock;
@@ -367,8 +427,16 @@ impl Files {
 
     /// Before a commit is written to the log: refuses what is older than what the file knows, and reserves room.
     pub fn prepare(&self, commit: &Commit) -> Result<(), CommitError> {
-        let file = self.open(commit.key)?;
+        // Held until the file is there, if it is made: no namespace is removed meanwhile.
+        let deleted = self.deleted.read();
+        if deleted.contains(&commit.key.namespace) {
+            return Err(OpenFileError::Deleted.into());
+        }
+        let file = self.open_file(commit.key)?;
         file.accept(commit)?;
+        if commit.removed {
+            return Ok(());
+        }
         file.reserve(commit.pages).map_err(|error| {
             file.give_up();
             CommitError::from_write(error)
@@ -387,19 +455,20 @@ impl Files {
 
     /// Brings durable commits into their files. An error is of one object: its file is not used again before a start.
     pub fn apply(&self, commits: &[Commit]) -> io::Result<()> {
+        let deleted = self.deleted.read();
         let mut by_object: HashMap<ObjectKey, Vec<&Commit>> = HashMap::new();
-        for commit in commits {
+        for commit in commits.iter().filter(|commit| !deleted.contains(&commit.key.namespace)) {
             by_object.entry(commit.key).or_default().push(commit);
         }
         let mut failed = Ok(());
         for (key, commits) in by_object {
-            let file = match self.open(key) {
+            let file = match self.open_file(key) {
                 Ok(file) => file,
                 Err(OpenFileError::Io(error)) => {
                     failed = Err(error);
                     continue;
                 }
-                Err(error @ (OpenFileError::Damaged(_) | OpenFileError::Behind)) => {
+                Err(error @ (OpenFileError::Damaged(_) | OpenFileError::Behind | OpenFileError::Deleted)) => {
                     failed = Err(io::Error::other(error));
                     continue;
                 }
@@ -421,12 +490,21 @@ impl Files {
         let path = self.path(&key);
         match File::open(&path) {
             Ok(file) => file.sync_all()?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Removed, and that has to last as well.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
         // The directories between it and the root may be as new as the file.
         let mut above = path.ancestors().skip(1).take_while(|above| above.starts_with(&self.root));
-        above.try_for_each(super::segment::sync_directory)
+        above.try_for_each(|above| match super::segment::sync_directory(above) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        })
+    }
+
+    /// Objects of a namespace whose files are on the disk, in the order of their ids.
+    pub fn at_rest(&self, namespace: [u8; 16], page: &Page) -> io::Result<Vec<AtRest>> {
+        list::at_rest(&self.namespace_path(&namespace), namespace, page)
     }
 }
 

@@ -7,7 +7,9 @@
 
 mod alarms;
 mod checkpoint;
+mod deleted;
 mod files;
+mod list;
 mod record;
 mod recover;
 mod segment;
@@ -24,6 +26,7 @@ use std::{
 
 pub use alarms::Alarms;
 pub use files::{Header, ObjectFile, OpenFileError};
+pub use list::{AtRest, Page};
 pub use record::{AlarmChange, BadCommit, Commit, Delta, MAX_COMMIT_BYTES, MAX_NAME_BYTES, PAGE_BYTES};
 pub use recover::{RecoverError, Recovered};
 pub use writer::{CommitError, Settled, Submitter};
@@ -74,6 +77,7 @@ pub struct Log {
     alarms: Arc<Mutex<Alarms>>,
     writer: Writer,
     recovered: Recovered,
+    deleted: deleted::Marks,
     /// Held as long as this process writes here.
     _lock: fs::File,
 }
@@ -88,13 +92,22 @@ impl Log {
         }
         let lock = lock(directory)?;
         let mut alarms = Alarms::load(directory).map_err(failed)?;
-        let files = Arc::new(Files::new(objects, options.open_files));
+        let deleted = deleted::Marks::new(directory);
+        let marked = deleted.all().map_err(failed)?;
+        let files = Arc::new(Files::new(objects, options.open_files, marked.clone()));
         let mut touched = checkpoint::Touched::default();
         let (recovered, old) = recover::replay(&logs, |commit| {
+            if marked.contains(&commit.key.namespace) {
+                return Ok(());
+            }
             touched.add(commit.key);
             alarms.apply(&commit);
             files.apply(std::slice::from_ref(&commit))
         })?;
+        for namespace in &marked {
+            files.remove_namespace(namespace).map_err(failed)?;
+            alarms.remove_namespace(namespace);
+        }
         checkpoint::sync_files(&files, &touched).map_err(failed)?;
         alarms.save(directory).map_err(failed)?;
         let alarms = Arc::new(Mutex::new(alarms));
@@ -107,9 +120,11 @@ impl Log {
             fs::remove_file(&segment.path).map_err(failed)?;
         }
         segment::sync_directory(&logs).map_err(failed)?;
+        // Nothing in the log brings anything of these back any more.
+        deleted.remove(&marked).map_err(failed)?;
         let writer = Writer::start(directory, first, options, Arc::clone(&files), Arc::clone(&alarms))
             .map_err(OpenLogError::Thread)?;
-        Ok(Log { files, alarms, writer, recovered, _lock: lock })
+        Ok(Log { files, alarms, writer, recovered, deleted, _lock: lock })
     }
 
     /// What the start found.
@@ -125,6 +140,21 @@ impl Log {
     /// Queues a commit. `submitter` is told once how it ended, with `tag`.
     pub fn submit(&self, commit: Commit, submitter: Arc<dyn Submitter>, tag: u64) {
         self.writer.submit(commit, submitter, tag);
+    }
+
+    /// Deletes all that the objects of a namespace have stored, and their alarms; for ever, whatever is under way. May be
+    /// repeated, and is gone on with by the next start if this process ends in the middle. Blocks.
+    pub fn delete_namespace(&self, namespace: [u8; 16]) -> io::Result<()> {
+        self.deleted.add(namespace)?;
+        self.files.refuse_namespace(namespace);
+        self.alarms.lock().remove_namespace(&namespace);
+        self.files.remove_namespace(&namespace)
+    }
+
+    /// Objects of a namespace that have stored something, in the order of their ids. Reads the names of a few of its files
+    /// and the beginnings of those that it names. Blocks.
+    pub fn at_rest(&self, namespace: [u8; 16], page: &Page) -> io::Result<Vec<AtRest>> {
+        self.files.at_rest(namespace, page)
     }
 
     /// When which object's alarm is due.

@@ -50,6 +50,8 @@ pub struct Commit {
     pub alarm: AlarmChange,
     pub name: Option<String>,
     pub deltas: Vec<Delta>,
+    /// Nothing is left of the object: its file goes too.
+    pub removed: bool,
 }
 
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -63,6 +65,12 @@ pub enum BadCommit {
 }
 
 impl Commit {
+    /// The end of an object: what it stored, its alarm and its file.
+    pub fn removal(key: ObjectKey, epoch: u64, seq: u64) -> Self {
+        let alarm = AlarmChange::Cleared;
+        Commit { key, epoch, seq, pages: 0, alarm, name: None, deltas: Vec::new(), removed: true }
+    }
+
     /// Whether it may be applied: the engine that sent it is not trusted.
     pub fn check(&self) -> Result<(), BadCommit> {
         let size = self.encoded_bytes();
@@ -95,6 +103,7 @@ impl Commit {
         out.extend(self.seq.to_le_bytes());
         out.extend(self.pages.to_le_bytes());
         let (kind, at_ms) = match self.alarm {
+            _any if self.removed => (3, 0),
             AlarmChange::Unchanged => (0, 0),
             AlarmChange::Cleared => (1, 0),
             AlarmChange::SetTo(at_ms) => (2_u8, at_ms),
@@ -126,9 +135,9 @@ impl Commit {
         let at_ms = i64::from_le_bytes(body.array()?);
         let alarm = match kind[0] {
             0 => AlarmChange::Unchanged,
-            1 => AlarmChange::Cleared,
+            1 | 3 => AlarmChange::Cleared,
             2 => AlarmChange::SetTo(at_ms),
-            3.. => return None,
+            4.. => return None,
         };
         let name_length = usize::from(body.u16()?);
         let name = String::from_utf8(body.take(name_length)?.to_vec()).ok()?;
@@ -139,7 +148,8 @@ impl Commit {
             let (page, offset, length) = (body.u32()?, body.u16()?, body.u16()?);
             deltas.push(Delta { page, offset, bytes: body.take(usize::from(length))? });
         }
-        let commit = Commit { key, epoch, seq, pages, alarm, name, deltas };
+        let removed = kind[0] == 3;
+        let commit = Commit { key, epoch, seq, pages, alarm, name, deltas, removed };
         (body.rest.is_empty() && commit.check().is_ok()).then_some((commit, reader.rest))
     }
 }
@@ -268,6 +278,7 @@ mod tests {
             alarm: AlarmChange::SetTo(-5),
             name: Some("room".to_owned()),
             deltas: vec![Delta { page: 2, offset: 4000, bytes: Bytes::from_static(bytes) }],
+            removed: false,
         }
     }
 

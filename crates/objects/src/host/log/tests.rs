@@ -30,7 +30,16 @@ fn key(id: u8) -> ObjectKey {
 
 fn commit(id: u8, seq: u64, page: u32, text: &str) -> Commit {
     let deltas = vec![Delta { page, offset: 10, bytes: Bytes::copy_from_slice(text.as_bytes()) }];
-    Commit { key: key(id), epoch: 1, seq, pages: page.max(2), alarm: AlarmChange::Unchanged, name: None, deltas }
+    Commit {
+        key: key(id),
+        epoch: 1,
+        seq,
+        pages: page.max(2),
+        alarm: AlarmChange::Unchanged,
+        name: None,
+        deltas,
+        removed: false,
+    }
 }
 
 fn options() -> LogOptions {
@@ -180,8 +189,8 @@ fn an_earlier_activation_and_a_gap_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = open(directory.path());
     let file = log.object(key(1)).expect("opens");
-    let (first, _) = file.begin_epoch().expect("begins");
-    let (second, header) = file.begin_epoch().expect("begins");
+    let (first, _) = file.begin_epoch(0).expect("begins");
+    let (second, header) = file.begin_epoch(0).expect("begins");
     assert!(second > first && header.seq == 0);
     let at = |epoch, seq| Commit { epoch, ..commit(1, seq, 1, "x") };
     let results = settle(&log, vec![at(first, 1), at(second, 2), at(second, 1), at(first, 2), at(second, 2)]);
@@ -282,4 +291,109 @@ fn a_full_disk_refuses_what_does_not_fit_and_keeps_the_rest() {
     drop(log);
     let log = open(disk.0.path());
     assert_eq!((text(&log, 1, 1, 5), text(&log, 2, 1, 5)), ("again".to_owned(), "large".to_owned()));
+}
+
+#[test]
+fn a_removed_object_stays_away_and_begins_anew() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let armed = Commit { alarm: AlarmChange::SetTo(9), name: Some("n".to_owned()), ..commit(1, 1, 1, "old") };
+    let log = open(directory.path());
+    fine(&log, vec![armed, commit(1, 2, 3, "older"), commit(2, 1, 1, "other")]);
+    let path = log.files.path(&key(1));
+    assert!(path.exists() && log.alarms().lock().of(&key(1)) == Some(9));
+    let (epoch, header) = log.object(key(1)).expect("opens").begin_epoch(50).expect("begins");
+    assert!(epoch == 50 && header.seq == 2);
+    fine(&log, vec![Commit::removal(key(1), epoch, 3)]);
+    assert!(!path.exists() && log.alarms().lock().of(&key(1)).is_none());
+    // As after a kill: the log is replayed from its beginning, over whatever is there.
+    drop(log);
+    let log = open(directory.path());
+    assert!(!path.exists() && log.alarms().lock().of(&key(1)).is_none());
+    assert_eq!(text(&log, 2, 1, 5), "other");
+    fine(&log, vec![commit(1, 1, 2, "new")]);
+    assert_eq!((text(&log, 1, 2, 3), text(&log, 1, 3, 5)), ("new".to_owned(), "\0".repeat(5)));
+    drop(log);
+    assert_eq!(text(&open(directory.path()), 1, 2, 3), "new");
+}
+
+#[test]
+fn what_follows_a_removal_in_one_batch_stays() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let files = Files::new(directory.path().to_owned(), 4, Default::default());
+    let again = Commit { epoch: 3, ..commit(1, 1, 1, "again") };
+    files.apply(&[commit(1, 1, 1, "x"), Commit::removal(key(1), 2, 2), again]).expect("are applied");
+    let file = files.open(key(1)).expect("opens");
+    assert_eq!((file.header().expect("is read").seq, file.begin_epoch(0).expect("begins").0), (1, 4));
+}
+
+#[test]
+fn a_deleted_namespace_is_gone_whatever_the_log_says() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let other = ObjectKey { namespace: [8; 16], id: [1; 32] };
+    let log = open(directory.path());
+    let armed = Commit { alarm: AlarmChange::SetTo(9), ..commit(1, 1, 1, "old") };
+    fine(&log, vec![armed, commit(2, 1, 1, "old"), Commit { key: other, ..commit(1, 1, 1, "stays") }]);
+    log.delete_namespace([7; 16]).expect("is deleted");
+    let gone = || !directory.path().join("objects").join(hex::encode([7; 16])).exists();
+    assert!(gone() && log.alarms().lock().of(&key(1)).is_none());
+    let late = Commit { alarm: AlarmChange::SetTo(9), ..commit(1, 2, 1, "late") };
+    let results = settle(&log, vec![late, commit(3, 1, 1, "new")]);
+    assert!(results.iter().all(|settled| matches!(&settled.result, Err(CommitError::File(_)))), "{results:?}");
+    assert!(gone() && log.object(key(1)).is_err() && log.alarms().lock().next_ms().is_none());
+    log.delete_namespace([7; 16]).expect("again");
+    drop(log);
+    let log = open(directory.path());
+    assert!(gone() && log.alarms().lock().next_ms().is_none());
+    assert_eq!(log.object(other).expect("opens").header().expect("is read").seq, 1);
+    assert!(fs::read_dir(directory.path().join("deleted")).expect("is there").next().is_none(), "and is forgotten");
+}
+
+/// The mark is what counts: a deletion that got no further is gone on with.
+#[test]
+fn a_deletion_that_was_cut_off_is_finished_by_the_next_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = open(directory.path());
+    fine(&log, vec![Commit { alarm: AlarmChange::SetTo(9), ..commit(1, 1, 1, "old") }]);
+    log.deleted.add([7; 16]).expect("is marked");
+    drop(log);
+    let log = open(directory.path());
+    assert!(log.alarms().lock().next_ms().is_none());
+    assert_eq!(log.object(key(1)).expect("opens").header().expect("is read").seq, 0);
+}
+
+#[test]
+fn objects_at_rest_come_in_pages_in_order() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = open(directory.path());
+    let id = |first: u8, last: u8| {
+        let mut id = [first; 32];
+        id[31] = last;
+        id
+    };
+    let keys: Vec<ObjectKey> = [(0, 0), (0, 9), (3, 1), (3, 2), (3, 3), (255, 255)]
+        .map(|(a, b)| ObjectKey { namespace: [7; 16], id: id(a, b) })
+        .into();
+    let mut commits: Vec<Commit> = keys.iter().map(|key| Commit { key: *key, ..commit(0, 1, 2, "x") }).collect();
+    commits[2].name = Some("third".to_owned());
+    commits[2].alarm = AlarmChange::SetTo(5);
+    fine(&log, commits.into_iter().rev().collect());
+    // Reserved, as by a commit that never was: no object, and no end of the page.
+    fs::write(log.files.path(&ObjectKey { namespace: [7; 16], id: id(3, 0) }), vec![0; 8192]).expect("is written");
+    for limit in 1..=7 {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = log.at_rest([7; 16], &Page { after, limit, ..Page::default() }).expect("is listed");
+            assert!(page.len() == limit.min(keys.len() - seen.len()), "{limit}");
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.id);
+            seen.extend(page.iter().map(|object| object.key));
+        }
+        assert_eq!(seen, keys, "{limit}");
+    }
+    let third = log.at_rest([7; 16], &Page { prefix: hex::encode(id(3, 1)), limit: 9, ..Page::default() });
+    let third = third.expect("is listed").remove(0);
+    assert_eq!((third.name.as_deref(), third.alarm_at_ms, third.bytes), (Some("third"), Some(5), 8192));
+    let page = Page { prefix: "0303".to_owned(), limit: 9, ..Page::default() };
+    assert_eq!(log.at_rest([7; 16], &page).expect("is listed").len(), 3);
+    assert!(log.at_rest([9; 16], &page).expect("none is none").is_empty());
 }

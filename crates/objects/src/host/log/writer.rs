@@ -260,7 +260,7 @@ impl LogThread {
         self.next_batch += 1;
         {
             let mut alarms = self.alarms.lock();
-            for commit in commits {
+            for commit in commits.iter().filter(|commit| !self.files.is_deleted(&commit.key.namespace)) {
                 alarms.apply(commit);
             }
         }
