@@ -28,6 +28,9 @@ use crate::wire::{Headers, Problem};
 
 /// From the connection's first byte, or the last answer, to the end of a request's headers.
 const HEADER_LIMIT: Duration = Duration::from_secs(60);
+/// Headers by which proxies say for whom they ask.
+const WHO_ASKS: [&str; 6] =
+    ["cf-connecting-ip", "forwarded", "true-client-ip", "x-forwarded-for", "x-forwarded-proto", "x-real-ip"];
 /// Headers that belong to one connection alone.
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::CONNECTION,
@@ -71,13 +74,22 @@ where
     R: Fn(&Request<Incoming>) -> Option<Arc<Deployment>> + Clone + Send + Sync + 'static,
 {
     match stream.set_nodelay(true) {
-        Ok(()) => serve_connection(stream, peer, route).await,
+        Ok(()) => serve_connection(stream, Client::Direct(peer), route).await,
         Err(error) => tracing::debug!(%error, "a connection was lost at its start"),
     }
 }
 
-/// Serves one connection to its end. `peer`: whom requests are said to come from.
-pub async fn serve_connection<S, R>(stream: S, peer: IpAddr, route: R)
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// Whoever sends the requests. What it says of itself as a proxy would is not passed on.
+    Direct(IpAddr),
+    /// A proxy that is trusted: its `x-forwarded-for` says whose a request is, its `x-forwarded-proto` how it was asked.
+    Proxy,
+}
+
+/// Serves one connection to its end.
+pub async fn serve_connection<S, R>(stream: S, client: Client, route: R)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     R: Fn(&Request<Incoming>) -> Option<Arc<Deployment>> + Clone + Send + Sync + 'static,
@@ -86,7 +98,7 @@ where
         let deployment = route(&request);
         async move {
             Ok::<_, Infallible>(match deployment {
-                Some(deployment) => handle(&deployment, request, peer).await,
+                Some(deployment) => handle(&deployment, request, client).await,
                 None => plain(StatusCode::NOT_FOUND, "There is no such deployment here.\n"),
             })
         }
@@ -112,7 +124,11 @@ fn plain(status: StatusCode, text: &str) -> Response<HostBody> {
 }
 
 /// One request, from whoever accepted the connection.
-pub async fn handle(deployment: &Arc<Deployment>, mut request: Request<Incoming>, peer: IpAddr) -> Response<HostBody> {
+pub async fn handle(
+    deployment: &Arc<Deployment>,
+    mut request: Request<Incoming>,
+    client: Client,
+) -> Response<HostBody> {
     let upgrade =
         websocket_key(&request).map(|key| (derive_accept_key(key.as_bytes()), hyper::upgrade::on(&mut request)));
     let (parts, body) = request.into_parts();
@@ -129,14 +145,33 @@ pub async fn handle(deployment: &Arc<Deployment>, mut request: Request<Incoming>
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let mut headers = headers_in(&parts.headers);
-    headers.push(("cf-connecting-ip".to_owned(), peer.to_string()));
+    let scheme = said_by(client, &mut headers);
     let request =
-        RequestIn { method: parts.method.as_str().to_owned(), url: format!("http://{host}{path}"), headers, body };
+        RequestIn { method: parts.method.as_str().to_owned(), url: format!("{scheme}://{host}{path}"), headers, body };
     let head = parts.method == Method::HEAD;
     match deployment.fetch(request).await {
         Ok(fetched) => answer(deployment, fetched, upgrade, head),
         Err(problem) => failed(deployment, &problem),
     }
+}
+
+/// Leaves in the headers, of what says who asks, what is known to be so. How it was asked.
+fn said_by(client: Client, headers: &mut Headers) -> &'static str {
+    let said = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+    let (address, scheme) = match client {
+        Client::Direct(address) => (Some(address.to_string()), "http"),
+        Client::Proxy => {
+            let secure = said("x-forwarded-proto").is_some_and(|proto| proto == "https");
+            (said("x-forwarded-for"), if secure { "https" } else { "http" })
+        }
+    };
+    headers.retain(|(name, _)| !WHO_ASKS.contains(&name.as_str()));
+    if let Some(address) = address {
+        headers.push(("cf-connecting-ip".to_owned(), address.clone()));
+        headers.push(("x-forwarded-for".to_owned(), address));
+    }
+    headers.push(("x-forwarded-proto".to_owned(), scheme.to_owned()));
+    scheme
 }
 
 fn websocket_key(request: &Request<Incoming>) -> Option<HeaderValue> {
@@ -267,5 +302,39 @@ fn failed(deployment: &Arc<Deployment>, problem: &Problem) -> Response<HostBody>
             let stack = problem.stack.as_deref().map(|stack| format!("\n{stack}"));
             plain(status, &format!("{problem}{}{}\n", place.unwrap_or_default(), stack.unwrap_or_default()))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(client: Client, sent: &[(&str, &str)]) -> (&'static str, Vec<String>) {
+        let mut headers: Headers = sent.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let scheme = said_by(client, &mut headers);
+        (scheme, headers.into_iter().map(|(name, value)| format!("{name}: {value}")).collect())
+    }
+
+    #[test]
+    fn nobody_says_who_they_are_but_a_trusted_proxy() {
+        let sent = [
+            ("cf-connecting-ip", "9.9.9.9"),
+            ("x-forwarded-for", "8.8.8.8"),
+            ("x-forwarded-proto", "https"),
+            ("a", "b"),
+        ];
+        let (scheme, headers) = seen(Client::Direct([1, 2, 3, 4].into()), &sent);
+        assert_eq!(scheme, "http");
+        assert_eq!(
+            headers,
+            ["a: b", "cf-connecting-ip: 1.2.3.4", "x-forwarded-for: 1.2.3.4", "x-forwarded-proto: http"]
+        );
+        let (scheme, headers) = seen(Client::Proxy, &sent);
+        assert_eq!(scheme, "https");
+        assert_eq!(
+            headers,
+            ["a: b", "cf-connecting-ip: 8.8.8.8", "x-forwarded-for: 8.8.8.8", "x-forwarded-proto: https"]
+        );
+        assert_eq!(seen(Client::Proxy, &sent[..1]), ("http", vec!["x-forwarded-proto: http".to_owned()]));
     }
 }

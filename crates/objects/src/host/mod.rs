@@ -11,6 +11,7 @@ mod link;
 pub mod log;
 pub mod outgoing;
 pub mod outputs;
+mod peer;
 mod process;
 pub mod sandbox;
 pub mod stats;
@@ -27,10 +28,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use alarms::AlarmClock;
 use deployment::{ConsoleLine, Deployment, IdleTimes, Version};
-use elsewhere::Elsewhere;
+use elsewhere::{Elsewhere, Peer};
 use log::{AtRest, Log, LogOptions, OpenLogError, Page, Recovered};
 use outgoing::{Outgoing, OutgoingError, Policy};
 pub use process::Program;
@@ -187,6 +189,23 @@ impl Host {
     /// namespace. Blocks for a moment.
     pub fn objects_at_rest(&self, namespace: [u8; 16], page: &Page) -> io::Result<Vec<AtRest>> {
         self.log.at_rest(namespace, page)
+    }
+
+    /// Answers another host's calls on a connection until it ends; dropped, the connection is cut. Which host it is, and
+    /// whether it may call, was looked at before.
+    pub fn serve_peer<C>(&self, connection: C) -> impl Future<Output = ()> + Send + use<C>
+    where
+        C: AsyncRead + AsyncWrite + Send + Unpin,
+    {
+        let deployments = Arc::clone(&self.deployments);
+        peer::serve(connection, move |name: &str| deployments.by_name.lock().get(name).cloned())
+    }
+
+    /// Cuts the connections to a host: calls that are under way there fail.
+    pub fn disconnect(&self, peer: Peer) {
+        for deployment in self.deployments.all() {
+            deployment.disconnect(peer);
+        }
     }
 
     /// The directory says something new: objects that are not at home here any more end.

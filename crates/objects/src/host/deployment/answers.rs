@@ -8,7 +8,10 @@ use super::{
     state::{CallTarget, Sink, State},
 };
 use crate::{
-    host::bodies::{BodyReader, HostBody, Pipe},
+    host::{
+        bodies::{BodyReader, HostBody, Pipe},
+        peer::PeerFrame,
+    },
     wire::{AlarmOutcome, Answer, Body, CallId, Cloned, EventId, HttpResponse, Problem, StreamId, ToEngine},
 };
 
@@ -19,26 +22,28 @@ impl State {
         if state.finished {
             self.events.remove(&event);
         }
-        if let Some(Waiter::Call { process, call }) = &waiter
-            && let Some(process) = self.processes.get_mut(process)
-        {
-            process.calls.remove(call);
+        if let Some(Waiter::LinkSocket { link, call }) = &waiter {
+            self.link_push(*link, &PeerFrame::SocketTaken { call: *call });
         }
         waiter
     }
 
     /// A body for somebody outside, from an engine.
-    pub fn reader_of(&mut self, body: BodyIn, context: &Context<'_>) -> HostBody {
+    pub fn reader_of(&mut self, body: BodyIn, context: &mut Context<'_>) -> HostBody {
         match body {
             BodyIn::None | BodyIn::Feeder { .. } => HostBody::Empty,
             BodyIn::Whole(data) => HostBody::Whole(data),
+            // Other hosts' bodies are for objects alone.
+            BodyIn::Link { link, call, .. } => {
+                self.link_body_cancelled(link, call);
+                HostBody::Empty
+            }
             BodyIn::Relay { process, stream, length } => {
                 let pipe = Arc::new(Pipe::default());
-                match self.processes.get_mut(&process) {
-                    Some(state) => {
-                        state.bodies_from.insert(stream, Sink::Pipe(Arc::clone(&pipe)));
-                    }
-                    None => pipe.fail(Problem::reset("the engine was lost before the body ended")),
+                if self.processes.contains_key(&process) {
+                    self.route_body(process, stream, Sink::Pipe(Arc::clone(&pipe)), context);
+                } else {
+                    pipe.fail(Problem::reset("the engine was lost before the body ended"));
                 }
                 HostBody::Reader(BodyReader::new(pipe, Arc::clone(context.deployment), process, stream, length))
             }
@@ -61,9 +66,10 @@ impl State {
                     context.effects.push(Effect::Drop(fetched));
                 }
             }
-            Some(Waiter::Call { process, call }) => self.reply_response(from, (process, call), response),
+            Some(Waiter::Call { process, call }) => self.reply_response(from, (process, call), response, context),
+            Some(Waiter::Link { link, call }) => self.answer_link((link, call), from, Ok(Answer::Http(response))),
             Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(unexpected()))),
-            Some(Waiter::Alarm(_) | Waiter::Socket { .. } | Waiter::Nobody) => {}
+            Some(Waiter::Alarm(_) | Waiter::Socket { .. } | Waiter::LinkSocket { .. } | Waiter::Nobody) => {}
             None => {
                 if let Some(stream) = stream {
                     self.nobody_reads(from, stream);
@@ -76,24 +82,23 @@ impl State {
         self.send(process, &ToEngine::StreamCancelled { stream });
     }
 
-    fn reply_response(&mut self, from: u32, to: (u32, CallId), mut response: HttpResponse) {
+    fn reply_response(&mut self, from: u32, to: (u32, CallId), mut response: HttpResponse, context: &mut Context<'_>) {
         let (process, call) = to;
         if let Some(socket) = response.socket {
             self.attach_engine(socket, process);
         }
         let body = body_from(from, std::mem::take(&mut response.body));
-        response.body = self.body_for(process, body);
-        self.send(process, &ToEngine::Reply { call, result: Ok(Answer::Http(response)) });
+        response.body = self.body_for(process, body, context);
+        self.reply(process, call, Ok(Answer::Http(response)));
     }
 
-    pub fn returned(&mut self, event: EventId, value: Cloned) {
+    pub fn returned(&mut self, from: u32, event: EventId, value: Cloned) {
         match self.waiter_of(event) {
-            Some(Waiter::Call { process, call }) => {
-                self.send(process, &ToEngine::Reply { call, result: Ok(Answer::Value(value)) });
-            }
+            Some(Waiter::Call { process, call }) => self.reply(process, call, Ok(Answer::Value(value))),
+            Some(Waiter::Link { link, call }) => self.answer_link((link, call), from, Ok(Answer::Value(value))),
             Some(Waiter::Http(waiter)) => drop(waiter.send(Err(unexpected()))),
             Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(unexpected()))),
-            Some(Waiter::Alarm(_) | Waiter::Socket { .. } | Waiter::Nobody) | None => {}
+            Some(Waiter::Alarm(_) | Waiter::Socket { .. } | Waiter::LinkSocket { .. } | Waiter::Nobody) | None => {}
         }
     }
 
@@ -115,13 +120,12 @@ impl State {
         match self.waiter_of(event) {
             Some(Waiter::Http(waiter)) => drop(waiter.send(Err(problem))),
             Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(problem))),
-            Some(Waiter::Call { process, call }) => {
-                self.send(process, &ToEngine::Reply { call, result: Err(problem) });
-            }
+            Some(Waiter::Call { process, call }) => self.reply(process, call, Err(problem)),
+            Some(Waiter::Link { link, call }) => self.answer_link((link, call), 0, Err(problem)),
             Some(Waiter::Alarm(key)) => {
                 context.effects.push(Effect::AlarmRan { key, outcome: AlarmOutcome::Failed { problem } });
             }
-            Some(Waiter::Socket { .. } | Waiter::Nobody) | None => {}
+            Some(Waiter::Socket { .. } | Waiter::LinkSocket { .. } | Waiter::Nobody) | None => {}
         }
     }
 
@@ -142,21 +146,23 @@ impl State {
         result: Result<(HttpResponse, BodyIn), Problem>,
         context: &mut Context<'_>,
     ) {
-        if let Some(state) = self.processes.get_mut(&process) {
-            state.calls.remove(&call);
-        }
         let result = result.map(|(mut response, body)| {
-            response.body = self.body_for(process, body);
+            response.body = self.body_for(process, body, context);
             Answer::Http(response)
         });
-        debug_assert!(context.effects.is_empty());
-        self.send(process, &ToEngine::Reply { call, result });
+        self.reply(process, call, result);
     }
 
     pub fn cancel_call(&mut self, process: u32, call: CallId, context: &mut Context<'_>) {
-        match self.processes.get_mut(&process).and_then(|process| process.calls.remove(&call)) {
+        let Some(state) = self.processes.get_mut(&process) else { return };
+        let (target, untaken) = (state.calls.remove(&call), state.untaken.remove(&call));
+        if let Some(stream) = untaken {
+            self.cancel_body_from(process, stream);
+        }
+        match target {
             Some(CallTarget::Event(event)) => self.cancel_event(event, context),
             Some(CallTarget::Internet(task)) => task.abort(),
+            Some(CallTarget::Link { link, call }) => self.cancel_link_call(link, call),
             // Answered in the meantime.
             None => {}
         }

@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::{
     Deployment,
     effects::Context,
+    links::{Attempt, LinkId, Target},
     sockets::ClientSocket,
     state::{ActivationState, Event, Object, Pending, Phase, Placed, Sink, Source, State, key_of},
 };
@@ -39,6 +40,12 @@ pub enum BodyIn {
     Relay {
         process: u32,
         stream: StreamId,
+        length: Option<u64>,
+    },
+    /// Of another host.
+    Link {
+        link: LinkId,
+        call: u64,
         length: Option<u64>,
     },
 }
@@ -90,6 +97,16 @@ pub enum Waiter {
     /// The socket's next message may be read when this one was taken.
     Socket {
         _turn: OwnedSemaphorePermit,
+    },
+    /// Another host.
+    Link {
+        link: LinkId,
+        call: u64,
+    },
+    /// As [`Self::Socket`], of another host's client.
+    LinkSocket {
+        link: LinkId,
+        call: u64,
     },
     Inspect(oneshot::Sender<Result<String, Problem>>),
     Nobody,
@@ -308,20 +325,20 @@ impl State {
         state.running += 1;
         state.quiet = None;
         state.last_used = now;
-        let kind = self.kind_for(process, kind);
+        let kind = self.kind_for(process, kind, context);
         if let Some(event) = self.events.get_mut(&event) {
             event.place = Some((process, activation));
         }
-        self.send(process, &ToEngine::Event { activation, event, kind });
+        self.send_with_bodies(process, &ToEngine::Event { activation, event, kind });
     }
 
-    fn kind_for(&mut self, process: u32, kind: EventIn) -> EventKind {
+    fn kind_for(&mut self, process: u32, kind: EventIn, context: &mut Context<'_>) -> EventKind {
         match kind {
             EventIn::Fetch(request) => EventKind::Fetch(HttpRequest {
                 method: request.method,
                 url: request.url,
                 headers: request.headers,
-                body: self.body_for(process, request.body),
+                body: self.body_for(process, request.body, context),
                 redirect: Redirect::Follow,
             }),
             EventIn::Rpc(rpc) => EventKind::Rpc(rpc),
@@ -335,8 +352,8 @@ impl State {
         }
     }
 
-    /// Gives a body a name in the engine that gets it.
-    pub fn body_for(&mut self, process: u32, body: BodyIn) -> Body {
+    /// Gives a body a name in the engine that gets it, by the next message.
+    pub fn body_for(&mut self, process: u32, body: BodyIn, context: &mut Context<'_>) -> Body {
         let window_bytes = self.version.limits.stream_window_bytes as usize;
         let Some(state) = self.processes.get_mut(&process) else { return Body::None };
         match body {
@@ -351,9 +368,12 @@ impl State {
             BodyIn::Relay { process: from, stream: source, length } => {
                 let stream = state.next_stream();
                 state.bodies_to.insert(stream, Source::Relay { process: from, stream: source });
-                if let Some(from) = self.processes.get_mut(&from) {
-                    from.bodies_from.insert(source, Sink::Relay { process, stream });
-                }
+                self.route_body(from, source, Sink::Relay { process, stream }, context);
+                Body::Stream { stream, length }
+            }
+            BodyIn::Link { link, call, length } => {
+                let stream = state.next_stream();
+                self.body_of_link(process, link, call, stream);
                 Body::Stream { stream, length }
             }
         }
@@ -372,13 +392,22 @@ impl State {
         let version = self.processes.get(&process).map(|process| Arc::clone(&process.version));
         let Some(key) = version.and_then(|version| key_of(&version, namespace, id)) else {
             let problem = Problem::new("Error", "there is no such namespace");
-            return self.send(process, &ToEngine::Reply { call, result: Err(problem) });
+            return self.reply(process, call, Err(problem));
         };
+        if let ObjectCall::Fetch(request) = &what {
+            self.hold_body(process, call, &request.body);
+        }
+        self.call_placed(caller, Target { key, name }, what, Attempt::First, context);
+    }
+
+    /// Calls an object of this host.
+    pub fn call_here(&mut self, caller: (u32, CallId), target: Target, what: ObjectCall, context: &mut Context<'_>) {
+        let (process, call) = caller;
         let kind = match what {
             ObjectCall::Rpc(rpc) => EventIn::Rpc(rpc),
             ObjectCall::Fetch(request) => EventIn::Fetch(request_from(process, request)),
         };
-        let event = self.deliver(key, name, kind, Waiter::Call { process, call }, context);
+        let event = self.deliver(target.key, target.name, kind, Waiter::Call { process, call }, context);
         if self.events.contains_key(&event)
             && let Some(process) = self.processes.get_mut(&process)
         {

@@ -5,7 +5,7 @@ use std::{mem, sync::Arc, time::Duration};
 use super::{
     Deployment, Version,
     effects::{Context, Effect},
-    state::{CallTarget, Phase, Placed, Sink, Source, State},
+    state::{CallTarget, Phase, Placed, State},
 };
 use crate::{
     host::process,
@@ -108,27 +108,14 @@ impl State {
         }
         state.handle = None;
         let problem = Problem::reset(format!("Durable Object was reset: {why}."));
-        for (_, sink) in mem::take(&mut state.bodies_from) {
-            match sink {
-                Sink::Pipe(pipe) => pipe.fail(problem.clone()),
-                Sink::Relay { process, stream } => {
-                    let why = problem.clone();
-                    self.send(process, &ToEngine::StreamFailed { stream, why });
-                }
-            }
-        }
-        let Some(state) = self.processes.get_mut(&process) else { return };
-        let (sources, calls) = (mem::take(&mut state.bodies_to), mem::take(&mut state.calls));
-        for source in sources.into_values() {
-            match source {
-                Source::Feeder(feeder) => feeder.cancel(),
-                Source::Relay { process, stream } => self.cancel_body_from(process, stream),
-            }
-        }
+        let calls = mem::take(&mut state.calls);
+        self.bodies_end(process, &problem);
+        self.engine_left_sockets(process, context);
         for target in calls.into_values() {
             match target {
                 CallTarget::Event(event) => self.cancel_event(event, context),
                 CallTarget::Internet(task) => task.abort(),
+                CallTarget::Link { link, call } => self.cancel_link_call(link, call),
             }
         }
         for event in self.events_of(process) {

@@ -201,6 +201,7 @@ impl Deployment {
     pub(in crate::host) fn end(self: &Arc<Self>, why: Problem) {
         self.with(|state, context| {
             state.unloadable = Some(why);
+            state.close_links();
             let processes: Vec<u32> = state.processes.keys().copied().collect();
             for process in processes {
                 state.kill(process, context);

@@ -7,10 +7,13 @@ mod answers;
 mod deliver;
 mod effects;
 mod ends;
+mod links;
 mod manage;
+mod remote;
 mod said;
 mod sockets;
 mod state;
+mod streams;
 
 use std::sync::Arc;
 
@@ -31,6 +34,7 @@ use crate::wire::{EventId, FromEngine, Limits, Module, Problem, StreamId, ToEngi
 pub use deliver::{BodyIn, Feeding, Fetched, RequestIn};
 pub use effects::ConsoleLine;
 pub use ends::IdleTimes;
+pub use links::LinkId;
 pub use manage::{DeleteObjectError, ObjectDetail};
 pub use sockets::{ClientSocket, Say};
 pub use state::ObjectStatus;
@@ -190,8 +194,9 @@ impl Deployment {
         self.with(|state, context| state.reader_of(body, context))
     }
 
-    /// Ends all engines.
+    /// Ends all engines, and the connections to other hosts.
     pub fn stop(&self) {
+        self.state.lock().close_links();
         for (_, handle, _) in self.running_engines() {
             handle.kill();
         }

@@ -5,14 +5,14 @@ use bytes::Bytes;
 use super::{
     deliver::request_from,
     effects::{ConsoleLine, Context, Effect},
-    state::{Phase, Sink, Source, State},
+    state::{Phase, State},
 };
 use crate::{
     host::{
         log::{AlarmChange, Commit, Delta, MAX_COMMIT_BYTES, PAGE_BYTES, Settled},
         outputs::Passage,
     },
-    wire::{self, Activation, Destination, EventId, FromEngine, Problem, Seq, StreamId, ToEngine},
+    wire::{self, Activation, Destination, EventId, FromEngine, Problem, Seq, ToEngine},
 };
 
 /// What one activation may have waiting for its commits; beyond, something is wrong with its engine.
@@ -130,12 +130,13 @@ impl State {
     fn leave(&mut self, process: u32, message: FromEngine, context: &mut Context<'_>) {
         match message {
             FromEngine::Response { event, response, .. } => self.respond(process, event, response, context),
-            FromEngine::Returned { event, value, .. } => self.returned(event, value),
+            FromEngine::Returned { event, value, .. } => self.returned(process, event, value),
             FromEngine::Failed { event, problem, .. } => self.fail_event(event, problem, context),
             FromEngine::AlarmRan { event, outcome, .. } => self.alarm_ran(event, outcome, context),
             FromEngine::Call { call, destination, .. } => match destination {
                 Destination::Internet(request) => {
                     let redirect = request.redirect;
+                    self.hold_body(process, call, &request.body);
                     let request = request_from(process, request);
                     context.effects.push(Effect::Fetch { process, call, request, redirect });
                 }
@@ -286,61 +287,6 @@ impl State {
         } else if !state.answered {
             // Events that nobody answers: a socket's message was taken.
             self.fail_event(event, Problem::new("Error", "the event ended without an answer"), context);
-        }
-    }
-
-    fn chunk(&mut self, process: u32, stream: StreamId, data: Bytes, end: bool, context: &mut Context<'_>) {
-        let window_bytes = self.version.limits.stream_window_bytes as usize;
-        let Some(state) = self.processes.get_mut(&process) else { return };
-        let overrun = match state.bodies_from.get(&stream) {
-            Some(Sink::Pipe(pipe)) => pipe.push(data, end, window_bytes).is_err(),
-            Some(Sink::Relay { process, stream }) => {
-                let (process, stream) = (*process, *stream);
-                if end {
-                    self.forget_body_to(process, stream);
-                }
-                self.send(process, &ToEngine::Chunk { stream, data: data.into(), end });
-                false
-            }
-            // Nobody reads it any more; the engine has been told.
-            None => false,
-        };
-        if overrun {
-            return self.kill(process, context);
-        }
-        if end && let Some(state) = self.processes.get_mut(&process) {
-            state.bodies_from.remove(&stream);
-        }
-    }
-
-    fn body_failed(&mut self, process: u32, stream: StreamId, why: Problem) {
-        let sink = self.processes.get_mut(&process).and_then(|state| state.bodies_from.remove(&stream));
-        match sink {
-            Some(Sink::Pipe(pipe)) => pipe.fail(why),
-            Some(Sink::Relay { process, stream }) => {
-                self.forget_body_to(process, stream);
-                self.send(process, &ToEngine::StreamFailed { stream, why });
-            }
-            None => {}
-        }
-    }
-
-    fn credit(&mut self, process: u32, stream: StreamId, bytes: u32) {
-        match self.processes.get(&process).and_then(|state| state.bodies_to.get(&stream)) {
-            Some(Source::Feeder(feeder)) => feeder.add_credit(bytes as usize),
-            Some(Source::Relay { process, stream }) => {
-                let (process, stream) = (*process, *stream);
-                self.send(process, &ToEngine::Credit { stream, bytes });
-            }
-            None => {}
-        }
-    }
-
-    fn body_cancelled(&mut self, process: u32, stream: StreamId) {
-        match self.processes.get_mut(&process).and_then(|state| state.bodies_to.remove(&stream)) {
-            Some(Source::Feeder(feeder)) => feeder.cancel(),
-            Some(Source::Relay { process, stream }) => self.cancel_body_from(process, stream),
-            None => {}
         }
     }
 

@@ -1,14 +1,20 @@
 //! WebSockets: the host holds them, so that they outlive what their objects remember.
 
-use std::{collections::VecDeque, mem, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::{
     Deployment,
     deliver::{EventIn, Waiter},
     effects::Context,
+    links::{Link, LinkId},
     state::State,
 };
 use crate::{
@@ -22,9 +28,11 @@ const MAX_WAITING_BYTES: usize = 16 << 20;
 const MAX_UNTAKEN: usize = 1024;
 /// Said to peers whose object lost its memory.
 const RESET_CODE: u16 = 1011;
+/// How an object hears of a peer that is gone without a word.
+pub const VANISHED: u16 = 1006;
 
 /// What is said to a peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Say {
     Data(SocketData),
     Close { code: Option<u16>, reason: String },
@@ -80,7 +88,7 @@ impl ClientSocket {
     }
 }
 
-enum Peer {
+pub enum Peer {
     /// The other end has not left in a response yet.
     Nobody(Vec<Say>),
     Client(Arc<ClientSocket>),
@@ -90,11 +98,27 @@ enum Peer {
         activation: Option<Activation>,
         said: Vec<Say>,
     },
+    /// The other end is with another host.
+    Link {
+        link: LinkId,
+        call: u64,
+    },
+}
+
+/// An object of another host has the socket.
+pub struct Remote {
+    pub link: LinkId,
+    pub call: u64,
+    /// Messages that it has not taken: whoever sent them waits.
+    pub untaken: VecDeque<Waiter>,
+    /// It has closed.
+    pub closed: bool,
 }
 
 pub struct Socket {
-    /// None: the entry worker's.
+    /// None: the entry worker's, or of an object of another host.
     owner: Option<ObjectKey>,
+    pub remote: Option<Remote>,
     /// Whose memory knows it. None while its object hibernates.
     life: Option<(u32, Activation)>,
     tags: Vec<String>,
@@ -102,8 +126,8 @@ pub struct Socket {
     hibernates: bool,
     auto_response_ms: Option<i64>,
     /// The peer has closed and the object was told.
-    closing: bool,
-    peer: Peer,
+    pub closing: bool,
+    pub peer: Peer,
 }
 
 /// What a peer in an engine is told of what its other end says.
@@ -150,13 +174,21 @@ impl Deployment {
 
     /// Nothing comes or goes any more.
     pub(in crate::host) fn socket_over(&self, id: SocketId) {
-        self.state.lock().sockets.remove(&id);
+        let mut state = self.state.lock();
+        state.socket_over(id);
+        state.flush();
     }
 }
 
 impl State {
-    fn socket_event(&mut self, id: SocketId, kind: EventIn, waiter: Waiter, context: &mut Context<'_>) {
-        let Some(socket) = self.sockets.get(&id) else { return };
+    pub fn socket_event(&mut self, id: SocketId, kind: EventIn, waiter: Waiter, context: &mut Context<'_>) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if let Some(remote) = &mut socket.remote {
+            if let Some((link, frame)) = remote.frame(kind, waiter) {
+                self.link_push(link, &frame);
+            }
+            return;
+        }
         match (socket.owner, socket.life) {
             (Some(key), _) => {
                 self.deliver(key, None, kind, waiter, context);
@@ -166,7 +198,7 @@ impl State {
         }
     }
 
-    fn peer_closed(&mut self, id: SocketId, code: u16, reason: String, clean: bool, context: &mut Context<'_>) {
+    pub fn peer_closed(&mut self, id: SocketId, code: u16, reason: String, clean: bool, context: &mut Context<'_>) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         if mem::replace(&mut socket.closing, true) {
             return;
@@ -175,17 +207,26 @@ impl State {
     }
 
     /// Whether the object's automatic response was all there is to do.
-    fn answer_automatically(&mut self, id: SocketId, data: &SocketData, now_ms: i64) -> bool {
+    pub fn answer_automatically(&mut self, id: SocketId, data: &SocketData, now_ms: i64) -> bool {
         let Some(socket) = self.sockets.get_mut(&id).filter(|socket| socket.hibernates) else { return false };
         let pair = socket.owner.and_then(|key| self.auto_responses.get(&key));
-        match (data, pair, &socket.peer) {
-            (SocketData::Text(text), Some(pair), Peer::Client(client)) if *text == pair.request => {
-                client.say(Say::Data(SocketData::Text(pair.response.clone())));
-                socket.auto_response_ms = Some(now_ms);
-                true
+        let say = match (data, pair) {
+            (SocketData::Text(text), Some(pair)) if *text == pair.request => {
+                Say::Data(SocketData::Text(pair.response.clone()))
             }
-            (SocketData::Text(_) | SocketData::Binary(_), _, _) => false,
+            (SocketData::Text(_) | SocketData::Binary(_), _) => return false,
+        };
+        match &socket.peer {
+            Peer::Client(client) => client.say(say),
+            Peer::Link { link, call } => {
+                if let Some(link) = self.links.get(link) {
+                    link.say(*call, say);
+                }
+            }
+            Peer::Nobody(_) | Peer::Engine { .. } => return false,
         }
+        socket.auto_response_ms = Some(now_ms);
+        true
     }
 
     pub fn auto_response(&mut self, process: u32, activation: Activation, pair: Option<AutoResponse>) {
@@ -222,7 +263,7 @@ impl State {
                         socket.peer = Peer::Engine { process, activation: Some(activation), said: Vec::new() };
                         said
                     }
-                    taken @ Peer::Client(_) => {
+                    taken @ (Peer::Client(_) | Peer::Link { .. }) => {
                         socket.peer = taken;
                         Vec::new()
                     }
@@ -258,7 +299,7 @@ impl State {
                     client.say(say);
                 }
             }
-            Peer::Engine { .. } | Peer::Client(_) => {}
+            Peer::Engine { .. } | Peer::Client(_) | Peer::Link { .. } => {}
         }
         Some(client)
     }
@@ -268,7 +309,7 @@ impl State {
         if let Some(socket) = self.sockets.get_mut(&id) {
             socket.peer = match mem::replace(&mut socket.peer, Peer::Nobody(Vec::new())) {
                 Peer::Nobody(said) => Peer::Engine { process, activation: None, said },
-                taken @ (Peer::Client(_) | Peer::Engine { .. }) => taken,
+                taken @ (Peer::Client(_) | Peer::Engine { .. } | Peer::Link { .. }) => taken,
             };
         }
     }
@@ -307,11 +348,22 @@ impl State {
                 }
                 Say::Close { code, reason } => {
                     self.peer_closed(id, code.unwrap_or(1005), reason, true, context);
+                    self.engine_closed_socket(id);
                 }
             };
         }
+        self.say_to_peer(id, say, context);
+    }
+
+    pub fn say_to_peer(&mut self, id: SocketId, say: Say, context: &mut Context<'_>) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
         match &mut socket.peer {
             Peer::Client(client) => client.say(say),
+            Peer::Link { link, call } => {
+                if let Some(link) = self.links.get(link) {
+                    link.say(*call, say);
+                }
+            }
             Peer::Nobody(said) | Peer::Engine { activation: None, said, .. } => {
                 if said.len() < MAX_UNTAKEN {
                     said.push(say);
@@ -349,13 +401,14 @@ impl State {
     /// The life that knew them is over: those that cannot hibernate end with it.
     pub fn sockets_lose_life(&mut self, key: ObjectKey, process: u32, activation: Activation) {
         let life = Some((process, activation));
+        let links = &self.links;
         self.sockets.retain(|_, socket| {
             if socket.life != life || socket.owner != Some(key) {
                 return true;
             }
             socket.life = None;
             if !socket.hibernates {
-                socket.end("the object is not in memory any more");
+                socket.end("the object is not in memory any more", links);
             }
             socket.hibernates
         });
@@ -363,10 +416,11 @@ impl State {
 
     /// The object was reset: its peers are told so.
     pub fn drop_sockets(&mut self, key: ObjectKey, problem: &Problem) {
+        let links = &self.links;
         self.sockets.retain(|_, socket| {
             let mine = socket.owner == Some(key);
             if mine {
-                socket.end(&problem.message);
+                socket.end(&problem.message, links);
             }
             !mine
         });
@@ -379,9 +433,10 @@ impl Socket {
         self.owner
     }
 
-    fn new(owner: Option<ObjectKey>, life: Option<(u32, Activation)>) -> Self {
+    pub fn new(owner: Option<ObjectKey>, life: Option<(u32, Activation)>) -> Self {
         Socket {
             owner,
+            remote: None,
             life,
             tags: Vec::new(),
             attachment: None,
@@ -392,14 +447,18 @@ impl Socket {
         }
     }
 
-    fn end(&self, why: &str) {
+    pub fn end(&self, why: &str, links: &HashMap<LinkId, Link>) {
+        // A close frame has room for 123 bytes.
+        let mut reason = why.to_owned();
+        let end = (0..=reason.len().min(120)).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
+        reason.truncate(end);
+        let say = Say::Close { code: Some(RESET_CODE), reason };
         match &self.peer {
-            Peer::Client(client) => {
-                // A close frame has room for 123 bytes.
-                let mut reason = why.to_owned();
-                let end = (0..=reason.len().min(120)).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
-                reason.truncate(end);
-                client.say(Say::Close { code: Some(RESET_CODE), reason });
+            Peer::Client(client) => client.say(say),
+            Peer::Link { link, call } => {
+                if let Some(link) = links.get(link) {
+                    link.say(*call, say);
+                }
             }
             Peer::Nobody(_) | Peer::Engine { .. } => {}
         }

@@ -6,29 +6,35 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
+
 use super::{
     Version,
     deliver::{EventIn, Waiter},
     effects::{Context, Effect},
+    links::{Link, LinkId},
     manage::Deletion,
     sockets::Socket,
 };
 use crate::{
     host::{
         bodies::{Feeder, Pipe},
+        elsewhere::Peer,
         link::Outbox,
         log::{Commit, ObjectFile, ObjectKey},
         outputs::Outputs,
         process,
     },
     wire::{
-        Activation, AutoResponse, CallId, EventId, FromEngine, Load, Namespace, NamespaceIndex, ObjectId, Problem,
-        SocketId, StreamId, ToEngine,
+        Activation, Answer, AutoResponse, CallId, EventId, FromEngine, Load, Namespace, NamespaceIndex, ObjectId,
+        Problem, SocketId, StreamId, ToEngine,
     },
 };
 
 /// Sockets of one process have ids of their own range.
 const SOCKETS_OF_A_PROCESS: u32 = 32;
+/// Sockets to objects of other hosts have ids from here on.
+const FIRST_REMOTE_SOCKET: u64 = 3 << 51;
 
 pub struct State {
     pub version: Arc<Version>,
@@ -47,6 +53,12 @@ pub struct State {
     pub deaths: HashMap<ObjectKey, u32>,
     /// Who waits for the end of which object.
     pub deletions: HashMap<ObjectKey, Vec<Deletion>>,
+    pub links: HashMap<LinkId, Link>,
+    pub links_to: HashMap<Peer, LinkId>,
+    pub next_link: u64,
+    pub next_remote_socket: u64,
+    /// Follows the message that is about to be sent.
+    pub after: Vec<(u32, ToEngine)>,
 }
 
 /// Where an object is.
@@ -117,19 +129,55 @@ pub struct Object {
 
 pub enum CallTarget {
     Event(EventId),
+    /// A task that ends in an answer.
     Internet(tokio::task::AbortHandle),
+    /// An object of another host.
+    Link {
+        link: LinkId,
+        call: u64,
+    },
+}
+
+/// Of a body that nobody takes yet.
+pub enum Piece {
+    Data(Bytes),
+    End,
+    Failed(Problem),
+}
+
+impl Piece {
+    pub fn into_message(self, stream: StreamId) -> ToEngine {
+        match self {
+            Piece::Data(data) => ToEngine::Chunk { stream, data: data.into(), end: false },
+            Piece::End => ToEngine::Chunk { stream, data: Vec::new(), end: true },
+            Piece::Failed(why) => ToEngine::StreamFailed { stream, why },
+        }
+    }
 }
 
 /// Where the chunks of a body go that an engine sends.
 pub enum Sink {
+    /// To whoever will take it: it comes with a call that has not arrived.
+    Held {
+        pieces: VecDeque<Piece>,
+        bytes: usize,
+    },
     Pipe(Arc<Pipe>),
-    Relay { process: u32, stream: StreamId },
+    Relay {
+        process: u32,
+        stream: StreamId,
+    },
+    Link {
+        link: LinkId,
+        call: u64,
+    },
 }
 
 /// Where a body comes from that an engine gets.
 pub enum Source {
     Feeder(Arc<Feeder>),
     Relay { process: u32, stream: StreamId },
+    Link { link: LinkId, call: u64 },
 }
 
 pub struct Process {
@@ -144,6 +192,8 @@ pub struct Process {
     next_activation: u32,
     next_stream: u64,
     pub calls: HashMap<CallId, CallTarget>,
+    /// Bodies that come with calls and that nobody has taken.
+    pub untaken: HashMap<CallId, StreamId>,
     pub bodies_from: HashMap<StreamId, Sink>,
     pub bodies_to: HashMap<StreamId, Source>,
 }
@@ -174,6 +224,11 @@ impl State {
             auto_responses: HashMap::new(),
             deaths: HashMap::new(),
             deletions: HashMap::new(),
+            links: HashMap::new(),
+            links_to: HashMap::new(),
+            next_link: 0,
+            next_remote_socket: FIRST_REMOTE_SOCKET,
+            after: Vec::new(),
         }
     }
 
@@ -228,6 +283,7 @@ impl State {
             next_activation: 0,
             next_stream: 0,
             calls: HashMap::new(),
+            untaken: HashMap::new(),
             bodies_from: HashMap::new(),
             bodies_to: HashMap::new(),
         };
@@ -249,11 +305,31 @@ impl State {
         }
     }
 
+    /// A message that names bodies, and what of them is there already.
+    pub fn send_with_bodies(&mut self, process: u32, message: &ToEngine) {
+        self.send(process, message);
+        for (process, message) in std::mem::take(&mut self.after) {
+            self.send(process, &message);
+        }
+    }
+
+    /// Ends a call of an engine's.
+    pub fn reply(&mut self, process: u32, call: CallId, result: Result<Answer, Problem>) {
+        if let Some(state) = self.processes.get_mut(&process) {
+            state.calls.remove(&call);
+            if let Some(stream) = state.untaken.remove(&call) {
+                self.cancel_body_from(process, stream);
+            }
+        }
+        self.send_with_bodies(process, &ToEngine::Reply { call, result });
+    }
+
     /// Wakes the writers of all that was queued.
     pub fn flush(&self) {
         for process in self.processes.values() {
             process.outbox.flush();
         }
+        self.flush_links();
     }
 
     pub fn forget_body_to(&mut self, process: u32, stream: StreamId) {

@@ -358,7 +358,9 @@ fn a_deletion_that_was_cut_off_is_finished_by_the_next_start() {
     drop(log);
     let log = open(directory.path());
     assert!(log.alarms().lock().next_ms().is_none());
-    assert_eq!(log.object(key(1)).expect("opens").header().expect("is read").seq, 0);
+    assert!(matches!(log.object(key(1)), Err(OpenFileError::Deleted)));
+    drop(log);
+    assert_eq!(open(directory.path()).object(key(1)).expect("opens").header().expect("is read").seq, 0);
 }
 
 #[test]
