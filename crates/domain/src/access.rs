@@ -197,6 +197,7 @@ mod tests {
         notebooks:set             -   -   all  all
         deployments:read          all all all  read
         deployments:manage        own own all  use
+        objects:look              own own all  read
         hosts:read                all all all  read
         hosts:manage              -   -   all  all
         zero-certificates:manage  -   -   all  all

@@ -2,6 +2,7 @@
 
 use domain::{
     access::{Actor, Permit},
+    deployments::ObjectOffer,
     hosts::{HostIntent, HostLink},
     ids::{HostId, MachineId, TenantId, TransactionId},
     instructions::TransactionState,
@@ -115,6 +116,12 @@ impl World {
     pub async fn offer_notebooks(&self, host: HostId, offer: Option<NotebookOffer>) {
         let offer = offer.map(|offer| serde_json::to_string(&offer).expect("plain data"));
         self.execute("update hosts set notebooks = $1 where id = $2", [offer.into(), host.uuid().into()]).await;
+    }
+
+    /// The host runs objects from now on, or none any more.
+    pub async fn offer_objects(&self, host: HostId, offer: Option<ObjectOffer>) {
+        let offer = offer.map(|offer| serde_json::to_string(&offer).expect("plain data"));
+        self.execute("update hosts set objects = $1 where id = $2", [offer.into(), host.uuid().into()]).await;
     }
 
     pub async fn set_intent(&self, host: HostId, intent: HostIntent) {

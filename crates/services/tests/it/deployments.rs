@@ -14,7 +14,7 @@ use services::{
 use store::Store;
 use testkit::World;
 
-fn ask(name: &str, text: &str) -> Ask {
+pub(crate) fn ask(name: &str, text: &str) -> Ask {
     Ask {
         name: name.to_owned(),
         main: "index.js".to_owned(),
@@ -30,7 +30,7 @@ fn ask(name: &str, text: &str) -> Ask {
     }
 }
 
-async fn deploy(world: &World, call: &Call, ask: &Ask) -> (Version, bool) {
+pub(crate) async fn deploy(world: &World, call: &Call, ask: &Ask) -> (Version, bool) {
     match deployments::deploy(&world.services, call, ask).await.expect("may") {
         Deployed::Created(_, version) | Deployed::Changed(_, version) => (version, true),
         Deployed::Same(_, version) => (version, false),

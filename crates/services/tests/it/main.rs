@@ -12,6 +12,7 @@ mod lifecycle;
 mod notebooks;
 mod notebooks_idle;
 mod notebooks_shares;
+mod objects;
 mod outcome;
 mod people;
 mod reservations;

@@ -1,0 +1,163 @@
+//! Where objects are, and what hosts are told of them.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    deployments::{GROUPS, ObjectOffer},
+    hosts::{HostIntent, HostLink},
+    ids::HostId,
+    people::Role,
+};
+use protocol::objects::{Plan, control::Look};
+use services::{Call, Error, deployments, hosts, objects, page::PageAsk, reconciler};
+use store::Store;
+use testkit::World;
+
+use crate::deployments::{ask, deploy};
+
+const ID: &str = "00000000000000000000000000000000000000000000000000000000000000ff";
+
+async fn object_host(world: &World, name: &str) -> HostId {
+    let host = world.host(name).await;
+    world.offer_objects(host, Some(ObjectOffer { address: format!("{name}:7443") })).await;
+    world.set_link(host, HostLink::Online).await;
+    host
+}
+
+async fn plan(world: &World, host: HostId) -> Plan {
+    objects::plan(&world.services, world.tenant, host).await.expect("its plan")
+}
+
+/// How many groups each host has, and their highest epoch.
+fn held(plan: &Plan) -> BTreeMap<HostId, (usize, u64)> {
+    let mut held: BTreeMap<HostId, (usize, u64)> = BTreeMap::new();
+    for holder in plan.deployments[0].groups.iter().flatten() {
+        let (count, epoch) = held.entry(holder.host).or_default();
+        *count += 1;
+        *epoch = holder.epoch.max(*epoch);
+    }
+    held
+}
+
+async fn pass(world: &World) {
+    reconciler::pass(&world.services).await.expect("looks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_get_hosts_that_are_ready_and_stay_there() {
+    testkit::both(|store: Store| async move {
+        let world = World::new(store).await;
+        let ada = world.person("Ada", Role::Engineer).await;
+        let (first, draining) = (object_host(&world, "first").await, object_host(&world, "draining").await);
+        world.set_intent(draining, HostIntent::Draining).await;
+        deploy(&world, &ada, &ask("chat", "1")).await;
+        assert_eq!(plan(&world, first).await.deployments[0].groups, vec![None; usize::from(GROUPS)]);
+        pass(&world).await;
+        let all = usize::from(GROUPS);
+        let before = plan(&world, first).await;
+        assert_eq!(held(&before), BTreeMap::from([(first, (all, 1))]));
+        let names: Vec<_> = before.hosts.iter().map(|peer| (peer.name.as_str(), peer.address.as_str())).collect();
+        assert_eq!(names, [("draining", "draining:7443"), ("first", "first:7443")]);
+
+        // What a group holds is on its host alone: another host gets none of them, and offline is not gone.
+        let second = object_host(&world, "second").await;
+        world.set_link(first, HostLink::Offline).await;
+        pass(&world).await;
+        assert_eq!(held(&plan(&world, second).await), BTreeMap::from([(first, (all, 1))]));
+
+        // A host that is deleted takes its objects along; a higher epoch fences what it might still say.
+        let admin = world.person("Root", Role::Admin).await;
+        hosts::revoke(&world.services, &admin, first).await.expect("may");
+        hosts::delete(&world.services, &admin, first).await.expect("may");
+        pass(&world).await;
+        let after = plan(&world, second).await;
+        assert_eq!(held(&after), BTreeMap::from([(second, (all, 2))]));
+        assert!(after.revision > before.revision && after.hosts.iter().all(|peer| peer.host != first));
+        let gone = objects::plan(&world.services, world.tenant, first).await;
+        assert!(matches!(gone, Err(Error::Conflict(_))), "{gone:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_has_the_keys_that_the_database_has_not() {
+    testkit::both(|store: Store| async move {
+        let world = World::new(store).await;
+        let ada = world.person("Ada", Role::Engineer).await;
+        let host = object_host(&world, "first").await;
+        deploy(&world, &ada, &ask("chat", "1")).await;
+        deploy(&world, &ada, &ask("other", "1")).await;
+        let first = plan(&world, host).await;
+        let keys: Vec<_> = first.deployments.iter().flat_map(|planned| &planned.classes).collect();
+        assert!(keys.len() == 2 && keys[0].key != keys[1].key && keys[0].key != [0; 32]);
+        assert!(!format!("{:?}", keys[0]).contains(&hex_of(&keys[0].key)), "a key is in what is logged");
+        // Another server has the same, from the server's key.
+        let again = objects::plan(&world.restarted().services, world.tenant, host).await.expect("its plan");
+        assert_eq!(again.deployments, first.deployments);
+        let digest = domain::deployments::Digest(first.deployments[0].digest);
+        assert!(objects::bundle(&world.services, world.tenant, digest).await.is_ok());
+        let unknown = objects::bundle(&world.services, world.tenant, domain::deployments::Digest([7; 32])).await;
+        assert!(matches!(unknown, Err(Error::NotFound { .. })));
+
+        let namespace = first.deployments[0].classes[0].namespace;
+        deployments::delete(&world.services, &ada, "chat").await.expect("its owner may");
+        let after = plan(&world, host).await;
+        assert_eq!(after.deleted, [namespace]);
+        assert_eq!(after.deployments.iter().map(|planned| planned.name.as_str()).collect::<Vec<_>>(), ["other"]);
+        // Whoever runs no objects gets neither code nor keys.
+        let plain = world.host("plain").await;
+        assert!(matches!(objects::plan(&world.services, world.tenant, plain).await, Err(Error::Conflict(_))));
+    })
+    .await;
+}
+
+fn hex_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_objects_hold_is_for_their_owner() {
+    testkit::both(|store: Store| async move {
+        let world = World::new(store).await;
+        let (ada, bob) = (world.person("Ada", Role::Engineer).await, world.person("Bob", Role::Engineer).await);
+        let manager = world.person("Max", Role::Manager).await;
+        let admin = world.person("Root", Role::Admin).await;
+        let host = object_host(&world, "first").await;
+        deploy(&world, &ada, &ask("chat", "1")).await;
+        pass(&world).await;
+        let refused = |error: Error| matches!(error, Error::Denied(_) | Error::NotFound { .. });
+        let which = ("chat", "Room", ID);
+        for other in [&bob, &manager] {
+            let look = objects::look(&world.services, other, which, &Look::Summary).await;
+            assert!(refused(look.expect_err("is refused")));
+            assert!(refused(objects::delete(&world.services, other, which).await.expect_err("is refused")));
+            assert!(refused(objects::console(&world.services, other, "chat", None).await.expect_err("is refused")));
+        }
+        // They may, and the host is not there to answer.
+        for may in [&ada, &admin] {
+            let look = objects::look(&world.services, may, which, &Look::Summary).await;
+            assert!(matches!(look, Err(Error::Unavailable(_))), "{look:?}");
+        }
+        // How it does is for all, with why a host says nothing.
+        let status = objects::status(&world.services, &bob, "chat").await.expect("may");
+        assert_eq!((status.len(), status[0].host, status[0].groups), (1, host, GROUPS));
+        assert!(status[0].status.is_err());
+        let (page, silent) = list(&world, &bob, objects::Filter::default()).await.expect("may");
+        assert!(page.items.is_empty() && silent == ["first"]);
+        let class = objects::Filter { class: Some("Door".to_owned()), ..Default::default() };
+        assert!(matches!(list(&world, &bob, class).await, Err(Error::NotFound { .. })));
+        let prefix = objects::Filter { prefix: Some("xyz".to_owned()), ..Default::default() };
+        assert!(matches!(list(&world, &bob, prefix).await, Err(Error::Invalid { .. })));
+        let bad = objects::get(&world.services, &bob, ("chat", "Room", "12")).await;
+        assert!(matches!(bad, Err(Error::Invalid { .. })), "{bad:?}");
+    })
+    .await;
+}
+
+async fn list(
+    world: &World,
+    call: &Call,
+    filter: objects::Filter,
+) -> services::Result<(services::page::Page<objects::Object>, Vec<String>)> {
+    objects::list(&world.services, call, "chat", &filter, &PageAsk::default()).await
+}
