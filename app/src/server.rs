@@ -35,10 +35,8 @@ pub(crate) fn asked() -> Result<(Services, Call), Failure> {
 
 /// The refusal as a person sees it; the answer gets its status.
 pub(crate) fn failure(error: Error) -> Failure {
-    let request_id = use_context::<Parts>()
-        .and_then(|parts| parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned));
     let signed_in = !matches!(error, Error::NotSignedIn);
-    let problem = expect_context::<Tell>().0(error, request_id);
+    let Failure(problem) = told(error);
     let status = match problem.status {
         404 if is_page_reading() => Ok(http::StatusCode::OK),
         status => http::StatusCode::from_u16(status),
@@ -49,6 +47,13 @@ pub(crate) fn failure(error: Error) -> Failure {
         response.set_status(status);
     }
     Failure(problem)
+}
+
+/// A refusal that stands beside what the page shows else: the answer's status stays.
+pub(crate) fn told(error: Error) -> Failure {
+    let request_id = use_context::<Parts>()
+        .and_then(|parts| parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned));
+    Failure(expect_context::<Tell>().0(error, request_id))
 }
 
 /// The script of a page that reads what it shows, which is asked in JSON (`Data`). That it is gone is an answer, which the

@@ -36,6 +36,8 @@ const PAGES = [
   ["reserve-week", "/reserve?view=week", "Reserve", "engineer"],
   ["reserve-list", "/reserve?view=list", "Reserve", "engineer"],
   ["sessions", "/sessions", "Sessions", "engineer"],
+  ["deployments", "/deployments", "Deployments", "engineer"],
+  ["deploy", "/deploy", "Deploy", "engineer"],
   ["tokens", "/tokens", "Tokens", "engineer"],
   ["account", "/account", "Account", "engineer"],
   ["hosts", "/hosts", "Hosts", "engineer"],

@@ -6,7 +6,7 @@
 
 use std::{
     io::{self, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     time::Duration,
 };
@@ -68,16 +68,22 @@ enum ReaderError {
 /// Reads what was sent. What is wrong with it is told with file, line and column.
 #[derive(Debug)]
 pub struct Readers {
+    program: PathBuf,
     seats: Semaphore,
 }
 
 impl Default for Readers {
     fn default() -> Self {
-        Self { seats: Semaphore::new(READERS) }
+        Self::of(PathBuf::from(THIS))
     }
 }
 
 impl Readers {
+    /// Processes of this program, which has to be this server's.
+    pub fn of(program: PathBuf) -> Self {
+        Self { program, seats: Semaphore::new(READERS) }
+    }
+
     pub async fn read(&self, files: &[File]) -> Result<Reading, Error> {
         let Ok(_seat) = self.seats.acquire().await else {
             return Err(Error::Internal("the seats of readers are gone".to_owned()));
@@ -86,7 +92,7 @@ impl Readers {
             let why = "the files cannot be read: the code is nested too deeply, or takes too long to read";
             Error::invalid("files", why)
         };
-        let said = match tokio::time::timeout(LIMIT, ask(Path::new(THIS), files)).await {
+        let said = match tokio::time::timeout(LIMIT, ask(&self.program, files)).await {
             Ok(said) => said.map_err(|error| Error::Internal(error.to_string()))?,
             Err(_) => return Err(gave_up()),
         };

@@ -5,6 +5,7 @@
 
 pub mod chart;
 pub mod confirm;
+pub mod console;
 pub mod copy;
 pub mod empty;
 pub mod field;

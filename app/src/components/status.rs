@@ -171,6 +171,41 @@ impl Badge {
         badge("blocked", "locked", Tone::Bad)
     }
 
+    /// Of a deployment that all its hosts run.
+    pub const fn runs() -> Self {
+        badge("busy", "runs", Tone::Good)
+    }
+
+    /// Of a deployment that a host is about to run.
+    pub const fn starting() -> Self {
+        moving("starting")
+    }
+
+    /// Of a deployment that a host does not run, or that does not answer there.
+    pub const fn in_trouble() -> Self {
+        badge("warning", "in trouble", Tone::Bad)
+    }
+
+    /// Of a deployment for which there is no host.
+    pub const fn without_host() -> Self {
+        badge("clock", "waits for a host", Tone::Warn)
+    }
+
+    /// Of an object in memory.
+    pub const fn live() -> Self {
+        badge("busy", "live", Tone::Good)
+    }
+
+    /// Of an object that is on disk alone.
+    pub const fn at_rest() -> Self {
+        badge("clock", "at rest", Tone::Idle)
+    }
+
+    /// Of an object that ended its process too often.
+    pub const fn given_up() -> Self {
+        badge("error", "given up", Tone::Bad)
+    }
+
     /// The classes of the badge.
     fn class(self) -> String {
         let tone = match self.tone {

@@ -1,4 +1,4 @@
-//! One deployment: what it runs, its versions, and its end. Its objects and its console have files of their own.
+//! One deployment: how it does, its versions, and its end. Its objects and its console have a file of their own.
 
 use api::Page as Items;
 use api::deployments::{Deployment, DeploymentVersion};
@@ -7,8 +7,10 @@ use domain::events::EventKind;
 use leptos::prelude::*;
 use leptos_router::hooks::{use_params_map, use_query_map};
 
+use super::deployment_stats::{FetchStats, StatsSection};
 use super::deployments::Address;
 use crate::Failure;
+use crate::clock::use_beat;
 use crate::components::confirm::{Confirm, ConfirmWord};
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
@@ -25,16 +27,20 @@ use crate::live::use_live;
 pub(super) enum Part {
     Overview,
     Versions,
+    Objects,
+    Console,
     Settings,
 }
 
 impl Part {
-    const ALL: [Part; 3] = [Part::Overview, Part::Versions, Part::Settings];
+    const ALL: [Part; 5] = [Part::Overview, Part::Versions, Part::Objects, Part::Console, Part::Settings];
 
     fn name(self) -> &'static str {
         match self {
             Part::Overview => "Overview",
             Part::Versions => "Versions",
+            Part::Objects => "Objects",
+            Part::Console => "Console",
             Part::Settings => "Settings",
         }
     }
@@ -43,6 +49,8 @@ impl Part {
         match self {
             Part::Overview => format!("/deployments/{deployment}"),
             Part::Versions => format!("/deployments/{deployment}/versions"),
+            Part::Objects => format!("/deployments/{deployment}/objects"),
+            Part::Console => format!("/deployments/{deployment}/console"),
             Part::Settings => format!("/deployments/{deployment}/settings"),
         }
     }
@@ -74,10 +82,10 @@ pub(super) fn Parts(part: Part, #[prop(into)] about: Signal<Option<String>>, chi
 }
 
 /// The deployment, and the version that runs.
-type Shown = (Deployment, DeploymentVersion);
+pub(super) type Shown = (Deployment, DeploymentVersion);
 
 #[server(prefix = "/fn", endpoint = "deployments-get", input = leptos::server_fn::codec::Json)]
-async fn fetch(deployment: String) -> Result<Shown, Failure> {
+pub(super) async fn fetch(deployment: String) -> Result<Shown, Failure> {
     let refuse = crate::server::failure;
     let (services, call) = crate::server::asked()?;
     let found = services::deployments::get(&services, &call, &deployment).await.map_err(refuse)?;
@@ -90,10 +98,16 @@ pub fn DeploymentPage() -> impl IntoView {
     let live = use_live(&[EventKind::Deployment]);
     let id = named();
     let shown = Data::new(move || Fetch { deployment: id.get() }, move || live.get());
+    let beat = use_beat();
+    let stats = Data::new(move || FetchStats { deployment: id.get() }, move || live.get() + beat.get());
     let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
     view! {
         <Parts part=Part::Overview about>
             {follow(shown, move |shown| view! { <Overview shown/> }.into_any())}
+            {follow(stats, move |stats| {
+                let version = Signal::derive(move || shown.get().and_then(Result::ok).map_or(0, |(deployment, _)| deployment.version));
+                view! { <StatsSection stats version/> }.into_any()
+            })}
         </Parts>
     }
 }

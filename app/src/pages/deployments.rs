@@ -1,5 +1,7 @@
 //! Deployments: what runs under which address.
 
+use std::collections::HashMap;
+
 use api::Page as Items;
 use api::deployments::Deployment;
 use domain::access::Action;
@@ -7,10 +9,13 @@ use domain::events::EventKind;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
+use super::deployment_stats::{Brief, FetchBriefs, by_name, rate};
+use crate::clock::use_beat;
 use crate::components::empty::Empty;
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
 use crate::components::load::follow;
+use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Ago, at};
@@ -43,33 +48,58 @@ pub fn Deployments() -> impl IntoView {
     let query = use_query_map();
     let live = use_live(&[EventKind::Deployment]);
     let shown = Data::new(move || List { cursor: query.with(|query| query.get("cursor")) }, move || live.get());
+    let beat = use_beat();
+    let briefs = Data::new(
+        move || {
+            let shown = shown.get().and_then(Result::ok).map(|page| page.items).unwrap_or_default();
+            FetchBriefs { wanted: shown.into_iter().map(|deployment| (deployment.name, deployment.version)).collect() }
+        },
+        move || live.get() + beat.get(),
+    );
+    let briefs = Memo::new(move |before: Option<&HashMap<String, Brief>>| match (briefs.get(), before) {
+        (Some(Ok(briefs)), _) => by_name(briefs),
+        (Some(Err(_)) | None, Some(before)) => before.clone(),
+        (Some(Err(_)) | None, None) => HashMap::new(),
+    });
     let may_deploy = use_viewer().is_some_and(|viewer| viewer.may(Action::DeploymentsManage));
     view! {
         <Page title="Deployments" needs=Action::DeploymentsRead
             lede="Workers, and objects that live on one host each and keep what they write."
             actions=move || may_deploy.then(|| view! { <a class="button primary" href=DEPLOY><Icon name="plus"/>"Deploy"</a> })>
-            {follow(shown, move |shown| view! { <Table shown may_deploy/> }.into_any())}
+            {follow(shown, move |shown| view! { <Table shown briefs may_deploy/> }.into_any())}
         </Page>
     }
 }
 
 #[component]
-fn Table(shown: Signal<Items<Deployment>>, may_deploy: bool) -> impl IntoView {
+fn Table(shown: Signal<Items<Deployment>>, briefs: Memo<HashMap<String, Brief>>, may_deploy: bool) -> impl IntoView {
     let headings = || {
         vec![
             Heading::text("Name"),
+            Heading::text("State"),
             Heading::text("Address"),
+            Heading::number("Requests / s"),
             Heading::number("Version"),
             Heading::text("Who"),
             Heading::text("Changed"),
         ]
     };
-    let row = |deployment: Deployment| {
+    let row = move |deployment: Deployment| {
         let Deployment { name, address, version, person, changed_at, .. } = deployment;
+        let of = name.clone();
+        let brief = Memo::new(move |_| {
+            briefs.with(|briefs| briefs.get(&of).map(|brief| (brief.standing, rate(brief.requests_per_s))))
+        });
+        let standing = move || match brief.get() {
+            Some((standing, _)) => view! { <Status badge=standing/> }.into_any(),
+            None => view! { <span class="faint">"–"</span> }.into_any(),
+        };
         view! {
             <tr>
                 <th scope="row"><a class="main-link" href=format!("/deployments/{name}")>{name.clone()}</a></th>
+                <td data-label="State">{standing}</td>
                 <td data-label="Address"><Address address/></td>
+                <td class="num" data-label="Requests / s">{move || brief.get().map_or("–".to_owned(), |(_, rate)| rate)}</td>
                 <td class="num" data-label="Version">{version}</td>
                 <td data-label="Who">{person}</td>
                 <td data-label="Changed" class="nowrap">{at(&changed_at).map(|at| view! { <Ago at/> })}</td>

@@ -6,6 +6,7 @@ mod book;
 mod certificates;
 mod deploy;
 mod deployment;
+mod deployment_stats;
 mod deployments;
 mod home;
 mod host;
@@ -20,6 +21,8 @@ mod notebook;
 mod notebook_settings;
 mod notebook_shares;
 mod notebooks;
+mod object;
+mod objects;
 mod people;
 mod reserve;
 mod reserve_form;
@@ -64,6 +67,9 @@ pub fn Pages() -> impl IntoView {
             <Route path=path!("/deployments") view=deployments::Deployments ssr=WHOLE/>
             <Route path=path!("/deployments/:id") view=deployment::DeploymentPage ssr=WHOLE/>
             <Route path=path!("/deployments/:id/versions") view=deployment::VersionsPage ssr=WHOLE/>
+            <Route path=path!("/deployments/:id/objects") view=objects::ObjectsPage ssr=WHOLE/>
+            <Route path=path!("/deployments/:id/objects/:class/:object") view=object::ObjectPage ssr=WHOLE/>
+            <Route path=path!("/deployments/:id/console") view=objects::ConsolePage ssr=WHOLE/>
             <Route path=path!("/deployments/:id/settings") view=deployment::SettingsPage ssr=WHOLE/>
             <Route path=path!("/deploy") view=deploy::Deploy ssr=WHOLE/>
             <Route path=path!("/people") view=people::People ssr=WHOLE/>

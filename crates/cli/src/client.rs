@@ -223,11 +223,13 @@ impl Client {
 
     /// The server's live events from now on.
     pub(crate) async fn event_stream(&self) -> Result<reqwest::Response, Fault> {
-        let request = self
-            .http
-            .get(self.url(&["events"]))
-            .bearer_auth(self.token.reveal())
-            .header(header::ACCEPT, "text/event-stream");
+        self.stream(&["events"]).await
+    }
+
+    /// Server-sent events.
+    pub(crate) async fn stream(&self, parts: &[&str]) -> Result<reqwest::Response, Fault> {
+        let request =
+            self.http.get(self.url(parts)).bearer_auth(self.token.reveal()).header(header::ACCEPT, "text/event-stream");
         let response = request.send().await.map_err(|error| self.unreachable(why(&error)))?;
         if response.status().is_success() {
             Ok(response)

@@ -16,7 +16,7 @@ use domain::{
 };
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use protocol::objects::control::{self, DeploymentStatus, Look, ObjectStatus};
+use protocol::objects::control::{self, DeploymentStatus, ObjectStatus};
 use serde::{Deserialize, Serialize};
 use store::{
     Tx,
@@ -26,6 +26,7 @@ use store::{
 
 pub use console::{Said, console};
 pub use plan::{bundle, plan};
+pub use protocol::objects::control::Look;
 
 use crate::{
     Call, Error, Result, Services, audit, deployments,
@@ -214,7 +215,7 @@ pub async fn list(
     let limit = ask.limit()?.min(u64::from(control::MAX_OBJECTS));
     let path = list_path(&place, filter, ask.after::<After>()?, limit)?;
     let tenant = place.deployment.tenant;
-    let asked = futures_util::stream::iter(&place.hosts).map(|host| {
+    let asked = futures_util::stream::iter(place.hosts.clone()).map(|host| {
         let path = &path;
         async move {
             let answer = match host.is_online {

@@ -18,6 +18,7 @@ pub mod idempotency;
 pub mod instructions;
 pub mod machines;
 pub mod notebooks;
+pub mod objects;
 pub mod people;
 pub mod reservations;
 pub mod sessions;
@@ -38,6 +39,7 @@ fn routes() -> OpenApiRouter<AppState> {
         .merge(streams::routes())
         .merge(notebooks::routes())
         .merge(deployments::routes())
+        .merge(objects::routes())
         .merge(people::routes())
         .merge(tokens::routes())
         .merge(audit::routes())

@@ -85,6 +85,14 @@ fn table() -> Vec<(&'static str, &'static str, Action, Sends)> {
         ("GET", "/deployments/{id}/versions", A::DeploymentsRead, Nothing),
         ("GET", "/deployments/{id}/versions/{number}", A::DeploymentsRead, Nothing),
         ("POST", "/deployments/{id}/run", A::DeploymentsManage, Json(json!({"version": 1}))),
+        ("GET", "/deployments/{id}/stats", A::DeploymentsRead, Nothing),
+        ("GET", "/deployments/{id}/console", A::ObjectsLook, Nothing),
+        ("GET", "/objects", A::DeploymentsRead, Nothing),
+        ("GET", "/objects/{deployment}/{class}/{id}", A::DeploymentsRead, Nothing),
+        ("DELETE", "/objects/{deployment}/{class}/{id}", A::DeploymentsManage, Nothing),
+        ("GET", "/objects/{deployment}/{class}/{id}/kv", A::ObjectsLook, Nothing),
+        ("POST", "/objects/{deployment}/{class}/{id}/sql", A::ObjectsLook, Json(json!({"query": "select 1"}))),
+        ("GET", "/objects/{deployment}/{class}/{id}/console", A::ObjectsLook, Nothing),
         ("GET", "/hosts", A::HostsRead, Nothing),
         ("GET", "/hosts/{id}", A::HostsRead, Nothing),
         ("GET", "/hosts/{id}/metrics", A::HostsRead, Nothing),
@@ -120,6 +128,8 @@ async fn ask(site: &Site, token: &str, method: &str, path: &str, sends: &Sends) 
         .replace("{id}", ID)
         .replace("{transaction}", ID)
         .replace("{machine}", "none")
+        .replace("{deployment}", "none")
+        .replace("{class}", "None")
         .replace("{number}", "1")
         .replace("{person}", "none@x");
     let request = site.api(token, method, &path);

@@ -14,6 +14,7 @@ mod notebooks;
 mod outage;
 mod port;
 mod process;
+mod projects;
 mod replicas;
 mod site;
 mod streams;

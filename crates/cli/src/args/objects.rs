@@ -56,6 +56,78 @@ pub enum Deployed {
         #[arg(long)]
         yes: bool,
     },
+    /// List a deployment's objects that hold something or are in memory
+    Objects(ListObjects),
+    /// Print what a deployment, or one of its objects, writes to its console
+    Console(Console),
+    /// List an object's keys and values; its code does not run
+    Kv {
+        #[command(flatten)]
+        object: OneObject,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Ask an object's database; only what reads is allowed, its code does not run
+    Sql {
+        #[command(flatten)]
+        object: OneObject,
+        /// One statement
+        query: String,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// End an object and delete all that it holds
+    DeleteObject {
+        #[command(flatten)]
+        object: OneObject,
+        /// Without asking for the beginning of its id
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ListObjects {
+    /// The deployment's name or id
+    pub deployment: String,
+    /// Only those of this class
+    #[arg(long)]
+    pub class: Option<String>,
+    /// Only those whose ids begin so
+    #[arg(long, value_name = "DIGITS")]
+    pub id: Option<String>,
+    /// Only the one of this name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Only those in memory
+    #[arg(long)]
+    pub live: bool,
+    #[command(flatten)]
+    pub json: Json,
+}
+
+#[derive(Debug, Args)]
+pub struct OneObject {
+    /// The deployment's name or id
+    pub deployment: String,
+    /// Its class
+    pub class: String,
+    /// Its name, its id, or as much of its id's beginning as names it alone
+    pub object: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Console {
+    /// The deployment's name or id
+    pub deployment: String,
+    /// Of one object: its class
+    #[arg(requires = "object")]
+    pub class: Option<String>,
+    /// Of one object: its name, its id, or as much of its id's beginning as names it alone
+    pub object: Option<String>,
+    /// A JSON object a line
+    #[command(flatten)]
+    pub json: Json,
 }
 
 #[derive(Debug, Args)]

@@ -1,12 +1,15 @@
 //! `berth objects`, as far as the server does it.
 
+mod objects;
+mod wait;
+
 use std::io::{self, BufRead, IsTerminal};
 
+use ::objects::project::Project;
 use api::deployments::{self as api_types, Deployed, Deployment, DeploymentVersion, RunVersion};
-use objects::project::Project;
 
 use crate::{
-    args::{self, Deploy},
+    args::{self, Console, Deploy, OneObject},
     client::Client,
     fault::Fault,
     table::{self, Output, Table, bytes, print_text, printable},
@@ -22,6 +25,15 @@ pub async fn command(client: &Client, ask: &args::Deployed) -> Result<(), Fault>
         args::Deployed::Versions { deployment, json } => versions(client, deployment, json.output()).await,
         args::Deployed::RunVersion { deployment, version } => run_version(client, deployment, *version).await,
         args::Deployed::Delete { deployment, yes } => delete(client, deployment, *yes).await,
+        args::Deployed::Objects(ask) => self::objects::list(client, ask).await,
+        args::Deployed::Console(Console { deployment, class, object, json }) => {
+            let named = class.clone().zip(object.clone());
+            let one = named.map(|(class, object)| OneObject { deployment: deployment.clone(), class, object });
+            self::objects::console(client, deployment, one.as_ref(), json.output()).await
+        }
+        args::Deployed::Kv { object, json } => self::objects::kv(client, object, json.output()).await,
+        args::Deployed::Sql { object, query, json } => self::objects::sql(client, object, query, json.output()).await,
+        args::Deployed::DeleteObject { object, yes } => self::objects::delete(client, object, *yes).await,
     }
 }
 
@@ -47,6 +59,7 @@ async fn deploy(client: &Client, ask: &Deploy) -> Result<(), Fault> {
     let Deployed { deployment, version, is_new } = &deployed;
     let said = if *is_new { "deployed" } else { "what runs already" };
     eprintln!("{} version {}: {said}, {}", printable(&deployment.name), version.number, bytes(version.bytes));
+    wait::running(client, deployment).await?;
     match ask.json.output() {
         Output::Json => table::print_json(&deployed),
         Output::People => print_text(&format!("{}\n", printable(&deployment.address))),

@@ -3,6 +3,7 @@
 mod broken;
 mod deployment;
 mod notebooks;
+mod objects;
 mod pty;
 mod refused;
 mod tls;
@@ -50,6 +51,7 @@ fn the_command_line() {
     signals(&deployment);
     a_reader_that_goes_away(&deployment);
     reservations(&deployment);
+    objects::deployments(&deployment);
     broken::a_killed_server(&mut deployment);
     broken::a_cut_network(&deployment);
     broken::a_host_that_is_cut_off(&deployment);

@@ -1,0 +1,235 @@
+//! The objects of a deployment, and its console.
+
+use api::deployments::Deployment;
+use api::objects::{Object, Objects};
+use domain::events::EventKind;
+use leptos::prelude::*;
+use leptos_router::hooks::use_query_map;
+use serde::{Deserialize, Serialize};
+
+use super::deployment::{Part, Parts, named};
+use crate::Failure;
+use crate::clock::use_beat;
+use crate::components::console::Console;
+use crate::components::empty::Empty;
+use crate::components::field::SearchField;
+use crate::components::icon::Icon;
+use crate::components::load::follow;
+use crate::components::status::{Badge, Status};
+use crate::components::table::{DataTable, Heading, Pager};
+use crate::components::tags::query_part;
+use crate::components::time::{Ago, at};
+use crate::components::units::bytes;
+use crate::functions::Data;
+use crate::live::use_live;
+
+/// Which objects are wanted, as the address says it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// A name, or what an id begins with.
+    q: Option<String>,
+    class: Option<String>,
+    live: bool,
+    cursor: Option<String>,
+}
+
+impl Wanted {
+    fn is_filter(&self) -> bool {
+        self.q.is_some() || self.class.is_some() || self.live
+    }
+
+    /// The address of the page after this one.
+    fn next(&self, deployment: &str, cursor: &str) -> String {
+        let part = |name: &str, value: &Option<String>| {
+            value.as_ref().map(|value| format!("{name}={}&", query_part(value))).unwrap_or_default()
+        };
+        let live = if self.live { "live=true&" } else { "" };
+        let (q, class) = (part("q", &self.q), part("class", &self.class));
+        format!("/deployments/{deployment}/objects?{q}{class}{live}cursor={}", query_part(cursor))
+    }
+}
+
+/// The deployment, the classes of the version that runs, and what was found.
+type Shown = (Deployment, Vec<String>, Objects);
+
+#[server(prefix = "/fn", endpoint = "objects-list", input = leptos::server_fn::codec::Json)]
+async fn list(deployment: String, wanted: Wanted) -> Result<Shown, Failure> {
+    use services::objects::Filter;
+    let refuse = crate::server::failure;
+    let (services, call) = crate::server::asked()?;
+    let found = services::deployments::get(&services, &call, &deployment).await.map_err(refuse)?;
+    let version = services::deployments::version(&services, &call, &deployment, found.version).await.map_err(refuse)?;
+    let mut classes: Vec<String> = version.code.bindings.into_iter().map(|binding| binding.class).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let ask = services::page::PageAsk { limit: None, cursor: wanted.cursor };
+    let named = Filter { class: wanted.class, name: wanted.q.clone(), prefix: None, is_live: wanted.live };
+    let (mut page, mut silent) =
+        services::objects::list(&services, &call, &deployment, &named, &ask).await.map_err(refuse)?;
+    let begins = wanted.q.filter(|q| q.len() <= 64 && q.bytes().all(|b| b.is_ascii_hexdigit()));
+    if let (true, Some(begins)) = (page.items.is_empty(), begins) {
+        let begun = Filter { name: None, prefix: Some(begins), ..named };
+        (page, silent) = services::objects::list(&services, &call, &deployment, &begun, &ask).await.map_err(refuse)?;
+    }
+    let page = crate::server::page(page, seen);
+    let objects = Objects { items: page.items, next_cursor: page.next_cursor, silent_hosts: silent };
+    Ok((super::deployments::seen(&services, &call, found), classes, objects))
+}
+
+#[cfg(feature = "ssr")]
+pub(super) fn seen(object: services::objects::Object) -> Object {
+    let services::objects::Object { class, host, host_name, status } = object;
+    Object::new(class, host, host_name, status)
+}
+
+/// Live, at rest, or given up.
+pub(super) fn badge(object: &Object) -> Badge {
+    match (object.is_quarantined, object.is_live) {
+        (true, _) => Badge::given_up(),
+        (false, true) => Badge::live(),
+        (false, false) => Badge::at_rest(),
+    }
+}
+
+#[component]
+pub fn ObjectsPage() -> impl IntoView {
+    let query = use_query_map();
+    let live = use_live(&[EventKind::Deployment]);
+    let beat = use_beat();
+    let id = named();
+    let wanted = Memo::new(move |_| {
+        query.with(|query| {
+            let given = |name: &str| query.get(name).filter(|text| !text.is_empty());
+            Wanted { q: given("q"), class: given("class"), live: given("live").is_some(), cursor: given("cursor") }
+        })
+    });
+    let shown = Data::new(move || List { deployment: id.get(), wanted: wanted.get() }, move || live.get() + beat.get());
+    let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
+    view! {
+        <Parts part=Part::Objects about>
+            {follow(shown, move |shown| view! { <Found shown wanted/> }.into_any())}
+        </Parts>
+    }
+}
+
+#[component]
+fn Found(shown: Signal<Shown>, wanted: Memo<Wanted>) -> impl IntoView {
+    let filters = Memo::new(move |_| shown.with(|(deployment, classes, _)| (deployment.name.clone(), classes.clone())));
+    view! {
+        {move || {
+            let (deployment, classes) = filters.get();
+            view! { <Filters deployment classes wanted=wanted.get()/> }
+        }}
+        {move || {
+            let (deployment, _, objects) = shown.get();
+            view! { <Table deployment=deployment.name objects wanted=wanted.get()/> }
+        }}
+    }
+}
+
+/// A form that a browser sends by itself: the address holds what was asked.
+#[component]
+fn Filters(deployment: String, classes: Vec<String>, wanted: Wanted) -> impl IntoView {
+    let filtered = wanted.is_filter();
+    let options = classes
+        .into_iter()
+        .map(|class| {
+            let chosen = wanted.class.as_ref() == Some(&class);
+            view! { <option value=class.clone() selected=chosen>{class.clone()}</option> }
+        })
+        .collect_view();
+    let all = format!("/deployments/{deployment}/objects");
+    let cleared = all.clone();
+    view! {
+        <form class="toolbar" method="get" action=all>
+            <SearchField name="q" label="Search objects" placeholder="Name, or beginning of an id" value=wanted.q.unwrap_or_default()/>
+            <select class="select compact" name="class" aria-label="Class">
+                <option value="">"Any class"</option>
+                {options}
+            </select>
+            <label class="check"><input type="checkbox" name="live" value="true" checked=wanted.live/><span>"In memory"</span></label>
+            <button class="button" type="submit"><Icon name="filter"/>"Filter"</button>
+            {filtered.then(|| view! { <a class="button quiet" href=cleared>"Clear"</a> })}
+        </form>
+    }
+}
+
+#[component]
+fn Table(deployment: String, objects: Objects, wanted: Wanted) -> impl IntoView {
+    let Objects { items, next_cursor, silent_hosts } = objects;
+    let silent = (!silent_hosts.is_empty()).then(|| {
+        view! {
+            <div class="notice warn" role="status">
+                <Icon name="warning"/>
+                <span>{silent_hosts.join(", ")}" does not answer: its objects are missing here."</span>
+            </div>
+        }
+    });
+    if items.is_empty() {
+        let (icon, title, text) = match wanted.is_filter() {
+            true => ("search", "No object fits", "None has this name or id, this class and this state."),
+            false => (
+                "deployments",
+                "No objects yet",
+                "An object begins with the first request that the code sends to it, and is listed here once it has written something or is in memory.",
+            ),
+        };
+        return view! { {silent}<Empty icon title><p>{text}</p></Empty> }.into_any();
+    }
+    let headings = vec![
+        Heading::text("Object"),
+        Heading::text("Class"),
+        Heading::text("State"),
+        Heading::text("Host"),
+        Heading::number("Size"),
+        Heading::number("Sockets"),
+        Heading::text("Last used"),
+    ];
+    let count = items.len();
+    let next = next_cursor.map(|cursor| wanted.next(&deployment, &cursor));
+    let row = move |object: Object| {
+        let href = format!("/deployments/{deployment}/objects/{}/{}", query_part(&object.class), object.id);
+        let begun: String = object.id.chars().take(12).collect();
+        let badge = badge(&object);
+        view! {
+            <tr>
+                <th scope="row"><a class="main-link mono" href=href title=object.id.clone()>{object.name.clone().unwrap_or_else(|| format!("{begun}…"))}</a></th>
+                <td data-label="Class">{object.class}</td>
+                <td data-label="State"><Status badge/></td>
+                <td data-label="Host">{object.host}</td>
+                <td class="num" data-label="Size">{bytes(object.bytes)}</td>
+                <td class="num" data-label="Sockets">{object.sockets}</td>
+                <td data-label="Last used" class="nowrap">{object.last_used_at.as_deref().and_then(at).map(|at| view! { <Ago at/> })}</td>
+            </tr>
+        }
+    };
+    view! {
+        {silent}
+        <DataTable caption="Objects" headings>{items.into_iter().map(row).collect_view()}</DataTable>
+        <Pager next shown=count/>
+    }
+    .into_any()
+}
+
+#[component]
+pub fn ConsolePage() -> impl IntoView {
+    let live = use_live(&[EventKind::Deployment]);
+    let id = named();
+    let shown = Data::new(move || super::deployment::Fetch { deployment: id.get() }, move || live.get());
+    let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
+    view! {
+        <Parts part=Part::Console about>
+            {follow(shown, move |shown| {
+                let kept = Memo::new(move |_| shown.with(|(deployment, _)| (deployment.name.clone(), deployment.can_manage)));
+                view! { {move || {
+                    let (name, can_look) = kept.get();
+                    if can_look {
+                        view! { <Console address=format!("/api/v1/deployments/{name}/console") label="Console of the deployment"/> }.into_any()
+                    } else {
+                        view! { <p class="soft">"Only whoever deployed it, or an admin, sees what it writes to its console."</p> }.into_any()
+                    }
+                }} }.into_any()
+            })}
+        </Parts>
+    }
+}

@@ -1,0 +1,292 @@
+//! What a deployment's objects hold and say.
+
+use api::objects::{ConsoleLine, KvEntries, KvEntry, Object, Objects, SqlQuery, SqlResult};
+use serde::Deserialize;
+
+use super::confirm;
+use crate::{
+    args::{ListObjects, OneObject},
+    client::Client,
+    fault::Fault,
+    table::{self, Output, Table, bytes, print_text, printable, printable_lines},
+    times,
+};
+
+const PATH: &str = "objects";
+/// The most that are listed; beyond, a filter helps more than a longer list.
+const MAX_LISTED: usize = 10_000;
+/// The most keys that are read.
+const MAX_KEYS: usize = 100_000;
+/// The longest line of a console's stream, bytes.
+const MAX_LINE_BYTES: usize = 1024 * 1024;
+const ID_DIGITS: usize = 64;
+
+pub async fn list(client: &Client, ask: &ListObjects) -> Result<(), Fault> {
+    let mut query = vec![("deployment", ask.deployment.clone()), ("limit", "500".to_owned())];
+    query.extend(ask.class.clone().map(|class| ("class", class)));
+    query.extend(ask.id.clone().map(|id| ("id", id)));
+    query.extend(ask.name.clone().map(|name| ("name", name)));
+    if ask.live {
+        query.push(("live", "true".to_owned()));
+    }
+    let mut objects = Vec::new();
+    loop {
+        let page: Objects = client.get_with(&[PATH], &query).await?;
+        objects.extend(page.items);
+        for host in page.silent_hosts {
+            eprintln!("warning: {} does not answer: its objects are missing here", printable(&host));
+        }
+        query.retain(|(name, _)| *name != "cursor");
+        match page.next_cursor {
+            Some(next) if objects.len() < MAX_LISTED => query.push(("cursor", next)),
+            Some(_) => {
+                eprintln!("warning: there are more; --class, --id and --name narrow them down");
+                break;
+            }
+            None => break,
+        }
+    }
+    table::print(ask.json.output(), &objects, "No objects.", || {
+        let mut table = Table::new(&["CLASS", "ID", "NAME", "STATE", "HOST", "SIZE", "SOCKETS", "USED"]);
+        for object in &objects {
+            table.row([
+                object.class.clone(),
+                object.id.clone(),
+                object.name.clone().unwrap_or_default(),
+                state(object).to_owned(),
+                object.host.clone(),
+                bytes(object.bytes),
+                object.sockets.to_string(),
+                object.last_used_at.as_deref().map(times::relative_text).unwrap_or_default(),
+            ]);
+        }
+        table
+    })
+}
+
+fn state(object: &Object) -> &'static str {
+    match (object.is_quarantined, object.is_live) {
+        (true, _) => "given up",
+        (false, true) => "live",
+        (false, false) => "at rest",
+    }
+}
+
+/// Its id: as it was given, or of the one that has this name, or whose id begins so.
+async fn id(client: &Client, ask: &OneObject) -> Result<String, Fault> {
+    let is_hex = !ask.object.is_empty() && ask.object.bytes().all(|b| b.is_ascii_hexdigit());
+    if is_hex && ask.object.len() == ID_DIGITS {
+        return Ok(ask.object.to_ascii_lowercase());
+    }
+    let fields = if is_hex { &["name", "id"][..] } else { &["name"][..] };
+    for field in fields {
+        let query =
+            [("deployment", ask.deployment.clone()), ("class", ask.class.clone()), (*field, ask.object.clone())];
+        let found: Objects = client.get_with(&[PATH], &query).await?;
+        match found.items.as_slice() {
+            [] => {}
+            [one] => return Ok(one.id.clone()),
+            [_, _, ..] => {
+                return Err(Fault::Usage(format!("'{}' fits more than one object: give more of its id", ask.object)));
+            }
+        }
+    }
+    Err(Fault::NotFound(format!("there is no {} '{}' that a host knows", ask.class, ask.object)))
+}
+
+pub async fn kv(client: &Client, ask: &OneObject, output: Output) -> Result<(), Fault> {
+    let id = id(client, ask).await?;
+    let mut entries: Vec<KvEntry> = Vec::new();
+    let mut start = String::new();
+    loop {
+        let query = [("start", start), ("limit", "500".to_owned())];
+        let page: KvEntries = client.get_with(&[PATH, &ask.deployment, &ask.class, &id, "kv"], &query).await?;
+        entries.extend(page.items);
+        match page.next_start {
+            Some(next) if entries.len() < MAX_KEYS => start = next,
+            Some(_) => {
+                eprintln!("warning: only the first {MAX_KEYS} keys are shown");
+                break;
+            }
+            None => break,
+        }
+    }
+    table::print(output, &entries, "No keys.", || {
+        let mut table = Table::new(&["KEY", "SIZE", "VALUE"]);
+        for entry in &entries {
+            let value = entry.text.clone().unwrap_or_else(|| format!("0x{}", entry.value));
+            table.row([entry.key.clone(), bytes(entry.bytes), value]);
+        }
+        table
+    })
+}
+
+pub async fn sql(client: &Client, ask: &OneObject, query: &str, output: Output) -> Result<(), Fault> {
+    let id = id(client, ask).await?;
+    let body = SqlQuery { query: query.to_owned() };
+    let result: SqlResult = client.post(&[PATH, &ask.deployment, &ask.class, &id, "sql"], &body).await?;
+    match output {
+        Output::Json => table::print_json(&result),
+        Output::People => print_text(&rows(&result)),
+    }
+}
+
+/// Tabs between columns: what a query gives has no widths that are known before.
+fn rows(result: &SqlResult) -> String {
+    let mut text = result.columns.iter().map(|name| printable(name)).collect::<Vec<_>>().join("\t");
+    text.push('\n');
+    for row in &result.rows {
+        text.push_str(&row.iter().map(|value| printable(&cell(value))).collect::<Vec<_>>().join("\t"));
+        text.push('\n');
+    }
+    text
+}
+
+fn cell(value: &serde_json::Value) -> String {
+    match (value, value.get("hex").and_then(|hex| hex.as_str())) {
+        (_, Some(hex)) => format!("x'{hex}'"),
+        (serde_json::Value::String(text), None) => text.clone(),
+        (other, None) => other.to_string(),
+    }
+}
+
+pub async fn delete(client: &Client, ask: &OneObject, yes: bool) -> Result<(), Fault> {
+    let id = id(client, ask).await?;
+    if !yes {
+        confirm(&id[..8.min(id.len())], "all that the object holds is lost")?;
+    }
+    client.delete(&[PATH, &ask.deployment, &ask.class, &id]).await?;
+    eprintln!("{} {id} is deleted.", printable(&ask.class));
+    Ok(())
+}
+
+/// What a stream says.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Line(Box<ConsoleLine>),
+    /// For standard error.
+    Beside(String),
+    End(String),
+}
+
+#[derive(Deserialize)]
+struct Lost {
+    host: String,
+    lines: u64,
+}
+
+#[derive(Deserialize)]
+struct Away {
+    host: String,
+    why: String,
+}
+
+#[derive(Deserialize)]
+struct End {
+    reason: String,
+}
+
+/// Prints what comes until it is ended.
+pub async fn console(
+    client: &Client,
+    deployment: &str,
+    object: Option<&OneObject>,
+    output: Output,
+) -> Result<(), Fault> {
+    let mut stream = match object {
+        None => client.stream(&["deployments", deployment, "console"]).await?,
+        Some(ask) => client.stream(&[PATH, deployment, &ask.class, &id(client, ask).await?, "console"]).await?,
+    };
+    let (mut buffer, mut event) = (Vec::new(), String::new());
+    while let Some(chunk) = stream.chunk().await.map_err(|error| client.unreachable(error.to_string()))? {
+        buffer.extend_from_slice(&chunk);
+        while let Some(end) = buffer.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = buffer.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line);
+            if let Some(name) = line.strip_prefix("event:") {
+                name.trim().clone_into(&mut event);
+            } else if let Some(data) = line.strip_prefix("data:")
+                && let Some(told) = told(&event, data.trim())
+            {
+                print(&told, output)?;
+            }
+        }
+        if buffer.len() > MAX_LINE_BYTES {
+            return Err(client.strange("a line without an end"));
+        }
+    }
+    Err(Fault::Later("the server has ended the console".to_owned()))
+}
+
+/// What an event means; one that a newer server sends may mean nothing.
+fn told(event: &str, data: &str) -> Option<Told> {
+    match event {
+        "line" => serde_json::from_str(data).ok().map(|line| Told::Line(Box::new(line))),
+        "lost" => {
+            let Lost { host, lines } = serde_json::from_str(data).ok()?;
+            Some(Told::Beside(format!("{lines} lines of {host} are kept no more")))
+        }
+        "away" => {
+            let Away { host, why } = serde_json::from_str(data).ok()?;
+            Some(Told::Beside(format!("{host}: {why}")))
+        }
+        "end" => serde_json::from_str(data).ok().map(|End { reason }| Told::End(reason)),
+        _ => None,
+    }
+}
+
+fn print(told: &Told, output: Output) -> Result<(), Fault> {
+    match (told, output) {
+        (Told::Line(line), Output::Json) => {
+            let text = serde_json::to_string(line).map_err(|error| Fault::Failed(error.to_string()))?;
+            print_text(&(text + "\n"))
+        }
+        (Told::Line(line), Output::People) => print_text(&in_words(line)),
+        (Told::Beside(text), _) => {
+            eprintln!("berth: {}", printable(text));
+            Ok(())
+        }
+        (Told::End(reason), _) => Err(Fault::Failed(printable(reason))),
+    }
+}
+
+fn in_words(line: &ConsoleLine) -> String {
+    let who = match (&line.class, &line.name, &line.id) {
+        (Some(class), Some(name), _) => format!("{class} {name}"),
+        (Some(class), None, Some(id)) => format!("{class} {}", &id[..id.len().min(8)]),
+        (Some(class), None, None) => class.clone(),
+        (None, _, _) => "worker".to_owned(),
+    };
+    format!("{} [{}] {}: {}\n", times::local_text(&line.at), printable(&who), line.level, printable_lines(&line.text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_a_console() {
+        let line = r#"{"at":"2026-01-01T00:00:00Z","level":"log","host":"a","class":"Room","id":"00ff","name":null,"text":"hi"}"#;
+        let Some(Told::Line(line)) = told("line", line) else { panic!("a line") };
+        assert!(in_words(&line).ends_with("[Room 00ff] log: hi\n"), "{}", in_words(&line));
+        let check =
+            |event: &str, data: &str, expected: Option<Told>| assert_eq!(told(event, data), expected, "{event}");
+        let beside = |text: &str| Some(Told::Beside(text.to_owned()));
+        check("lost", r#"{"host":"a","lines":3}"#, beside("3 lines of a are kept no more"));
+        check("away", r#"{"host":"a","why":"offline"}"#, beside("a: offline"));
+        check("end", r#"{"reason":"signed out"}"#, Some(Told::End("signed out".to_owned())));
+        check("new", "{}", None);
+    }
+
+    #[test]
+    fn rows_are_one_line_each() {
+        let result = SqlResult {
+            columns: vec!["a".to_owned(), "b".to_owned()],
+            rows: vec![
+                vec![1.into(), "x\ty".into()],
+                vec![serde_json::Value::Null, serde_json::json!({ "hex": "00ff" })],
+            ],
+        };
+        assert_eq!(rows(&result), "a\tb\n1\tx\u{fffd}y\nnull\tx'00ff'\n");
+    }
+}

@@ -1,0 +1,306 @@
+// Workers and objects, deployed from the page and from the command line, used at the addresses that they get, and looked into.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, mkdir, rm, writeFile } from "node:fs/promises";
+import { request as ask } from "node:http";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { promisify } from "node:util";
+
+import { startBerth } from "../harness/berth.js";
+import { assertGoodPage, assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
+import { enter, member } from "../harness/people.js";
+
+const EXAMPLES = new URL("../../examples/objects/", import.meta.url).pathname;
+const LONG_MS = 60_000;
+/** Between two looks at what comes by itself. */
+const LOOK_MS = 200;
+/** What the browser itself says of a form that is refused. */
+const REFUSED = [/status of 422/];
+
+const run = promisify(execFile);
+
+let berth;
+let browser;
+let admin;
+let token;
+
+before(async () => {
+  berth = await startBerth({ agents: 2 });
+  browser = await launchBrowser();
+  admin = await enter(browser, berth.sign_in);
+  const page = await newPage(browser, { storageState: admin.storageState });
+  const made = await page.request.post(`${berth.address}/api/v1/tokens`, {
+    headers: { origin: berth.address }, data: { name: "test", scope: "all" },
+  });
+  assert.equal(made.status(), 201, await made.text());
+  token = (await made.json()).secret;
+  await page.context().close();
+});
+
+after(async () => {
+  await browser?.close();
+  await berth?.stop();
+});
+
+const as = (person, options = {}) => newPage(browser, { storageState: person.storageState, ...options });
+
+/** The command line, signed in: what it prints. */
+async function cli(...args) {
+  const env = { ...process.env, BERTH_SERVER: berth.address, BERTH_TOKEN: token, XDG_CONFIG_HOME: join(berth.folder, "config") };
+  const { stdout } = await run(join(berth.bin, "berth"), ["objects", ...args], { env });
+  return stdout;
+}
+
+/** A request to a deployment, by its address: not every system's resolver knows NAME.localhost. */
+function call(name, path, { method = "GET", body, headers = {} } = {}) {
+  const { port } = new URL(berth.address);
+  return new Promise((resolve, reject) => {
+    const sent = ask({ host: "127.0.0.1", port, path, method, headers: { ...headers, host: `${name}.localhost:${port}` } }, (answer) => {
+      let text = "";
+      answer.setEncoding("utf8");
+      answer.on("data", (piece) => { text += piece; });
+      answer.on("end", () => resolve({ status: answer.statusCode, text }));
+      answer.on("error", reject);
+    });
+    sent.on("error", reject);
+    sent.end(body);
+  });
+}
+
+/** What `look` gives once it gives something. */
+async function until(what, look) {
+  const limit = Date.now() + LONG_MS;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    assert.ok(Date.now() < limit, `waited in vain: ${what}`);
+    await new Promise((next) => { setTimeout(next, LOOK_MS); });
+  }
+}
+
+const answers = (name, path, wanted) => until(`${name}${path} says ${wanted}`, async () => {
+  const { status, text } = await call(name, path);
+  return status === 200 && text.includes(wanted);
+});
+
+test("nothing is deployed: the page teaches, to whoever sees it", async () => {
+  const page = await as(admin);
+  await open(page, `${berth.address}/deployments`);
+  await page.getByRole("heading", { name: "Nothing is deployed yet" }).waitFor();
+  await assertGoodPage(page, "deployments-none");
+  await page.getByRole("link", { name: "Deploy a folder" }).click();
+  await page.getByRole("heading", { level: 1, name: "Deploy" }).waitFor();
+  await assertGoodPage(page, "deploy");
+  await page.context().close();
+});
+
+test("a folder is chosen in the page, deployed, and is a chat in a browser", async () => {
+  const page = await as(admin);
+  await open(page, `${berth.address}/deploy`);
+  await page.getByLabel("A folder").setInputFiles(join(EXAMPLES, "chat"));
+  await page.getByText(/^3 files, /).waitFor();
+  await page.getByLabel("Note").fill("the first");
+  await page.getByRole("button", { name: "Deploy" }).click();
+  await page.getByText("Version 1 of chat is deployed.").waitFor();
+  await page.getByRole("link", { name: "Show it" }).click();
+  await page.getByRole("heading", { level: 1, name: "chat" }).waitFor();
+  await page.getByText("runs", { exact: true }).first().waitFor({ timeout: LONG_MS });
+  await answers("chat", "/lobby/history", "[");
+
+  const { port } = new URL(berth.address);
+  const tab = await (await browser.newContext()).newPage();
+  await tab.goto(`http://chat.localhost:${port}/lobby/history`);
+  const heard = await tab.evaluate(() => new Promise((resolve, reject) => {
+    const [ann, bob] = ["ann", "bob"].map((name) => new WebSocket(`ws://${location.host}/lobby/socket?name=${name}`));
+    const said = [];
+    bob.onmessage = ({ data }) => {
+      const { from, text } = JSON.parse(data);
+      said.push(`${from}: ${text}`);
+      if (text === "hello") resolve(said);
+    };
+    for (const socket of [ann, bob]) socket.onerror = () => reject(new Error("no socket"));
+    const both = () => ann.readyState === WebSocket.OPEN && bob.readyState === WebSocket.OPEN && ann.send("hello");
+    ann.onopen = both;
+    bob.onopen = both;
+  }));
+  assert.ok(heard.includes("ann: hello"), JSON.stringify(heard));
+  await answers("chat", "/lobby/history", "hello");
+  await tab.context().close();
+  await assertGoodPage(page, "deployment");
+  await page.context().close();
+});
+
+test("a mistake is told at its file, line and column, in the page and on the command line", async () => {
+  const folder = await mkdtemp(join(berth.folder, "broken-"));
+  await mkdir(join(folder, "src"));
+  await writeFile(join(folder, "wrangler.toml"), 'name = "broken"\nmain = "src/index.ts"\n');
+  await writeFile(join(folder, "src/index.ts"), "const a: number = 1;\nexport default { fetch() { return a +; } };\n");
+  const place = "src/index.ts:2:38";
+  const page = await as(admin, { expected: REFUSED });
+  await open(page, `${berth.address}/deploy`);
+  await page.getByLabel("A folder").setInputFiles(folder);
+  await page.getByRole("button", { name: "Deploy" }).click();
+  await page.getByRole("alert").filter({ hasText: place }).waitFor();
+  await assertGoodPage(page, "deploy-refused");
+  await page.context().close();
+  const refused = await cli("deploy", folder).then(() => null, (error) => error);
+  assert.equal(refused?.code, 2);
+  assert.ok(refused.stderr.includes(place), refused.stderr);
+
+  // Deeper than any parser follows: the reader ends, the portal does not.
+  await writeFile(join(folder, "src/index.ts"), `export default ${"(".repeat(400_000)}1${")".repeat(400_000)};\n`);
+  const deep = await as(admin, { expected: REFUSED });
+  await open(deep, `${berth.address}/deploy`);
+  await deep.getByLabel("A folder").setInputFiles(folder);
+  await deep.getByRole("button", { name: "Deploy" }).click();
+  await deep.getByRole("alert").filter({ hasText: "nested too deeply" }).waitFor();
+  await deep.goto(`${berth.address}/deployments`);
+  await deep.getByRole("link", { name: "chat", exact: true }).waitFor();
+  assertQuiet(deep);
+  await deep.context().close();
+  await rm(folder, { recursive: true });
+});
+
+test("a folder is deployed without JavaScript, and refused with what is wrong", async () => {
+  const page = await as(admin, { javaScript: false, expected: REFUSED });
+  await page.goto(`${berth.address}/deploy`);
+  await page.getByLabel("A folder").setInputFiles(join(EXAMPLES, "document"));
+  await page.getByLabel("Name").fill("Not A Name");
+  await page.getByRole("button", { name: "Deploy" }).click();
+  await page.getByText("name: ", { exact: false }).first().waitFor();
+  await page.goto(`${berth.address}/deploy`);
+  await page.getByLabel("A folder").setInputFiles(join(EXAMPLES, "document"));
+  await page.getByRole("button", { name: "Deploy" }).click();
+  await page.getByRole("heading", { level: 1, name: "document" }).waitFor();
+  assertQuiet(page);
+  await page.context().close();
+  await answers("document", "/notes", "[]");
+  assert.equal((await call("document", "/notes/1", { method: "PUT", body: "the quick fox" })).text, '{"version":1}');
+  assert.equal((await call("document", "/notes/1", { method: "PUT", body: "the slow fox" })).text, '{"version":2}');
+  assert.ok((await call("document", "/notes?find=slow")).text.includes("the slow fox"));
+  assert.equal((await call("document", "/notes/undo", { method: "POST" })).text, '{"version":1}');
+  assert.equal((await call("document", "/notes")).text, '["the quick fox"]');
+});
+
+test("the command line deploys, waits until it answers, and counts", async () => {
+  const { port } = new URL(berth.address);
+  assert.equal((await cli("deploy", join(EXAMPLES, "counter"))).trim(), `http://counter.localhost:${port}`);
+  for (const expected of ["1\n", "2\n", "3\n"]) {
+    assert.deepEqual(await call("counter", "/a", { method: "POST" }), { status: 200, text: expected });
+  }
+  assert.equal((await call("counter", "/a")).text, "3\n");
+  await cli("deploy", join(EXAMPLES, "rate-limiter"));
+  const headers = { "x-client": "ann" };
+  const states = [];
+  for (let asked = 0; asked < 8; asked += 1) states.push((await call("rate-limiter", "/", { headers })).status);
+  assert.ok(states.slice(0, 5).every((status) => status === 200) && states.includes(429), states.join(" "));
+  await cli("deploy", join(EXAMPLES, "scheduler"));
+  assert.equal((await call("scheduler", "/jobs?in=500", { method: "POST", body: "water the plants" })).status, 201);
+  await until("the job is done at its time", async () => {
+    const [job] = JSON.parse((await call("scheduler", "/jobs")).text);
+    return job.payload === "water the plants" && job.done >= job.due;
+  });
+  const listed = JSON.parse(await cli("list", "--json")).map(({ name }) => name);
+  assert.deepEqual(listed.sort(), ["chat", "counter", "document", "rate-limiter", "scheduler"]);
+});
+
+test("another version takes over, and is rolled back in the page; what objects hold stays", async () => {
+  const folder = await mkdtemp(join(berth.folder, "second-"));
+  await writeFile(join(folder, "wrangler.json"), JSON.stringify({
+    name: "counter", main: "index.js", durable_objects: { bindings: [{ name: "COUNTERS", class_name: "Counter" }] },
+    migrations: [{ tag: "v1", new_sqlite_classes: ["Counter"] }],
+  }));
+  await writeFile(join(folder, "index.js"), `import { DurableObject } from "cloudflare:workers";
+export class Counter extends DurableObject { async fetch() { return new Response(\`second \${await this.ctx.storage.get("value")}\\n\`); } }
+export default { fetch(request, env) { console.warn("asked for", new URL(request.url).pathname); return env.COUNTERS.getByName(new URL(request.url).pathname).fetch(request); } };
+`);
+  await cli("deploy", folder, "--note", "reads alone");
+  await rm(folder, { recursive: true });
+  await answers("counter", "/a", "second 3");
+
+  const page = await as(admin);
+  await open(page, `${berth.address}/deployments/counter/versions`);
+  await page.getByText("reads alone").waitFor();
+  await assertGoodPage(page, "deployment-versions");
+  await page.getByRole("button", { name: "Run version 1" }).click();
+  await answers("counter", "/a", "3\n");
+  await until("the first version counts on", async () => (await call("counter", "/a", { method: "POST" })).text === "4\n");
+  assertQuiet(page);
+  await page.context().close();
+});
+
+test("objects are found, looked into by keys and by SQL, and heard", async () => {
+  const page = await as(admin);
+  await open(page, `${berth.address}/deployments/counter/objects?q=${encodeURIComponent("/a")}`);
+  await page.getByRole("link", { name: "/a", exact: true }).waitFor({ timeout: LONG_MS });
+  await assertGoodPage(page, "objects");
+  await page.getByRole("link", { name: "/a", exact: true }).click();
+  await page.getByRole("heading", { level: 2, name: "Keys" }).waitFor();
+  await page.getByRole("rowheader", { name: "value" }).waitFor();
+  await assertGoodPage(page, "object");
+  await page.context().close();
+
+  const kv = JSON.parse(await cli("kv", "counter", "Counter", "/a", "--json"));
+  assert.deepEqual(kv.map(({ key }) => key), ["value"]);
+  const asked = await as(admin);
+  await open(asked, `${berth.address}/deployments/scheduler/objects`);
+  await asked.getByRole("link", { name: "/jobs", exact: true }).click();
+  await asked.getByLabel("One statement that only reads").fill("SELECT payload FROM jobs");
+  await asked.getByRole("button", { name: "Ask" }).click();
+  await asked.getByRole("cell", { name: "water the plants" }).waitFor();
+  await asked.getByText("job 1: water the plants").waitFor();
+  await asked.getByLabel("One statement that only reads").fill("DELETE FROM jobs");
+  await asked.getByRole("button", { name: "Ask" }).click();
+  await asked.getByText("only statements that read", { exact: false }).waitFor();
+  assertQuiet(asked);
+  await asked.context().close();
+  assert.equal(await cli("sql", "scheduler", "Scheduler", "/jobs", "SELECT count(*) AS n FROM jobs"), "n\n1\n");
+});
+
+test("colleagues call and list it; what it holds is for whoever deployed it", async () => {
+  const bob = await member(browser, berth, admin, { name: "Bob", role: "engineer" });
+  const page = await as(bob, { expected: [/status of 403/] });
+  await open(page, `${berth.address}/deployments/counter/objects?q=${encodeURIComponent("/a")}`);
+  await page.getByRole("link", { name: "/a", exact: true }).click();
+  await page.getByText("Counter", { exact: true }).first().waitFor();
+  assert.equal(await page.getByRole("heading", { name: "Keys" }).count(), 0);
+  await open(page, `${berth.address}/deployments/counter/console`);
+  await page.getByText("Only whoever deployed it").waitFor();
+  await open(page, `${berth.address}/deployments/counter/settings`);
+  assert.equal(await page.getByRole("button", { name: "Delete" }).count(), 0);
+  const object = new URL((await page.request.get(`${berth.address}/api/v1/objects?deployment=counter`)).url());
+  assert.ok(object);
+  const [{ id }] = (await (await page.request.get(`${berth.address}/api/v1/objects?deployment=counter`)).json()).items;
+  for (const part of ["kv", "console"]) {
+    const refused = await page.request.get(`${berth.address}/api/v1/objects/counter/Counter/${id}/${part}`);
+    assert.equal(refused.status(), 403, part);
+  }
+  assertQuiet(page);
+  await page.context().close();
+});
+
+test("an object, then a deployment, is deleted by typing what is lost", async () => {
+  const page = await as(admin, { expected: REFUSED });
+  await open(page, `${berth.address}/deployments/counter/objects?q=${encodeURIComponent("/a")}`);
+  await page.getByRole("link", { name: "/a", exact: true }).click();
+  await page.getByRole("button", { name: "Delete" }).first().click();
+  const word = (await page.getByLabel(/^Type /).evaluate((field) => field.labels[0].textContent)).match(/Type (\S+)/)[1];
+  await page.getByLabel(/^Type /).fill(word);
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await page.waitForURL(/\/deployments\/counter\/objects$/);
+  await answers("counter", "/a", "0\n");
+
+  await open(page, `${berth.address}/deployments/counter/settings`);
+  await assertGoodPage(page, "deployment-settings");
+  await page.getByRole("button", { name: "Delete" }).first().click();
+  await page.getByLabel("Type counter to confirm").fill("counter");
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await page.waitForURL(/\/deployments$/);
+  await page.getByRole("link", { name: "chat", exact: true }).waitFor();
+  assert.equal(await page.getByRole("link", { name: "counter", exact: true }).count(), 0);
+  await until("its address leads nowhere", async () => (await call("counter", "/a")).status === 404);
+  await assertGoodPage(page, "deployments");
+  await page.context().close();
+});

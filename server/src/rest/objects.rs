@@ -1,0 +1,310 @@
+//! `/objects`, and how deployments do: `/deployments/{id}/stats` and `/deployments/{id}/console`.
+
+use std::{convert::Infallible, time::Duration};
+
+use api::{
+    Problem,
+    objects::{ConsoleLine, DeploymentStats, KvEntries, KvEntry, Object, Objects, SqlQuery, SqlResult, ToldByHost},
+};
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::sse::{Event as SseEvent, KeepAlive, Sse},
+};
+use futures_util::Stream;
+use serde::Deserialize;
+use services::{Call, Error, live, objects, page::PageAsk};
+use tokio::sync::mpsc;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    caller::Caller,
+    extract::{Ask, Body, Named},
+    failure::Failure,
+    state::AppState,
+};
+
+/// How often an open console asks whether its reader may still read.
+const RECHECK: Duration = Duration::from_millis(900);
+/// Entries and rows of one answer, if no other number is asked for, and the most.
+const ENTRIES: u32 = 100;
+const MAX_ENTRIES: u32 = 1_000;
+const MAX_QUERY_BYTES: usize = 100_000;
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(stats))
+        .routes(routes!(console))
+        .routes(routes!(list))
+        .routes(routes!(get, delete))
+        .routes(routes!(kv))
+        .routes(routes!(sql))
+        .routes(routes!(object_console))
+}
+
+/// How it does: requests, errors, latency and processor time of the last 15 minutes, and on which hosts it runs.
+#[utoipa::path(
+    get, path = "/deployments/{id}/stats", tag = "deployments", operation_id = "get_deployment_stats",
+    params(("id" = String, Path, description = "Id or name")), responses((status = 200, body = DeploymentStats))
+)]
+async fn stats(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+) -> Result<Json<DeploymentStats>, Failure> {
+    let told = objects::status(&state.services, &call, &which).await?;
+    let told = told.into_iter().map(by_host).collect();
+    Ok(Json(DeploymentStats::new(told, state.services.clock().now())))
+}
+
+fn by_host(objects::OnHost { host, host_name, groups, status }: objects::OnHost) -> ToldByHost {
+    ToldByHost { host, host_name, groups, status }
+}
+
+/// Of which deployment, and which of its objects.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    /// Id or name.
+    #[serde(default)]
+    #[param(required = true)]
+    deployment: String,
+    class: Option<String>,
+    /// What the id begins with, hexadecimal.
+    id: Option<String>,
+    /// The whole name.
+    name: Option<String>,
+    /// Those in memory alone.
+    #[serde(default)]
+    live: bool,
+    /// 1 to 500, 100 if not given.
+    limit: Option<u64>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Objects of a deployment that hold something or are in memory, in the order of class and id.
+#[utoipa::path(
+    get, path = "/objects", tag = "objects", operation_id = "list_objects", params(ListQuery),
+    responses((status = 200, body = Objects))
+)]
+async fn list(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Ask(query): Ask<ListQuery>,
+) -> Result<Json<Objects>, Failure> {
+    let ListQuery { deployment, class, id, name, live, limit, cursor } = query;
+    let filter = objects::Filter { class, prefix: id, name, is_live: live };
+    let ask = PageAsk { limit, cursor };
+    let (page, silent_hosts) = objects::list(&state.services, &call, &deployment, &filter, &ask).await?;
+    let page = page.map(seen);
+    Ok(Json(Objects { items: page.items, next_cursor: page.next_cursor, silent_hosts }))
+}
+
+fn seen(objects::Object { class, host, host_name, status }: objects::Object) -> Object {
+    Object::new(class, host, host_name, status)
+}
+
+/// Deployment, class and id.
+type One = (String, String, String);
+
+fn one((deployment, class, id): &One) -> (&str, &str, &str) {
+    (deployment, class, id)
+}
+
+#[utoipa::path(
+    get, path = "/objects/{deployment}/{class}/{id}", tag = "objects", operation_id = "get_object",
+    params(
+        ("deployment" = String, Path, description = "Id or name"), ("class" = String, Path),
+        ("id" = String, Path, description = "64 hexadecimal digits")
+    ),
+    responses((status = 200, body = Object))
+)]
+async fn get(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<One>,
+) -> Result<Json<Object>, Failure> {
+    Ok(Json(seen(objects::get(&state.services, &call, one(&which)).await?)))
+}
+
+/// Ends it and deletes all that it holds. The next request to it begins a new, empty life.
+#[utoipa::path(
+    delete, path = "/objects/{deployment}/{class}/{id}", tag = "objects", operation_id = "delete_object",
+    params(
+        ("deployment" = String, Path, description = "Id or name"), ("class" = String, Path),
+        ("id" = String, Path, description = "64 hexadecimal digits")
+    ),
+    responses((status = 204), (status = 503, body = Problem))
+)]
+async fn delete(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<One>,
+) -> Result<StatusCode, Failure> {
+    objects::delete(&state.services, &call, one(&which)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct KvQuery {
+    /// The first key that is wanted, if it is there.
+    #[serde(default)]
+    start: String,
+    /// 1 to 1000, 100 if not given.
+    limit: Option<u32>,
+}
+
+/// Its keys from `start` on, with the beginnings of their values. Its code does not run.
+#[utoipa::path(
+    get, path = "/objects/{deployment}/{class}/{id}/kv", tag = "objects", operation_id = "list_object_keys",
+    params(
+        ("deployment" = String, Path, description = "Id or name"), ("class" = String, Path),
+        ("id" = String, Path, description = "64 hexadecimal digits"), KvQuery
+    ),
+    responses((status = 200, body = KvEntries))
+)]
+async fn kv(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<One>,
+    Ask(query): Ask<KvQuery>,
+) -> Result<Json<KvEntries>, Failure> {
+    let limit = query.limit.unwrap_or(ENTRIES);
+    if !(1..MAX_ENTRIES).contains(&limit) {
+        return Err(Error::invalid("limit", format!("1 to {}", MAX_ENTRIES - 1)).into());
+    }
+    // One more than is shown says whether there are more.
+    let look = objects::Look::Kv { start: query.start, limit: limit + 1 };
+    let found = objects::look(&state.services, &call, one(&which), &look).await?;
+    let mut items: Vec<KvEntry> = understood(found)?;
+    let next = items.get(limit as usize).map(|entry| entry.key.clone());
+    items.truncate(limit as usize);
+    Ok(Json(KvEntries { items, next_start: next }))
+}
+
+fn understood<T: serde::de::DeserializeOwned>(found: serde_json::Value) -> Result<T, Error> {
+    serde_json::from_value(found)
+        .map_err(|error| Error::Internal(format!("a host says what nobody understands: {error}")))
+}
+
+/// Asks its database. Only what reads is allowed; its code does not run. At most 1000 rows.
+#[utoipa::path(
+    post, path = "/objects/{deployment}/{class}/{id}/sql", tag = "objects", operation_id = "query_object",
+    params(
+        ("deployment" = String, Path, description = "Id or name"), ("class" = String, Path),
+        ("id" = String, Path, description = "64 hexadecimal digits")
+    ),
+    request_body = SqlQuery, responses((status = 200, body = SqlResult), (status = 422, body = Problem))
+)]
+async fn sql(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<One>,
+    Body(ask): Body<SqlQuery>,
+) -> Result<Json<SqlResult>, Failure> {
+    if ask.query.trim().is_empty() || ask.query.len() > MAX_QUERY_BYTES {
+        return Err(Error::invalid("query", format!("one statement of at most {MAX_QUERY_BYTES} bytes")).into());
+    }
+    let look = objects::Look::Sql { query: ask.query, limit: MAX_ENTRIES };
+    Ok(Json(understood(objects::look(&state.services, &call, one(&which), &look).await?)?))
+}
+
+/// What its workers and objects write to their consoles: what is kept of it, then what comes.
+///
+/// `event` is `line` with a ConsoleLine, `lost` with `{host, lines}`: so many are kept no more, or `away` with `{host, why}`: the
+/// host does not answer for now. Who is signed out, locked, or came with a token that is revoked gets `end` with `{reason}`.
+#[utoipa::path(
+    get, path = "/deployments/{id}/console", tag = "deployments", operation_id = "stream_deployment_console",
+    params(("id" = String, Path, description = "Id or name")),
+    responses((status = 200, description = "A stream that does not end", content_type = "text/event-stream", body = ConsoleLine))
+)]
+async fn console(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Failure> {
+    let said = objects::console(&state.services, &call, &which, None).await?;
+    Ok(streamed(state, call, said))
+}
+
+/// What one object writes to its console: as the deployment's.
+#[utoipa::path(
+    get, path = "/objects/{deployment}/{class}/{id}/console", tag = "objects", operation_id = "stream_object_console",
+    params(
+        ("deployment" = String, Path, description = "Id or name"), ("class" = String, Path),
+        ("id" = String, Path, description = "64 hexadecimal digits")
+    ),
+    responses((status = 200, description = "A stream that does not end", content_type = "text/event-stream", body = ConsoleLine))
+)]
+async fn object_console(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named((deployment, class, id)): Named<One>,
+) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Failure> {
+    let said = objects::console(&state.services, &call, &deployment, Some((&class, &id))).await?;
+    Ok(streamed(state, call, said))
+}
+
+struct Reader {
+    state: AppState,
+    call: Call,
+    said: mpsc::Receiver<objects::Said>,
+    recheck: tokio::time::Interval,
+    is_over: bool,
+}
+
+fn streamed(
+    state: AppState,
+    call: Call,
+    said: mpsc::Receiver<objects::Said>,
+) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+    let mut recheck = tokio::time::interval(RECHECK);
+    recheck.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let reader = Reader { state, call, said, recheck, is_over: false };
+    let events = futures_util::stream::unfold(reader, |mut reader| async move {
+        let event = reader.next().await?;
+        Some((Ok(event), reader))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(10)).text("alive"))
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<SseEvent> {
+        if self.is_over {
+            return None;
+        }
+        loop {
+            tokio::select! {
+                () = self.state.stop.cancelled() => return None,
+                _ = self.recheck.tick() => {
+                    if let Some(why) = live::ousted(&self.state.services, &self.call).await {
+                        self.is_over = true;
+                        return Some(event("end", &serde_json::json!({ "reason": why.to_string() })));
+                    }
+                }
+                said = self.said.recv() => return said.map(told),
+            }
+        }
+    }
+}
+
+fn event(name: &str, data: &serde_json::Value) -> SseEvent {
+    SseEvent::default().event(name).data(data.to_string())
+}
+
+fn told(said: objects::Said) -> SseEvent {
+    match said {
+        objects::Said::Line { class, host_name, line } => {
+            event("line", &serde_json::json!(ConsoleLine::new(class, host_name, line)))
+        }
+        objects::Said::Lost { host_name, lines } => {
+            event("lost", &serde_json::json!({ "host": host_name, "lines": lines }))
+        }
+        objects::Said::Away { host_name, why } => event("away", &serde_json::json!({ "host": host_name, "why": why })),
+    }
+}
