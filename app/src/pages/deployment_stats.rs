@@ -45,17 +45,21 @@ pub struct Brief {
     pub live: u32,
 }
 
+/// Of the deployments on one page of the list.
 #[server(prefix = "/fn", endpoint = "deployments-briefs", input = leptos::server_fn::codec::Json)]
-pub async fn fetch_briefs(wanted: Vec<(String, u32)>) -> Result<Vec<Brief>, Failure> {
+pub async fn fetch_briefs(cursor: Option<String>) -> Result<Vec<Brief>, Failure> {
     use futures_util::StreamExt as _;
     let (services, call) = crate::server::asked()?;
-    let asked = wanted.into_iter().take(MOST_BRIEFS).map(|(name, version)| {
+    let ask = services::page::PageAsk { limit: None, cursor };
+    let page = services::deployments::list(&services, &call, &ask).await.map_err(crate::server::failure)?;
+    let asked = page.items.into_iter().take(MOST_BRIEFS).map(|deployment| {
         let (services, call) = (services.clone(), call.clone());
         async move {
             // One that was deleted this moment has none.
-            let stats = of(&services, &call, &name).await.ok()?;
-            let DeploymentStats { requests_per_s, live, ref hosts, .. } = stats;
-            Some(Brief { standing: Standing::of(hosts, version), name, requests_per_s, live })
+            let stats = of(&services, &call, &deployment.id.to_string()).await.ok()?;
+            let standing = Standing::of(&stats.hosts, deployment.version);
+            let DeploymentStats { requests_per_s, live, .. } = stats;
+            Some(Brief { standing, name: deployment.name, requests_per_s, live })
         }
     });
     Ok(futures_util::stream::iter(asked).buffered(AT_ONCE).filter_map(std::future::ready).collect().await)

@@ -50,10 +50,7 @@ pub fn Deployments() -> impl IntoView {
     let shown = Data::new(move || List { cursor: query.with(|query| query.get("cursor")) }, move || live.get());
     let beat = use_beat();
     let briefs = Data::new(
-        move || {
-            let shown = shown.get().and_then(Result::ok).map(|page| page.items).unwrap_or_default();
-            FetchBriefs { wanted: shown.into_iter().map(|deployment| (deployment.name, deployment.version)).collect() }
-        },
+        move || FetchBriefs { cursor: query.with(|query| query.get("cursor")) },
         move || live.get() + beat.get(),
     );
     let briefs = Memo::new(move |before: Option<&HashMap<String, Brief>>| match (briefs.get(), before) {
@@ -79,6 +76,7 @@ fn Table(shown: Signal<Items<Deployment>>, briefs: Memo<HashMap<String, Brief>>,
             Heading::text("State"),
             Heading::text("Address"),
             Heading::number("Requests / s"),
+            Heading::number("In memory"),
             Heading::number("Version"),
             Heading::text("Who"),
             Heading::text("Changed"),
@@ -88,18 +86,23 @@ fn Table(shown: Signal<Items<Deployment>>, briefs: Memo<HashMap<String, Brief>>,
         let Deployment { name, address, version, person, changed_at, .. } = deployment;
         let of = name.clone();
         let brief = Memo::new(move |_| {
-            briefs.with(|briefs| briefs.get(&of).map(|brief| (brief.standing, rate(brief.requests_per_s))))
+            briefs.with(|briefs| briefs.get(&of).map(|brief| (brief.standing, rate(brief.requests_per_s), brief.live)))
         });
         let standing = move || match brief.get() {
-            Some((standing, _)) => view! { <Status badge=standing/> }.into_any(),
+            Some((standing, ..)) => view! { <Status badge=standing/> }.into_any(),
             None => view! { <span class="faint">"–"</span> }.into_any(),
         };
+        let (rate, live) = (
+            move || brief.get().map_or("–".to_owned(), |(_, rate, _)| rate),
+            move || brief.get().map_or("–".to_owned(), |(.., live)| live.to_string()),
+        );
         view! {
             <tr>
                 <th scope="row"><a class="main-link" href=format!("/deployments/{name}")>{name.clone()}</a></th>
                 <td data-label="State">{standing}</td>
                 <td data-label="Address"><Address address/></td>
-                <td class="num" data-label="Requests / s">{move || brief.get().map_or("–".to_owned(), |(_, rate)| rate)}</td>
+                <td class="num" data-label="Requests / s">{rate}</td>
+                <td class="num" data-label="In memory">{live}</td>
                 <td class="num" data-label="Version">{version}</td>
                 <td data-label="Who">{person}</td>
                 <td data-label="Changed" class="nowrap">{at(&changed_at).map(|at| view! { <Ago at/> })}</td>
