@@ -483,6 +483,18 @@ pub enum FromEngine {
         activation: Activation,
         hibernates: bool,
     },
+    /// Events that one object of the process gave another, of which the host knows nothing else: how many of this one's run
+    /// now, and what those that ended since the last word took.
+    Inside {
+        activation: Activation,
+        running: u32,
+        ended: u32,
+        cpu_us: u64,
+    },
+    /// Instead of [`Self::Closed`]: it is at such an event, and goes on.
+    Stays {
+        activation: Activation,
+    },
     /// The object is gone with its memory, and uncommitted writes. Its unanswered events have failed with the problem;
     /// the engine names the activation no more. The host closes its sockets and opens it anew on its next event.
     Reset {
@@ -527,6 +539,8 @@ impl FromEngine {
             | Self::Quiet { .. }
             | Self::Reset { .. }
             | Self::Closed { .. }
+            | Self::Inside { .. }
+            | Self::Stays { .. }
             | Self::Wake { .. } => None,
         }
     }

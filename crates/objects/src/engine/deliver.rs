@@ -18,19 +18,29 @@ fn bytes<'js>(ctx: &Ctx<'js>, data: &[u8]) -> Result<Value<'js>, TurnError> {
     Ok(TypedArray::<u8>::new_copy(ctx.clone(), data)?.into_value())
 }
 
-fn headers<'js>(ctx: &Ctx<'js>, headers: &Headers) -> Result<Array<'js>, TurnError> {
-    let list = Array::new(ctx.clone())?;
-    for (at, (name, value)) in headers.iter().enumerate() {
-        list.set(at, vec![name.as_str(), value.as_str()])?;
+/// `name\nvalue\n` of each: one string, which most code never looks into. No part of a header has a line's end in it.
+fn headers(headers: &Headers) -> String {
+    let mut text = String::with_capacity(headers.iter().map(|(name, value)| name.len() + value.len() + 2).sum());
+    for part in headers.iter().flat_map(|(name, value)| [name, value]) {
+        text.push_str(part);
+        text.push('\n');
     }
-    Ok(list)
+    text
 }
 
-/// `null`, bytes, or the stream's number.
+/// Plain text up to this length is given to JavaScript as such: much cheaper there than an array of bytes.
+const MOST_TEXT_BYTES: usize = 64 << 10;
+
+/// `null`, text, bytes, or the stream's number.
 fn body<'js>(ctx: &Ctx<'js>, body: &Body) -> Result<Value<'js>, TurnError> {
     match body {
         Body::None => Ok(Value::new_null(ctx.clone())),
-        Body::Whole(data) => bytes(ctx, data),
+        Body::Whole(data) => match std::str::from_utf8(data) {
+            Ok(text) if text.len() <= MOST_TEXT_BYTES && text.is_ascii() => {
+                Ok(rquickjs::String::from_str(ctx.clone(), text)?.into_value())
+            }
+            Ok(_) | Err(_) => bytes(ctx, data),
+        },
         Body::Stream { stream, .. } => Ok(Value::new_number(ctx.clone(), stream.0 as f64)),
     }
 }
@@ -58,8 +68,7 @@ pub(super) fn delivery<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, d
             match result {
                 Ok(Answer::Http(response)) => {
                     shared.receive_body(&response.body, &shared.origin());
-                    let response = self::response(ctx, &response)?;
-                    Ok(function(on, "response")?.call((number, response))?)
+                    self::response(ctx, &function(on, "response")?, number, &response)
                 }
                 Ok(Answer::Value(value)) => Ok(function(on, "value")?.call((number, bytes(ctx, &value.0)?))?),
                 Err(problem) => Ok(function(on, "callFailed")?.call((number, write_problem(ctx, &problem)?))?),
@@ -91,7 +100,7 @@ fn event<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, event: EventId,
     match kind {
         EventKind::Fetch(HttpRequest { method, url, headers: list, body: content, redirect: _ }) => {
             let call = function(on, "fetch")?;
-            Ok(call.call((number, method, url, headers(ctx, &list)?, body(ctx, &content)?))?)
+            Ok(call.call((number, method, url, headers(&list), body(ctx, &content)?))?)
         }
         EventKind::Rpc(rpc) => {
             let args = match &rpc.args {
@@ -120,20 +129,22 @@ fn event<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, event: EventId,
     }
 }
 
-/// `[status, statusText, headers, body, socket, url, redirected]`
-fn response<'js>(ctx: &Ctx<'js>, response: &HttpResponse) -> Result<Array<'js>, TurnError> {
-    let array = Array::new(ctx.clone())?;
-    array.set(0, response.status)?;
-    array.set(1, response.status_text.as_str())?;
-    array.set(2, headers(ctx, &response.headers)?)?;
-    array.set(3, body(ctx, &response.body)?)?;
-    match response.socket {
-        Some(socket) => array.set(4, socket.0 as f64)?,
-        None => array.set(4, Null)?,
-    }
-    array.set(5, response.url.as_str())?;
-    array.set(6, response.redirected)?;
-    Ok(array)
+/// `number, status, statusText, headers, body` and, where one of them is not what it mostly is, `[socket, url, redirected]`.
+fn response<'js>(ctx: &Ctx<'js>, call: &Function<'js>, number: f64, response: &HttpResponse) -> Done {
+    let more = if response.socket.is_none() && response.url.is_empty() && !response.redirected {
+        Value::new_undefined(ctx.clone())
+    } else {
+        let more = Array::new(ctx.clone())?;
+        match response.socket {
+            Some(socket) => more.set(0, socket.0 as f64)?,
+            None => more.set(0, Null)?,
+        }
+        more.set(1, response.url.as_str())?;
+        more.set(2, response.redirected)?;
+        more.into_value()
+    };
+    let (status_text, headers) = (response.status_text.as_str(), headers(&response.headers));
+    Ok(call.call((number, response.status, status_text, headers, body(ctx, &response.body)?, more))?)
 }
 
 /// `[[socket, tags, attachment, time of the last automatic answer, closing], …]`

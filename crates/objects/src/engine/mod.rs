@@ -6,6 +6,7 @@
 pub mod clone;
 mod deliver;
 mod gates;
+mod inside;
 mod inspect;
 mod memory;
 mod modules;
@@ -25,6 +26,7 @@ pub use surroundings::{PageError, Surroundings};
 
 use crate::sqlite;
 use crate::wire::{Activation, CallId, CloseReason, EventId, FromEngine, Load, Problem, Seq, StreamId, ToEngine};
+use inside::Inside;
 use modules::Library;
 use object::Object;
 use realm::Scripts;
@@ -37,6 +39,9 @@ const CPU_EXCEEDED: &str = "Durable Object exceeded its CPU time limit and was r
 const MEMORY_EXCEEDED: &str = "Durable Object exceeded its memory limit and was reset.";
 const BLOCKED_TOO_LONG: &str = "A call to blockConcurrencyWhile() in a Durable Object waited for too long. The call was \
                                 canceled and the Durable Object was reset.";
+
+/// Deliveries between objects in a row, before the host is listened to again.
+const MOST_INSIDE: usize = 256;
 
 /// An object that has been quiet for so long gives back what it can do without.
 const REST_AFTER_MS: i64 = 1_000;
@@ -53,8 +58,11 @@ pub struct Engine {
     /// Next timers.
     wakes: BTreeSet<(i64, Activation)>,
     wake_of: HashMap<Activation, i64>,
-    /// Quiet objects, by when they rest.
+    /// Since when objects have been quiet, as far as is known.
+    quiet_since: HashMap<Activation, i64>,
+    /// The same objects, by when it is looked whether they rest.
     rests: BTreeSet<(i64, Activation)>,
+    inside: Inside,
     told_wake_ms: Option<i64>,
 }
 
@@ -68,18 +76,29 @@ impl Engine {
             touched: BTreeSet::new(),
             wakes: BTreeSet::new(),
             wake_of: HashMap::new(),
+            quiet_since: HashMap::new(),
             rests: BTreeSet::new(),
+            inside: Inside::default(),
             told_wake_ms: None,
         }
     }
 
     /// Takes one frame; what it leads to is in [`Engine::drain`].
     pub fn take(&mut self, message: ToEngine) {
+        self.take_one(message);
+        for _ in 0..MOST_INSIDE {
+            let Some(message) = self.inside.next() else { return };
+            self.take_one(message);
+        }
+    }
+
+    fn take_one(&mut self, message: ToEngine) {
         match message {
             ToEngine::Load(load) => self.load(load),
             ToEngine::Tick { now_ms } => self.tick(now_ms),
             ToEngine::Open(open) => {
                 if let Some(process) = &self.process {
+                    self.inside.opened(open.activation, open.id, open.seq);
                     self.objects.insert(open.activation, Object::open(process, open));
                 }
             }
@@ -97,7 +116,10 @@ impl Engine {
                     object.shared.gate.borrow_mut().push(&section, Delivery::Cancel { event });
                 }
             }),
-            ToEngine::Reply { call, result } => self.route_call(call, Delivery::Reply { call, result }),
+            ToEngine::Reply { call, result } => {
+                self.inside.replied(call);
+                self.route_call(call, Delivery::Reply { call, result });
+            }
             ToEngine::Chunk { stream, data, end } => {
                 self.route_received(stream, Delivery::Chunk { stream, data, end });
             }
@@ -108,8 +130,12 @@ impl Engine {
             ToEngine::StreamCancelled { stream } => self.route_sent(stream, Delivery::StreamCancelled { stream }),
             // An answer to a question that nobody asks any more.
             ToEngine::Pages { .. } => {}
-            ToEngine::Durable { activation, seq } => self.with(activation, |object| object.durable(seq)),
-            ToEngine::CommitFailed { activation, seq: _, why } => {
+            ToEngine::Durable { activation, seq } => {
+                self.inside.durable(activation, seq);
+                self.with(activation, |object| object.durable(seq));
+            }
+            ToEngine::CommitFailed { activation, seq, why } => {
+                self.inside.commit_failed(activation, seq, &why);
                 self.with(activation, |object| object.shared.end_with(why));
             }
             ToEngine::Close { activation, why } => self.close(activation, &why),
@@ -120,17 +146,26 @@ impl Engine {
     pub fn end_batch(&mut self) {
         let Some(process) = self.process.clone() else { return };
         let now_ms = process.now_ms.get();
+        process.cpu_ns.set(None);
+        self.inside.tell(&mut self.out);
         for activation in std::mem::take(&mut self.touched) {
             let Some(object) = self.objects.get(&activation) else { continue };
             if activation != Activation::ENTRY && object.shared.is_quiet() {
                 let hibernates = object.shared.plain_sockets.get() == 0;
                 self.out.push(FromEngine::Quiet { activation, hibernates });
-                self.rests.insert((now_ms + REST_AFTER_MS, activation));
+                if self.quiet_since.insert(activation, now_ms).is_none() {
+                    self.rests.insert((now_ms + REST_AFTER_MS, activation));
+                }
             }
         }
         let timer = self.wakes.first().map(|(at_ms, _)| *at_ms);
         let rest = self.rests.first().map(|(at_ms, _)| *at_ms);
-        let wake = timer.into_iter().chain(rest).min();
+        let mut wake = timer.into_iter().chain(rest).min();
+        if self.inside.waits() {
+            // Goes on with the next frame, which says what time it is: the host is asked for one each time.
+            wake = Some(now_ms);
+            self.told_wake_ms = None;
+        }
         if wake != self.told_wake_ms {
             self.told_wake_ms = wake;
             self.out.push(FromEngine::Wake { at_ms: wake });
@@ -168,6 +203,7 @@ impl Engine {
             library,
             scripts,
             now_ms: Cell::new(now_ms),
+            cpu_ns: Cell::new(None),
             last_call: Cell::new(0),
             last_stream: Cell::new(0),
             next_socket: Cell::new(first_socket.0),
@@ -204,9 +240,21 @@ impl Engine {
         }
         while let Some((at_ms, activation)) = self.rests.first().copied().filter(|(at_ms, _)| *at_ms <= now_ms) {
             self.rests.remove(&(at_ms, activation));
-            if let Some(object) = self.objects.get_mut(&activation).filter(|object| object.shared.is_quiet()) {
-                object.rest();
-            }
+            self.rest(activation, now_ms);
+        }
+    }
+
+    /// It rests if it has been quiet for long enough; if not, it is looked at again.
+    fn rest(&mut self, activation: Activation, now_ms: i64) {
+        let Some(since_ms) = self.quiet_since.get(&activation).copied() else { return };
+        let due_ms = since_ms + REST_AFTER_MS;
+        if due_ms > now_ms {
+            self.rests.insert((due_ms, activation));
+            return;
+        }
+        self.quiet_since.remove(&activation);
+        if let Some(object) = self.objects.get_mut(&activation).filter(|object| object.shared.is_quiet()) {
+            object.rest();
         }
     }
 
@@ -219,10 +267,18 @@ impl Engine {
         if let Some(end) = end {
             return self.end(activation, end.problem);
         }
-        self.out.append(&mut object.shared.out.borrow_mut());
-        self.touched.insert(activation);
+        let said = std::mem::take(&mut *object.shared.out.borrow_mut());
         let next = object.shared.timers.borrow().next_ms();
+        self.hear(said);
+        self.touched.insert(activation);
         self.set_wake(activation, next);
+    }
+
+    /// What is for an object here stays here.
+    fn hear(&mut self, said: Vec<FromEngine>) {
+        for frame in said {
+            self.out.extend(self.inside.hear(frame));
+        }
     }
 
     fn set_wake(&mut self, activation: Activation, next_ms: Option<i64>) {
@@ -243,8 +299,7 @@ impl Engine {
 
     fn end(&mut self, activation: Activation, problem: Problem) {
         let Some(object) = self.objects.remove(&activation) else { return };
-        object.end(&problem, &mut self.out);
-        self.set_wake(activation, None);
+        self.bury(activation, object, &problem);
         self.out.push(FromEngine::Reset { activation, problem });
         if activation == Activation::ENTRY
             && let Some(process) = &self.process
@@ -253,7 +308,21 @@ impl Engine {
         }
     }
 
+    fn bury(&mut self, activation: Activation, object: Object, problem: &Problem) {
+        let id = object.shared.identity.as_ref().map(|identity| identity.id);
+        let mut said = Vec::new();
+        object.end(problem, &mut said);
+        self.hear(said);
+        self.inside.over(activation, id);
+        self.quiet_since.remove(&activation);
+        self.set_wake(activation, None);
+    }
+
     fn close(&mut self, activation: Activation, why: &CloseReason) {
+        // The host did not know of it yet when it thought the object idle.
+        if !matches!(why, CloseReason::Abort(_)) && self.inside.runs(activation) {
+            return self.out.push(FromEngine::Stays { activation });
+        }
         let Some(object) = self.objects.remove(&activation) else {
             return self.out.push(FromEngine::Closed { activation });
         };
@@ -263,16 +332,15 @@ impl Engine {
             }
             CloseReason::Abort(problem) => problem.clone(),
         };
-        object.end(&problem, &mut self.out);
-        self.set_wake(activation, None);
+        self.bury(activation, object, &problem);
         self.out.push(FromEngine::Closed { activation });
     }
 
     /// An event for an object that is not open: it was reset while the event was on its way.
     fn refuse(&mut self, activation: Activation, event: EventId) {
         let problem = Problem { retryable: true, ..Problem::reset("The object was reset.") };
-        self.out.push(FromEngine::Failed { activation, event, after: Seq(0), problem });
-        self.out.push(FromEngine::Finished { activation, event, cpu_us: 0 });
+        let failed = FromEngine::Failed { activation, event, after: Seq(0), problem };
+        self.hear(vec![failed, FromEngine::Finished { activation, event, cpu_us: 0 }]);
     }
 
     fn routes(&self) -> Option<std::cell::Ref<'_, Routes>> {

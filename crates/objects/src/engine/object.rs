@@ -219,8 +219,8 @@ impl Object {
     fn turn(&mut self, origin: Origin, run: impl for<'js> FnOnce(&Ctx<'js>, &JsObject<'js>) -> Result<(), TurnError>) {
         let shared = Rc::clone(&self.shared);
         let event = origin.event;
-        shared.surroundings().turn_begins(shared.activation, event);
-        let begin_ns = shared.surroundings().cpu_ns();
+        let begin_ns = shared.process.cpu_ns.get().unwrap_or_else(|| shared.surroundings().cpu_ns());
+        shared.surroundings().turn_begins(shared.activation, event, begin_ns);
         shared.cpu.until_ns.set(begin_ns.saturating_add(u64::from(shared.limits().cpu_ms) * 1_000_000));
         shared.lines.set(0);
         *shared.origin.borrow_mut() = origin;
@@ -234,7 +234,9 @@ impl Object {
         if let Err(error) = ran {
             shared.end_with(thrown(error));
         }
-        let spent_ns = shared.surroundings().cpu_ns().saturating_sub(begin_ns);
+        let end_ns = shared.surroundings().cpu_ns();
+        shared.process.cpu_ns.set(Some(end_ns));
+        let spent_ns = end_ns.saturating_sub(begin_ns);
         if let Some(event) = event
             && let Some(running) = shared.events.borrow_mut().get_mut(&event)
         {

@@ -32,6 +32,8 @@ pub(crate) struct Process {
     pub library: Rc<Library>,
     pub scripts: Rc<Scripts>,
     pub now_ms: Cell<i64>,
+    /// CPU time at the end of the last turn of this batch: the next one begins there.
+    pub cpu_ns: Cell<Option<u64>>,
     pub last_call: Cell<u64>,
     pub last_stream: Cell<u64>,
     pub next_socket: Cell<u64>,

@@ -9,8 +9,8 @@ pub trait Surroundings {
     /// `count` whole pages of the object's database; waits for the host. Pages never written are zeroes.
     fn read_pages(&self, activation: Activation, first: u32, count: u32) -> Result<Vec<u8>, PageError>;
 
-    /// Code of the object is about to run. Whoever watches from outside learns here whose turn it is.
-    fn turn_begins(&self, activation: Activation, event: Option<EventId>);
+    /// Code of the object is about to run, at this CPU time. Whoever watches from outside learns here whose turn it is.
+    fn turn_begins(&self, activation: Activation, event: Option<EventId>, cpu_ns: u64);
 
     fn turn_ends(&self);
 

@@ -2,5 +2,6 @@
 
 mod gates;
 mod host;
+mod inside;
 mod objects;
 mod sockets;

@@ -14,7 +14,7 @@ use rand::{TryRngCore, rngs::OsRng};
 
 use super::{
     sandbox::{self, SandboxError},
-    status::{StatusPage, Turn},
+    status::{StatusPage, Turn, TurnWriter},
 };
 use crate::{
     engine::{Engine, PageError, Surroundings},
@@ -37,6 +37,8 @@ enum ChildError {
     Frame(#[from] FrameError),
     #[error("the control group {} cannot be joined: {source}", path.display())]
     ControlGroup { path: PathBuf, source: io::Error },
+    #[error("the page for the watchdog cannot be mapped: {0}")]
+    Page(#[source] io::Error),
     #[error("the engine was started without its memory limit")]
     Usage,
 }
@@ -65,8 +67,7 @@ fn run(memory_bytes: u64, control_groups: &[PathBuf]) -> Result<(), ChildError> 
         joined.map_err(|source| ChildError::ControlGroup { path: path.clone(), source })?;
     }
     sandbox::apply(memory_bytes)?;
-    let link = Link::new();
-    let link = Rc::new(link);
+    let link = Rc::new(Link::new()?);
     let mut engine = Engine::new(Rc::clone(&link) as Rc<dyn Surroundings>);
     loop {
         while let Some(message) = link.next()? {
@@ -85,7 +86,7 @@ fn run(memory_bytes: u64, control_groups: &[PathBuf]) -> Result<(), ChildError> 
 /// The descriptors that the process was started with.
 struct Link {
     socket: UnixStream,
-    status: StatusPage,
+    status: TurnWriter,
     frames: RefCell<Frames>,
     /// Came while pages were waited for.
     early: RefCell<VecDeque<ToEngine>>,
@@ -95,17 +96,17 @@ struct Link {
 }
 
 impl Link {
-    fn new() -> Self {
+    fn new() -> Result<Self, ChildError> {
         let (socket, status) = sandbox::standard_streams();
-        Link {
+        Ok(Link {
             socket: UnixStream::from(socket),
-            status: StatusPage::of(status),
+            status: StatusPage::of(status).writer().map_err(ChildError::Page)?,
             frames: RefCell::default(),
             early: RefCell::default(),
             said: RefCell::default(),
             buffer: RefCell::new(vec![0; READ_BYTES]),
             turns: Cell::new(0),
-        }
+        })
     }
 
     /// The next message that is there already.
@@ -183,13 +184,13 @@ impl Surroundings for Link {
         })
     }
 
-    fn turn_begins(&self, activation: Activation, _event: Option<EventId>) {
+    fn turn_begins(&self, activation: Activation, _event: Option<EventId>, cpu_ns: u64) {
         self.turns.set(self.turns.get() + 1);
-        self.write_turn(Turn { number: self.turns.get(), activation: Some(activation.0), cpu_ns: self.cpu_ns() });
+        self.status.write(Turn { number: self.turns.get(), activation: Some(activation.0), cpu_ns });
     }
 
     fn turn_ends(&self) {
-        self.write_turn(Turn { number: self.turns.get(), activation: None, cpu_ns: 0 });
+        self.status.write(Turn { number: self.turns.get(), activation: None, cpu_ns: 0 });
     }
 
     fn cpu_ns(&self) -> u64 {
@@ -200,16 +201,6 @@ impl Surroundings for Link {
     fn fill_random(&self, out: &mut [u8]) {
         if OsRng.try_fill_bytes(out).is_err() {
             // Code that asks for a key must not get zeroes.
-            std::process::abort();
-        }
-    }
-}
-
-impl Link {
-    fn write_turn(&self, turn: Turn) {
-        if let Err(error) = self.status.write(turn) {
-            // Nobody could end a loop any more.
-            eprintln!("engine: the page for the watchdog cannot be written: {error}");
             std::process::abort();
         }
     }

@@ -1,14 +1,21 @@
 //! What an engine is at, written by it into a page of memory that the host reads while the engine is too busy to answer.
+#![expect(unsafe_code, reason = "memory that two processes share is reached through a pointer")]
 
 use std::{
     fs::File,
     io,
-    os::{fd::OwnedFd, unix::fs::FileExt},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::FileExt,
+    },
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
-const BYTES: usize = 40;
+const WORDS: usize = 5;
+const BYTES: usize = WORDS * 8;
 
 /// One turn of an engine: from the delivery of something until it has nothing left to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,16 +29,10 @@ pub struct Turn {
 }
 
 impl Turn {
-    fn encode(self) -> [u8; BYTES] {
-        let mut out = [0; BYTES];
-        out[..8].copy_from_slice(&self.number.to_le_bytes());
+    fn encode(self) -> [u64; WORDS] {
         let activation = self.activation.map_or(u64::MAX, u64::from);
-        out[8..16].copy_from_slice(&activation.to_le_bytes());
-        out[16..24].copy_from_slice(&self.cpu_ns.to_le_bytes());
-        // Tells a page that is just being written from a whole one.
-        out[24..32].copy_from_slice(&self.number.to_le_bytes());
-        out[32..40].copy_from_slice(&(self.number ^ activation ^ self.cpu_ns).to_le_bytes());
-        out
+        // The last two tell a page that is just being written from a whole one.
+        [self.number, activation, self.cpu_ns, self.number, self.number ^ activation ^ self.cpu_ns].map(u64::to_le)
     }
 
     fn decode(bytes: &[u8; BYTES]) -> Option<Self> {
@@ -67,8 +68,20 @@ impl StatusPage {
         Ok(self.file.try_clone()?.into())
     }
 
-    pub fn write(&self, turn: Turn) -> io::Result<()> {
-        self.file.write_all_at(&turn.encode(), 0)
+    fn write(&self, turn: Turn) -> io::Result<()> {
+        self.file.write_all_at(turn.encode().map(u64::to_ne_bytes).as_flattened(), 0)
+    }
+
+    /// The page as memory, for whoever writes it often.
+    pub fn writer(&self) -> io::Result<TurnWriter> {
+        let (access, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a new mapping is asked for, which overlaps nothing.
+        let at = unsafe { libc::mmap(ptr::null_mut(), BYTES, access, shared, self.file.as_raw_fd(), 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let words = NonNull::new(at.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        Ok(TurnWriter { words })
     }
 
     /// None if it was just being written, or if the engine wrote nonsense.
@@ -79,6 +92,23 @@ impl StatusPage {
     }
 }
 
+/// Writes the page without asking the kernel. Its memory stays mapped for as long as the process lives.
+#[derive(Debug)]
+pub struct TurnWriter {
+    words: NonNull<[AtomicU64; WORDS]>,
+}
+
+impl TurnWriter {
+    pub fn write(&self, turn: Turn) {
+        // SAFETY: the mapping is never taken down, a page is aligned for words, its file is sealed against getting shorter,
+        // and whatever others write into it is a valid word.
+        let words = unsafe { self.words.as_ref() };
+        for (word, value) in words.iter().zip(turn.encode()) {
+            word.store(value, Ordering::Release);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,11 +116,11 @@ mod tests {
     #[test]
     fn the_page_says_what_was_written_and_nonsense_is_seen() {
         let page = StatusPage::make().expect("is made");
-        let other = StatusPage::of(page.descriptor().expect("a descriptor"));
+        let other = StatusPage::of(page.descriptor().expect("a descriptor")).writer().expect("is mapped");
         for turn in
             [Turn { number: 3, activation: Some(0), cpu_ns: 5 }, Turn { number: 4, activation: None, cpu_ns: u64::MAX }]
         {
-            other.write(turn).expect("is written");
+            other.write(turn);
             assert_eq!(page.read().expect("is read"), Some(turn));
         }
         page.file.write_all_at(&[9], 3).expect("is written");

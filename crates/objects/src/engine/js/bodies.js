@@ -72,16 +72,16 @@ core.on.streamFailed = (number, problem) => {
   state.controller.error(core.errorOf(problem));
 };
 return {
-  /** What `ops` take for a body: bytes, or the number of a stream that is sent as long as `event` lasts. */
+  /** The number of a stream that is sent as long as `event` lasts, or the bytes if they are few. */
   send: (body, event) => {
-    if (body === null || (p.isView(body) && body.length <= wholeBody)) return body;
+    if (typeof body === 'string') body = ops.utf8Encode(body);
+    if (p.isView(body) && body.length <= wholeBody) return body;
     const number = ops.newStream();
     core.keep(event, pump(number, body));
     return number;
   },
-  /** A body that came: bytes, or a stream of what comes. */
+  /** A stream of what comes under a number. */
   receive: (body) => {
-    if (typeof body !== 'number') return body;
     const state = { controller: null, owed: 0, hungry: false, repay: () => { if (state.owed > 0) { ops.credit(body, state.owed); state.owed = 0; } } };
     const stream = new (core.load('streams').ReadableStream)({
       type: 'bytes',

@@ -1,13 +1,14 @@
 // Requests and RPC to the outside, and their answers.
 const { p } = core;
+const NO_MORE = [null, '', false];
 const waiting = new p.Map();
 const take = (number) => { const entry = p.MapGet(waiting, number); p.MapDelete(waiting, number); return entry; };
-core.on.response = (number, [status, statusText, headers, body, socket, url, redirected]) => {
+core.on.response = (number, status, statusText, headers, body, more) => {
   const entry = take(number);
   if (entry === undefined) return;
+  const [socket, url, redirected] = more ?? NO_MORE;
   const webSocket = socket === null ? null : core.load('websocket').received(socket);
-  body = typeof body === 'number' ? core.load('bodies').receive(body) : body;
-  entry.resolve(core.makeResponse({ status, statusText: statusText === '' ? null : statusText, headers, body, webSocket, url: url === '' ? entry.url : url, redirected }));
+  entry.resolve(core.load('http').makeResponse(status, statusText, headers, core.bodyIn(body), webSocket, url === '' ? entry.url : url, redirected));
 };
 core.on.value = (number, bytes) => {
   const entry = take(number);
@@ -38,15 +39,17 @@ core.rpc = (target, path, args) => {
 core.fetch = (target, input, init) => {
   try {
     if (target !== null && target[3] !== null) throw target[3];
-    const Request = core.load('http').Request;
-    const parts = core.readRequest(new Request(input, init));
+    const http = core.load('http');
+    const parts = http.toSend(input, init);
     const { signal } = parts;
     const signals = signal === null ? null : core.load('events').signals;
     if (signals !== null && signal.aborted) throw signal.reason;
-    const body = parts.body === null ? null : core.load('bodies').send(parts.body, core.event);
-    const request = [parts.method, parts.url, parts.headers, body, parts.length ?? null, parts.redirect ?? null];
-    const number = target === null ? ops.callInternet(request) : ops.callFetch(target, request);
-    const promise = wait(number, parts.url, target);
+    const length = http.lengthOf(parts.body), url = http.withoutHash(parts.url);
+    const body = core.bodyOut(http.takeBody(parts.body), core.event);
+    const number = target === null
+      ? ops.callInternet(parts.method, url, http.headerText(parts), body, length, parts.redirect)
+      : ops.callFetch(target, parts.method, url, http.headerText(parts), body, length);
+    const promise = wait(number, url, target);
     if (signals !== null) {
       signals.onAbort(signal, (reason) => {
         const entry = take(number);

@@ -41,27 +41,38 @@ core.on.exports = () => {
   return [classes, handlers];
 };
 
-const answerFetch = async (request) => {
+const { wholeBody } = ops.limits;
+/** What `ops` take for a body, that of most messages as it is. */
+core.bodyOut = (body, event) => {
+  const whole = body === null || (typeof body === 'string' ? body.length * 3 <= wholeBody : p.isView(body) && body.length <= wholeBody);
+  return whole ? body : bodies().send(body, event);
+};
+core.bodyIn = (body) => (typeof body === 'number' ? bodies().receive(body) : body);
+const NO_FETCH = 'Handler does not export a fetch() function.';
+/** Calls the user's handler, which may give a response or a promise of one. */
+const answerFetch = (request) => {
   if (core.instance !== null) {
-    if (typeof core.instance.fetch !== 'function') throw new p.TypeError('Handler does not export a fetch() function.');
+    if (typeof core.instance.fetch !== 'function') throw new p.TypeError(NO_FETCH);
     return core.instance.fetch(request);
   }
   const ctx = core.load('state').entry();
   if (Entry !== null) {
     const instance = new Entry(ctx, core.env);
-    if (typeof instance.fetch !== 'function') throw new p.TypeError('Handler does not export a fetch() function.');
+    if (typeof instance.fetch !== 'function') throw new p.TypeError(NO_FETCH);
     return instance.fetch(request);
   }
-  if (typeof entry?.fetch !== 'function') throw new p.TypeError('Handler does not export a fetch() function.');
+  if (typeof entry?.fetch !== 'function') throw new p.TypeError(NO_FETCH);
   return entry.fetch(request, core.env, ctx);
 };
 const respond = (event, response) => {
-  const parts = core.readResponse(response);
-  if (parts === null) throw new p.TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.");
-  const { webSocket } = parts;
+  const http = core.load('http'), parts = http.partsOf(response);
+  if (parts === null || parts.status === undefined) throw new p.TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.");
+  const { webSocket } = parts, length = http.lengthOf(parts.body);
+  const given = http.takeBody(parts.body);
   const socket = webSocket === null ? null : core.load('websocket').leave(webSocket);
-  const body = parts.body === null ? null : bodies().send(parts.body, event);
-  ops.respond(event, [parts.status, parts.statusText ?? '', parts.headers, body, parts.length ?? undefined, socket ?? undefined]);
+  const body = core.bodyOut(given, event);
+  const more = length === null && socket === null ? undefined : [length ?? undefined, socket ?? undefined];
+  ops.respond(event, parts.status, parts.statusText ?? '', http.headerText(parts), body, more);
   if (webSocket !== null) core.load('websocket').flush(webSocket);
 };
 const fail = (event, error) => {
@@ -69,19 +80,13 @@ const fail = (event, error) => {
 };
 const aborts = new p.Map();
 /** Told when the client has gone. Most code never asks, so it is made when it does. */
-const withSignal = (event, request) => {
-  let controller = null;
-  p.defineProperty(request, 'signal', {
-    __proto__: null, enumerable: true, configurable: true,
-    get() {
-      if (controller === null) {
-        controller = new (core.load('events').AbortController)();
-        p.MapSet(aborts, event, controller);
-      }
-      return controller.signal;
-    },
-  });
-  return request;
+core.eventSignal = (event) => {
+  let controller = p.MapGet(aborts, event);
+  if (controller === undefined) {
+    controller = new (core.load('events').AbortController)();
+    p.MapSet(aborts, event, controller);
+  }
+  return controller.signal;
 };
 core.on.fetch = (event, method, url, headers, body) => {
   core.event = event;
@@ -89,8 +94,7 @@ core.on.fetch = (event, method, url, headers, body) => {
 };
 const runFetch = async (event, method, url, headers, body) => {
   try {
-    const request = core.makeRequest({ method, url, headers, body: typeof body === 'number' ? bodies().receive(body) : body, signal: null });
-    const response = await answerFetch(withSignal(event, request));
+    const response = await answerFetch(core.load('http').makeRequest(method, url, headers, core.bodyIn(body), event));
     core.event = event;
     respond(event, response);
   } catch (error) {

@@ -2,30 +2,40 @@
 const { p } = core;
 const { Proxy } = globalThis;
 const secret = {};
+// Used for each property in turn: a description of its own for each would cost every stub dearly.
+const READ_ONLY = { __proto__: null, value: undefined, writable: false, enumerable: true, configurable: true };
+const own = (object, name, value) => { READ_ONLY.value = value; p.defineProperty(object, name, READ_ONLY); };
+let textOf, namespaceOf, targetOf;
 class DurableObjectId {
-  #text;
-  constructor(given, text, name) {
+  // `namespace`: the number of the one that is known to have made it.
+  #text; #namespace;
+  constructor(given, text, name, namespace) {
     if (given !== secret) throw core.illegal();
     this.#text = text;
-    p.defineProperty(this, 'jurisdiction', { __proto__: null, value: undefined, writable: false, enumerable: true, configurable: true });
-    if (name !== undefined) p.defineProperty(this, 'name', { __proto__: null, value: name, writable: false, enumerable: true, configurable: true });
+    this.#namespace = namespace;
+    own(this, 'jurisdiction', undefined);
+    if (name !== undefined) own(this, 'name', name);
   }
   toString() { return this.#text; }
   equals(other) { return #text in other && other.#text === this.#text; }
+  static {
+    textOf = (id) => (typeof id === 'object' && id !== null && #text in id ? id.#text : null);
+    namespaceOf = (id) => id.#namespace;
+  }
 }
 core.brand(DurableObjectId, 'DurableObjectId');
-const idOf = (text, name) => new DurableObjectId(secret, text, name);
+const idOf = (text, name, namespace) => new DurableObjectId(secret, text, name, namespace);
 
 class DurableObject {
   #target;
   constructor(given, target, id) {
     if (given !== secret) throw core.illegal();
     this.#target = target;
-    const own = (name, value) => { p.defineProperty(this, name, { __proto__: null, value, writable: false, enumerable: true, configurable: true }); };
-    own('name', id.name);
-    own('id', id);
+    own(this, 'name', target[2] ?? undefined);
+    own(this, 'id', id);
   }
   fetch(input, init = undefined) { return core.fetch(this.#target, input, init); }
+  static { targetOf = (stub) => stub.#target; }
 }
 core.brand(DurableObject, 'DurableObject');
 
@@ -53,45 +63,45 @@ const promiseFinally = p.uncurry(p.Promise.prototype.finally);
 const remote = (target, path) => lazily(() => core.rpc(target, path, null), null,
   (name) => remote(target, [...path, name]),
   (args) => pipeline(core.rpc(target, path, args), undefined));
-const stubOf = (target, id) => {
-  const stub = new DurableObject(secret, target, id);
-  return new Proxy(stub, {
-    __proto__: null,
-    get: (of, name) => {
-      if (name in of) {
-        const value = of[name];
-        return typeof value === 'function' && name !== 'constructor' ? (...args) => p.apply(value, of, args) : value;
-      }
-      return typeof name === 'symbol' || name === 'then' ? undefined : remote(target, [name]);
-    },
-    has: () => true,
-  });
+const STUB = {
+  __proto__: null,
+  get: (of, name) => {
+    if (name === 'fetch') return (input, init = undefined) => core.fetch(targetOf(of), input, init);
+    if (name in of) {
+      const value = of[name];
+      return typeof value === 'function' && name !== 'constructor' ? (...args) => p.apply(value, of, args) : value;
+    }
+    return typeof name === 'symbol' || name === 'then' ? undefined : remote(targetOf(of), [name]);
+  },
+  has: () => true,
 };
+const stubOf = (target, id) => new Proxy(new DurableObject(secret, target, id), STUB);
 
 class DurableObjectNamespace {
   #index;
   constructor(given, index) { if (given !== secret) throw core.illegal(); this.#index = index; }
-  newUniqueId(options = undefined) { void options?.jurisdiction; return idOf(ops.idNew(this.#index), undefined); }
+  newUniqueId(options = undefined) { void options?.jurisdiction; return idOf(ops.idNew(this.#index), undefined, this.#index); }
   idFromName(name) {
     if (arguments.length === 0) throw new p.TypeError("Failed to execute 'idFromName' on 'DurableObjectNamespace': parameter 1 is not of type 'string'.");
-    name = `${name}`; return idOf(ops.idFromName(this.#index, name), name);
+    name = `${name}`; return idOf(ops.idFromName(this.#index, name), name, this.#index);
   }
   idFromString(text) {
     text = `${text}`;
     if (!p.RegExpTest(/^[0-9a-fA-F]{64}$/, text)) throw new p.TypeError('Invalid Durable Object ID: must be 64 hex digits');
     if (!ops.idCheck(this.#index, text)) throw new p.TypeError('Durable Object ID is not valid for this namespace.');
-    return idOf(p.StringToLowerCase(text), undefined);
+    return idOf(p.StringToLowerCase(text), undefined, this.#index);
   }
   get(id, options = undefined) {
     void options?.locationHint;
-    if (!(id instanceof DurableObjectId)) {
+    const text = textOf(id);
+    if (text === null) {
       throw new p.TypeError("Failed to execute 'get' on 'DurableObjectNamespace': parameter 1 is not of type 'DurableObjectId'.");
     }
-    if (!ops.idCheck(this.#index, id.toString())) throw new p.TypeError('get called on jurisdictional subnamespace with an ID from a different jurisdiction');
-    return stubOf([this.#index, id.toString(), id.name ?? null, null], id);
+    if (namespaceOf(id) !== this.#index && !ops.idCheck(this.#index, text)) throw new p.TypeError('get called on jurisdictional subnamespace with an ID from a different jurisdiction');
+    return stubOf([this.#index, text, id.name ?? null, null], id);
   }
   getByName(name, options = undefined) { return this.get(this.idFromName(name), options); }
   jurisdiction(name) { void name; return this; }
 }
 core.brand(DurableObjectNamespace, 'DurableObjectNamespace');
-return { open: (index) => new DurableObjectNamespace(secret, index), id: idOf };
+return { open: (index) => new DurableObjectNamespace(secret, index), id: (text, name) => idOf(text, name, null) };

@@ -10,20 +10,24 @@ use crate::wire::{
 use rquickjs::{Array, Ctx, Object, Result, Value};
 use std::rc::Rc;
 
-/// `[method, url, headers, body, length, redirect]`
-fn request(ctx: &Ctx<'_>, parts: &Array<'_>) -> Result<HttpRequest> {
-    let redirect: Option<String> = parts.get(5)?;
-    let (method, url): (String, String) = (parts.get(0)?, parts.get(1)?);
+fn request(
+    ctx: &Ctx<'_>,
+    head: (String, String, String),
+    content: &Value<'_>,
+    length: Option<f64>,
+    redirect: &str,
+) -> Result<HttpRequest> {
+    let (method, url, header_text) = head;
     refuse_long(ctx, "a method or URL", method.len() + url.len())?;
     Ok(HttpRequest {
         method,
         url,
-        headers: headers(ctx, &parts.get(2)?)?,
-        body: body(ctx, &parts.get(3)?, parts.get(4)?)?,
-        redirect: match redirect.as_deref() {
-            Some("manual") => Redirect::Manual,
-            Some("error") => Redirect::Error,
-            Some(_) | None => Redirect::Follow,
+        headers: headers(ctx, &header_text)?,
+        body: body(ctx, content, length)?,
+        redirect: match redirect {
+            "manual" => Redirect::Manual,
+            "error" => Redirect::Error,
+            _ => Redirect::Follow,
         },
     })
 }
@@ -64,12 +68,27 @@ fn send_chunk(ctx: &Ctx<'_>, shared: &Shared, stream: StreamId, data: &Value<'_>
 }
 
 pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>) -> Result<()> {
-    op!(ctx, ops, owner, "callInternet", |shared, ctx, parts: Array<'js>| {
-        let destination = Destination::Internet(request(&ctx, &parts)?);
-        call(&ctx, shared, destination)
+    op!(ctx, ops, owner, "callInternet", |shared,
+                                          ctx,
+                                          method: String,
+                                          url: String,
+                                          headers: String,
+                                          content: Value<'js>,
+                                          length: Option<f64>,
+                                          redirect: String| {
+        let request = request(&ctx, (method, url, headers), &content, length, &redirect)?;
+        call(&ctx, shared, Destination::Internet(request))
     });
-    op!(ctx, ops, owner, "callFetch", |shared, ctx, target: Array<'js>, parts: Array<'js>| {
-        let what = ObjectCall::Fetch(request(&ctx, &parts)?);
+    op!(ctx, ops, owner, "callFetch", |shared,
+                                       ctx,
+                                       target: Array<'js>,
+                                       method: String,
+                                       url: String,
+                                       headers: String,
+                                       content: Value<'js>,
+                                       length: Option<f64>| {
+        // Redirects are its caller's affair.
+        let what = ObjectCall::Fetch(request(&ctx, (method, url, headers), &content, length, "manual")?);
         let destination = object(&ctx, shared, &target, what)?;
         call(&ctx, shared, destination)
     });

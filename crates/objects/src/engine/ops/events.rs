@@ -8,27 +8,27 @@ use crate::wire::{AlarmOutcome, Body, Cloned, EventId, FromEngine, HttpResponse,
 use rquickjs::{Array, Ctx, Object, Result, Value};
 use std::rc::Rc;
 
-/// `[name, value]` each.
-pub(super) fn headers(ctx: &Ctx<'_>, list: &Array<'_>) -> Result<crate::wire::Headers> {
+/// `name\nvalue\n` of each.
+pub(super) fn headers(ctx: &Ctx<'_>, text: &str) -> Result<crate::wire::Headers> {
+    refuse_long(ctx, "a message's headers", text.len())?;
     let mut headers = crate::wire::Headers::new();
-    let mut bytes = 0;
-    for pair in list.iter::<Array<'_>>() {
-        let pair = pair?;
-        let (name, value): (String, String) = (pair.get(0)?, pair.get(1)?);
-        bytes += name.len() + value.len();
-        refuse_long(ctx, "a message's headers", bytes)?;
-        headers.push((name, value));
+    let mut lines = text.split_terminator('\n');
+    while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
+        headers.push((name.to_owned(), value.to_owned()));
     }
     Ok(headers)
 }
 
-/// `null`, bytes, or the number of a stream with its length.
+/// `null`, text, bytes, or the number of a stream with its length.
 pub(super) fn body(ctx: &Ctx<'_>, value: &Value<'_>, length: Option<f64>) -> Result<Body> {
     if value.is_null() || value.is_undefined() {
         return Ok(Body::None);
     }
     if let Some(number) = value.as_number() {
         return Ok(Body::Stream { stream: StreamId(id(number)), length: length.map(id) });
+    }
+    if let Some(text) = value.as_string() {
+        return Ok(Body::Whole(text.to_string()?.into_bytes()));
     }
     raw::view_bytes(value).map(Body::Whole).ok_or_else(|| misuse(ctx))
 }
@@ -39,16 +39,27 @@ fn answer(shared: &Shared, event: EventId) -> bool {
     events.get_mut(&event).is_some_and(|running| !std::mem::replace(&mut running.answered, true))
 }
 
-/// `[status, statusText, headers, body, length, socket]`
-fn respond(ctx: &Ctx<'_>, shared: &Shared, event: EventId, parts: &Array<'_>) -> Result<()> {
-    let status_text = parts.get::<Option<String>>(1)?.unwrap_or_default();
+/// Whose `more` is `[length, socket]`.
+fn respond(
+    ctx: &Ctx<'_>,
+    shared: &Shared,
+    event: EventId,
+    head: (u16, String, String),
+    content: &Value<'_>,
+    more: Option<&Array<'_>>,
+) -> Result<()> {
+    let (status, status_text, header_text) = head;
     refuse_long(ctx, "a status text", status_text.len())?;
+    let (length, socket): (Option<f64>, Option<f64>) = match more {
+        Some(more) => (more.get(0)?, more.get(1)?),
+        None => (None, None),
+    };
     let response = HttpResponse {
-        status: parts.get(0)?,
+        status,
         status_text,
-        headers: headers(ctx, &parts.get(2)?)?,
-        body: body(ctx, &parts.get(3)?, parts.get(4)?)?,
-        socket: parts.get::<Option<f64>>(5)?.map(|number| SocketId(id(number))),
+        headers: headers(ctx, &header_text)?,
+        body: body(ctx, content, length)?,
+        socket: socket.map(|number| SocketId(id(number))),
         url: String::new(),
         redirected: false,
     };
@@ -81,8 +92,15 @@ fn finish_alarm(ctx: &Ctx<'_>, shared: &Shared, event: EventId, problem: Option<
 }
 
 pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>) -> Result<()> {
-    op!(ctx, ops, owner, "respond", |shared, ctx, event: f64, parts: Array<'js>| {
-        respond(&ctx, shared, EventId(id(event)), &parts)
+    op!(ctx, ops, owner, "respond", |shared,
+                                     ctx,
+                                     event: f64,
+                                     status: u16,
+                                     text: String,
+                                     headers: String,
+                                     content: Value<'js>,
+                                     more: Option<Array<'js>>| {
+        respond(&ctx, shared, EventId(id(event)), (status, text, headers), &content, more.as_ref())
     });
     op!(ctx, ops, owner, "returned", |shared, ctx, event: f64, value: Value<'js>| {
         let event = EventId(id(event));

@@ -34,7 +34,7 @@ impl Surroundings for World {
         Ok(out)
     }
 
-    fn turn_begins(&self, _activation: Activation, _event: Option<EventId>) {}
+    fn turn_begins(&self, _activation: Activation, _event: Option<EventId>, _cpu_ns: u64) {}
 
     fn turn_ends(&self) {}
 
@@ -111,6 +111,11 @@ pub(super) struct Host {
     pub wake_ms: Option<i64>,
     pub loaded: Option<Result<Vec<String>, Problem>>,
     pub commit_count: u32,
+    /// Calls that the host was asked to deliver.
+    pub calls: u32,
+    /// Objects that would not be closed.
+    pub stays: u32,
+    inside: HashMap<Activation, u32>,
     /// Every frame of the engine, as its bytes: two runs of the same seed say the same.
     pub said: Vec<u8>,
 }
@@ -164,6 +169,9 @@ impl Host {
             wake_ms: None,
             loaded: None,
             commit_count: 0,
+            calls: 0,
+            stays: 0,
+            inside: HashMap::new(),
             said: Vec::new(),
         };
         host.send(ToEngine::Load(Load {
@@ -198,7 +206,12 @@ impl Host {
             self.heard.push_back(frame);
         }
         // What a frame leads to comes after the frames before it.
-        if !std::mem::replace(&mut self.hearing, true) {
+        let hears = std::mem::replace(&mut self.hearing, true);
+        self.hear_all(hears);
+    }
+
+    fn hear_all(&mut self, hears: bool) {
+        if !hears {
             while let Some(frame) = self.heard.pop_front() {
                 self.hear(frame);
             }
@@ -234,7 +247,10 @@ impl Host {
             FromEngine::AlarmRan { event, outcome, .. } => self.answer(event, Outcome::Alarm(outcome)),
             FromEngine::Inspected { event, json, .. } => self.answer(event, Outcome::Inspected(json)),
             FromEngine::Finished { event, .. } => self.finished.push(event),
-            FromEngine::Call { call, destination, .. } => self.route(call, destination),
+            FromEngine::Call { call, destination, .. } => {
+                self.calls += 1;
+                self.route(call, destination);
+            }
             FromEngine::SocketAccept { activation, socket, tags, hibernates } => {
                 if hibernates
                     && let Some(kept) = self.activations.get(&activation).and_then(|key| self.objects.get_mut(key))
@@ -278,6 +294,10 @@ impl Host {
             FromEngine::Wake { at_ms } => self.wake_ms = at_ms,
             FromEngine::CancelCall { call } => self.callers.retain(|_, caller| *caller != Caller::Call(call)),
             FromEngine::AutoResponse { .. } | FromEngine::Credit { .. } | FromEngine::StreamCancelled { .. } => {}
+            FromEngine::Inside { activation, running, .. } => {
+                self.inside.insert(activation, running);
+            }
+            FromEngine::Stays { .. } => self.stays += 1,
         }
     }
 
@@ -351,6 +371,8 @@ impl Host {
             wire::AlarmChange::Set { at_ms } => kept.alarm = Some(at_ms),
         }
         self.durable.insert(activation, seq);
+        // What the commit held back leaves before the engine is heard again, as with the host.
+        let hears = std::mem::replace(&mut self.hearing, true);
         self.send(ToEngine::Durable { activation, seq });
         let (free, held) = std::mem::take(&mut self.held)
             .into_iter()
@@ -359,6 +381,7 @@ impl Host {
         for (_, _, frame) in free {
             self.act(frame);
         }
+        self.hear_all(hears);
         true
     }
 
@@ -386,6 +409,11 @@ impl Host {
 
     pub(super) fn live(&self, name: &str) -> Option<Activation> {
         self.objects.get(&(NamespaceIndex(0), self.id(0, name))).and_then(|kept| kept.live)
+    }
+
+    /// Events of the object that the host did not give it.
+    pub(super) fn running_inside(&self, activation: Activation) -> u32 {
+        self.inside.get(&activation).copied().unwrap_or(0)
     }
 
     pub(super) fn alarm(&self, name: &str) -> Option<i64> {
@@ -548,6 +576,8 @@ fn activation_of(frame: &FromEngine) -> Option<Activation> {
         | FromEngine::Quiet { .. }
         | FromEngine::Reset { .. }
         | FromEngine::Closed { .. }
+        | FromEngine::Inside { .. }
+        | FromEngine::Stays { .. }
         | FromEngine::Wake { .. } => None,
     }
 }

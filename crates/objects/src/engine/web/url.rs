@@ -5,6 +5,9 @@ use url::{Url, form_urlencoded, quirks};
 
 pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>) -> Result<()> {
     ops.set("urlParse", Function::new(ctx.clone(), |url: String, base: Option<String>| parse(&url, base.as_deref()))?)?;
+    ops.set("urlHref", Function::new(ctx.clone(), |url: String| Url::parse(&url).ok().map(String::from))?)?;
+    ops.set("urlJoin", Function::new(ctx.clone(), |url: String, base: String| join(&url, &base))?)?;
+    ops.set("urlPart", Function::new(ctx.clone(), |href: String, part: usize| self::part(&href, part))?)?;
     ops.set(
         "urlSet",
         Function::new(ctx.clone(), |ctx: Ctx<'js>, href: String, part: usize, value: String| {
@@ -34,6 +37,30 @@ fn parse(url: &str, base: Option<&str>) -> Option<Vec<String>> {
         None => None,
     };
     Url::options().base_url(base.as_ref()).parse(url).ok().map(|url| parts(&url))
+}
+
+fn join(url: &str, base: &str) -> Option<String> {
+    let base = Url::parse(base).ok()?;
+    Url::options().base_url(Some(&base)).parse(url).ok().map(String::from)
+}
+
+/// One of [`parts`].
+fn part(href: &str, part: usize) -> Option<String> {
+    let url = Url::parse(href).ok()?;
+    let found = match part {
+        1 => return Some(quirks::origin(&url)),
+        2 => quirks::protocol(&url),
+        3 => quirks::username(&url),
+        4 => quirks::password(&url),
+        5 => quirks::host(&url),
+        6 => quirks::hostname(&url),
+        7 => quirks::port(&url),
+        8 => quirks::pathname(&url),
+        9 => quirks::search(&url),
+        10 => quirks::hash(&url),
+        _ => quirks::href(&url),
+    };
+    Some(found.to_owned())
 }
 
 /// In the order that `url.js` names.

@@ -230,12 +230,26 @@ impl State {
         self.send(process, &ToEngine::Close { activation, why });
     }
 
+    /// The engine did not close it: others in its process keep it busy.
+    pub fn stays(&mut self, process: u32, activation: Activation, context: &mut Context<'_>) {
+        let Some(state) = self.activation(process, activation).filter(|state| state.phase == Phase::Closing) else {
+            return;
+        };
+        state.phase = Phase::Live;
+        state.quiet = None;
+        let Some(key) = state.object.as_ref().map(|object| object.key) else { return };
+        let Some(Placed::Leaving { waiting }) = self.objects.insert(key, Placed::Live { process, activation }) else {
+            return;
+        };
+        self.deliver_waiting(key, waiting, context);
+    }
+
     fn close_idle(&mut self, times: IdleTimes, context: &mut Context<'_>) {
         let mut due = Vec::new();
         for (number, process) in &self.processes {
             for (activation, state) in &process.activations {
-                if state.object.is_none() || state.phase != Phase::Live || state.running > 0 || state.outputs.held() > 0
-                {
+                let busy = state.running + state.inside > 0 || state.outputs.held() > 0;
+                if state.object.is_none() || state.phase != Phase::Live || busy {
                     continue;
                 }
                 let Some((since, hibernates)) = state.quiet else { continue };

@@ -84,6 +84,14 @@ impl State {
                     state.quiet = Some((now, hibernates));
                 }
             }
+            FromEngine::Inside { activation, running, .. } => {
+                let now = context.now;
+                if let Some(state) = self.activation(process, activation) {
+                    state.last_used = now;
+                    state.inside = running as usize;
+                }
+            }
+            FromEngine::Stays { activation } => self.stays(process, activation, context),
             FromEngine::Reset { activation, problem } => self.reset(process, activation, &problem, context),
             FromEngine::Closed { activation } => self.activation_ended(process, activation, context),
             FromEngine::Wake { at_ms } => {
@@ -168,6 +176,8 @@ impl State {
             | FromEngine::Quiet { .. }
             | FromEngine::Reset { .. }
             | FromEngine::Closed { .. }
+            | FromEngine::Inside { .. }
+            | FromEngine::Stays { .. }
             | FromEngine::Wake { .. } => {}
         }
     }
@@ -200,6 +210,8 @@ impl State {
             | FromEngine::Quiet { .. }
             | FromEngine::Reset { .. }
             | FromEngine::Closed { .. }
+            | FromEngine::Inside { .. }
+            | FromEngine::Stays { .. }
             | FromEngine::Wake { .. } => {}
         }
     }

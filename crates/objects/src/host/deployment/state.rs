@@ -112,6 +112,8 @@ pub struct ActivationState {
     pub partial: Option<Commit>,
     /// Delivered and not finished.
     pub running: usize,
+    /// Events that others in its engine gave it, and that run.
+    pub inside: usize,
     /// Since when it has nothing to do, and whether it can hibernate.
     pub quiet: Option<(Instant, bool)>,
     pub last_used: Instant,
@@ -360,7 +362,7 @@ impl State {
                     class: class.clone(),
                     name: object.name.clone(),
                     pages: object.file.header().map_or(0, |header| header.pages),
-                    events: activation.running,
+                    events: activation.running + activation.inside,
                     last_used: activation.last_used,
                 })
             })
@@ -377,6 +379,7 @@ impl ActivationState {
             in_flight: 0,
             partial: None,
             running: 0,
+            inside: 0,
             quiet: None,
             last_used: now,
         }

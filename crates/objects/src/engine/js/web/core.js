@@ -193,7 +193,3 @@ core.clone = {
   encode: (value, external) => core.load('clone').encode(value, external),
   decode: (bytes, external) => core.load('clone').decode(bytes, external),
 };
-core.makeRequest = (parts) => core.load('http').makeRequest(parts);
-core.makeResponse = (parts) => core.load('http').makeResponse(parts);
-core.readRequest = (request) => core.load('http').readRequest(request);
-core.readResponse = (response) => core.load('http').readResponse(response);

@@ -12,16 +12,18 @@ const valueOf = (value) => {
   if (!p.RegExpTest(VALUE, value)) throw new p.TypeError('Invalid header value.');
   return value;
 };
-let listOf, guard, isHeaders;
+const fromText = {};
+let textOf, guard, isHeaders, setRaw;
 
 class Headers {
-  // name in lower case => values in the order they came
-  #map = new p.Map(); #frozen = false;
-  constructor(init = undefined) {
+  // As they cross the wire, `name\nvalue\n` of each, until somebody looks; then by name in lower case, values in the order they came.
+  #text = ''; #map = null; #frozen = false;
+  constructor(init = undefined, text = undefined) {
     if (init === undefined) return;
+    if (init === fromText) { this.#text = text; return; }
     if (init === null || (typeof init !== 'object' && typeof init !== 'function')) throw new p.TypeError('the headers are neither a sequence nor a record');
     if (#map in init && init[p.iterator] === Headers.prototype.entries) {
-      p.MapForEach(init.#map, (values, name) => p.MapSet(this.#map, name, p.ArraySlice(values)));
+      this.#text = textOf(init);
       return;
     }
     const iterator = init[p.iterator];
@@ -43,9 +45,19 @@ class Headers {
       this.#add(nameOf(keys[i]), valueOf(init[keys[i]]));
     }
   }
+  #open() {
+    if (this.#map !== null) return this.#map;
+    const map = this.#map = new p.Map();
+    if (this.#text !== '') {
+      const parts = p.StringSplit(this.#text, '\n');
+      this.#text = '';
+      for (let i = 0; i + 1 < parts.length; i += 2) this.#add(parts[i], parts[i + 1]);
+    }
+    return map;
+  }
   #add(name, value) {
-    const held = p.MapGet(this.#map, name);
-    if (held === undefined) p.MapSet(this.#map, name, [value]);
+    const map = this.#open(), held = p.MapGet(map, name);
+    if (held === undefined) p.MapSet(map, name, [value]);
     else p.ArrayPush(held, value);
   }
   #write() { if (this.#frozen) throw new p.TypeError('Can\'t modify immutable headers.'); }
@@ -56,20 +68,21 @@ class Headers {
     this.#write();
     this.#add(name, value);
   }
-  delete(name) { name = nameOf(name); this.#write(); p.MapDelete(this.#map, name); }
+  delete(name) { name = nameOf(name); this.#write(); p.MapDelete(this.#open(), name); }
   get(name) {
-    const held = p.MapGet(this.#map, nameOf(name));
+    name = nameOf(name);
+    const held = p.MapGet(this.#open(), name);
     return held === undefined ? null : p.ArrayJoin(held, ', ');
   }
-  has(name) { return p.MapHas(this.#map, nameOf(name)); }
+  has(name) { name = nameOf(name); return p.MapHas(this.#open(), name); }
   set(name, value) {
     if (arguments.length < 2) throw new p.TypeError('set needs a name and a value');
     name = nameOf(name);
     value = valueOf(value);
     this.#write();
-    p.MapSet(this.#map, name, [value]);
+    p.MapSet(this.#open(), name, [value]);
   }
-  getSetCookie() { return p.ArraySlice(p.MapGet(this.#map, 'set-cookie') ?? []); }
+  getSetCookie() { return p.ArraySlice(p.MapGet(this.#open(), 'set-cookie') ?? []); }
   getAll(name) {
     if (p.StringToLowerCase(core.usv(name)) !== 'set-cookie') throw new p.TypeError('getAll() can only be used with the header name "Set-Cookie".');
     return this.getSetCookie();
@@ -81,7 +94,7 @@ class Headers {
   }
   #sorted() {
     const out = [];
-    p.MapForEach(this.#map, (values, name) => {
+    p.MapForEach(this.#open(), (values, name) => {
       if (name === 'set-cookie') for (let i = 0; i < values.length; i++) p.ArrayPush(out, [name, values[i]]);
       else p.ArrayPush(out, [name, p.ArrayJoin(values, ', ')]);
     });
@@ -91,11 +104,17 @@ class Headers {
   keys() { const all = this.#sorted(); return makeIterator((i) => all[i], 0); }
   values() { const all = this.#sorted(); return makeIterator((i) => all[i], 1); }
   static {
-    /** Pairs for the wire: every value on its own. */
-    listOf = (headers) => {
-      const out = [];
-      p.MapForEach(headers.#map, (values, name) => { for (let i = 0; i < values.length; i++) p.ArrayPush(out, [name, values[i]]); });
+    /** For the wire: every value on its own. */
+    textOf = (headers) => {
+      if (headers.#map === null) return headers.#text;
+      let out = '';
+      p.MapForEach(headers.#map, (values, name) => { for (let i = 0; i < values.length; i++) out += `${name}\n${values[i]}\n`; });
       return out;
+    };
+    /** Of a header that is not there yet: both in the form that is sent. */
+    setRaw = (headers, name, value) => {
+      if (headers.#map === null && headers.#text === '') headers.#text = `${name}\n${value}\n`;
+      else if (!p.MapHas(headers.#open(), name)) p.MapSet(headers.#map, name, [value]);
     };
     isHeaders = (value) => typeof value === 'object' && value !== null && #map in value;
     guard = (headers) => { headers.#frozen = true; return headers; };
@@ -104,11 +123,5 @@ class Headers {
 core.brand(Headers, 'Headers');
 p.defineProperty(Headers.prototype, p.iterator, { __proto__: null, value: Headers.prototype.entries, writable: true, configurable: true });
 /** Headers that came by the wire: they were checked there, and may hold what a user could not set. */
-const fromWire = (pairs) => {
-  const headers = new Headers();
-  for (let i = 0; i < pairs.length; i++) {
-    try { headers.append(pairs[i][0], pairs[i][1]); } catch { continue; }
-  }
-  return headers;
-};
-return { Headers, isHeaders, listOf, guard, fromWire };
+const fromWire = (text) => new Headers(fromText, text);
+return { Headers, isHeaders, textOf, setRaw, guard, fromWire };

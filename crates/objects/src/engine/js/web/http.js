@@ -1,15 +1,21 @@
 const { p } = core;
-const { Headers, listOf, guard, fromWire } = core.load('headers');
+const { Headers, textOf, setRaw, guard, fromWire } = core.load('headers');
 const typeError = (message) => new p.TypeError(message);
 const secret = {};
 const NULL_BODY = new p.Set([101, 204, 205, 304]);
 const USED = 'Body has already been used. It can only be used once. Use tee() first if you need to read it twice.';
 
-// A body is bytes as long as it can be, so that most requests never need a stream: { bytes, stream, used, shared }
+// A body is text or bytes as long as it can be, so that most requests never need a stream.
+const newBody = (text, bytes, stream, shared) => ({ text, bytes, stream, used: false, shared });
+const bytesOf = (body) => {
+  if (body.text !== null) { body.bytes = ops.utf8Encode(body.text); body.text = null; }
+  return body.bytes;
+};
 const streams = () => core.load('streams');
 const streamOf = (body) => {
   if (body.stream != null) return body.stream;
-  const bytes = body.used ? new p.Uint8Array(0) : body.shared ? p.TypedSlice(body.bytes) : body.bytes;
+  const held = bytesOf(body);
+  const bytes = body.used ? new p.Uint8Array(0) : body.shared ? p.TypedSlice(held) : held;
   body.stream = streams().fromBytes(bytes);
   if (body.used) core.handled(streams().cancel(streams().state(body.stream), undefined));
   body.bytes = null;
@@ -21,7 +27,7 @@ const isLocked = (body) => body != null && body.stream != null && streams().stat
 /** A body and its content type of whatever a user may give as one. */
 const extract = (value) => {
   if (value == null || value === undefined) return { body: null, type: null };
-  const ofBytes = (bytes, type, shared = false) => ({ body: { bytes, stream: null, used: false, shared }, type });
+  const ofBytes = (bytes, type, shared = false) => ({ body: newBody(null, bytes, null, shared), type });
   if (typeof value === 'object') {
     const view = core.viewOf(value);
     if (view != null) return ofBytes(p.TypedSlice(view), null);
@@ -30,7 +36,7 @@ const extract = (value) => {
       const state = s.state(value);
       if (state.disturbed) throw typeError('This ReadableStream is disturbed (has already been read from), and cannot be used as a body.');
       if (state.reader != null) throw typeError('This ReadableStream is currently locked to a reader.');
-      return { body: { bytes: null, stream: value, used: false, shared: false }, type: null };
+      return { body: newBody(null, null, value, false), type: null };
     }
     const blob = core.ifLoaded('blob')?.bytesOf(value) ?? null;
     if (blob != null) return ofBytes(blob, value.type === '' ? null : value.type, true);
@@ -41,7 +47,7 @@ const extract = (value) => {
       return ofBytes(bytes, `multipart/form-data; boundary=${boundary}`);
     }
   }
-  return ofBytes(ops.utf8Encode(core.usv(value)), 'text/plain;charset=UTF-8');
+  return { body: newBody(core.usv(value), null, null, false), type: 'text/plain;charset=UTF-8' };
 };
 
 /** All bytes of a body, which it gives once. */
@@ -51,29 +57,45 @@ const consume = (body) => {
   if (isLocked(body)) return p.promiseReject(typeError('This ReadableStream is currently locked to a reader.'));
   body.used = true;
   if (body.stream != null) return streams().collect(body.stream);
-  const { bytes, shared } = body;
+  const { shared } = body, bytes = bytesOf(body);
   body.bytes = null;
   return p.promiseResolve(shared ? p.TypedSlice(bytes) : bytes);
+};
+/** The text of a body that is text already and is still to be had; null for any other. */
+const takeText = (body) => {
+  if (body == null || body.used || body.text === null) return null;
+  const { text } = body;
+  body.used = true;
+  body.text = null;
+  return text[0] === '\ufeff' ? p.StringSlice(text, 1) : text;
 };
 const copyBody = (body) => {
   if (body == null) return null;
   if (isUsed(body)) throw typeError(USED);
   if (isLocked(body)) throw typeError('This ReadableStream is currently locked to a reader.');
-  if (body.stream == null) { body.shared = true; return { bytes: body.bytes, stream: null, used: false, shared: true }; }
+  if (body.stream == null) { body.shared = true; return newBody(body.text, body.bytes, null, true); }
   const [mine, other] = streams().tee(body.stream);
   body.stream = mine;
-  return { bytes: null, stream: other, used: false, shared: false };
+  return newBody(null, null, other, false);
 };
-/** What the engine sends: null, bytes or a stream; the body is used up. */
+/** What the engine sends: null, text, bytes or a stream; the body is used up. */
 const takeBody = (body) => {
   if (body == null) return null;
   if (isUsed(body)) throw typeError(USED);
   if (isLocked(body)) throw typeError('This ReadableStream is currently locked to a reader.');
   body.used = true;
-  if (body.stream == null) { const { bytes } = body; body.bytes = null; return bytes; }
+  if (body.stream == null) { const { text, bytes } = body; body.text = body.bytes = null; return text ?? bytes; }
   return body.stream;
 };
 const lengthOf = (body) => (body?.stream ? core.ifLoaded('transforms')?.lengthOf(body.stream) ?? null : null);
+
+/** Headers that came by the wire are text until somebody looks at them. */
+const headersOf = (parts) => {
+  if (typeof parts.headers === 'string') parts.headers = guard(fromWire(parts.headers));
+  return parts.headers;
+};
+const copyHeaders = (parts) => (typeof parts.headers === 'string' ? fromWire(parts.headers) : new Headers(parts.headers));
+const headerText = (parts) => (typeof parts.headers === 'string' ? parts.headers : textOf(parts.headers));
 
 let partsOf;
 class Body {
@@ -81,20 +103,20 @@ class Body {
   constructor(parts) { this.#parts = parts; }
   get body() { const { body } = this.#parts; return body == null ? null : streamOf(body); }
   get bodyUsed() { return isUsed(this.#parts.body); }
-  get headers() { return this.#parts.headers; }
-  async text() { return ops.utf8Decode(await consume(this.#parts.body)); }
-  async json() { return p.parse(ops.utf8Decode(await consume(this.#parts.body))); }
+  get headers() { return headersOf(this.#parts); }
+  async text() { return takeText(this.#parts.body) ?? ops.utf8Decode(await consume(this.#parts.body)); }
+  async json() { return p.parse(takeText(this.#parts.body) ?? ops.utf8Decode(await consume(this.#parts.body))); }
   async arrayBuffer() {
     const bytes = await consume(this.#parts.body);
     return p.typedBytes(bytes) === p.bufferBytes(p.typedBuffer(bytes)) ? p.typedBuffer(bytes) : p.typedBuffer(p.TypedSlice(bytes));
   }
   async bytes() { return consume(this.#parts.body); }
   async blob() {
-    const type = this.#parts.headers.get('content-type') ?? '';
+    const type = headersOf(this.#parts).get('content-type') ?? '';
     return core.load('blob').make(await consume(this.#parts.body), type);
   }
   async formData() {
-    const type = this.#parts.headers.get('content-type');
+    const type = headersOf(this.#parts).get('content-type');
     if (this.#parts.body != null && type == null) throw typeError('Parsing a Body as FormData requires a Content-Type header.');
     return core.load('formdata').parse(await consume(this.#parts.body), type);
   }
@@ -113,7 +135,6 @@ const signalOf = (signal) => {
   if (!core.load('events').signals.is(signal)) throw typeError('signal is no AbortSignal');
   return signal;
 };
-const cloneHeaders = (headers) => new Headers(headers);
 
 class Request extends Body {
   #parts;
@@ -124,17 +145,17 @@ class Request extends Body {
     const source = from != null && from.url !== undefined && from.method !== undefined ? from : null;
     let parts;
     if (source != null) {
-      parts = { ...source, headers: cloneHeaders(source.headers), body: null };
+      parts = { ...source, headers: copyHeaders(source), body: null, event: null };
     } else {
       const url = core.usv(core.ifLoaded('url')?.isUrl(input) ? input.href : input);
-      const parsed = ops.urlParse(url, null);
-      if (parsed == null) throw typeError(`Invalid URL: ${url}`);
-      parts = { method: 'GET', url: parsed[0], headers: new Headers(), body: null, redirect: 'follow', signal: null, cf: undefined, cache: undefined, integrity: '' };
+      const href = ops.urlHref(url);
+      if (href == null) throw typeError(`Invalid URL: ${url}`);
+      parts = { method: 'GET', url: href, headers: new Headers(), body: null, redirect: 'follow', signal: null, cf: undefined, cache: undefined, integrity: '', event: null };
     }
     let given = null;
     if (init !== undefined && init != null) {
       const other = partsOf(init);
-      if (other != null && other.method !== undefined) init = { method: other.method, headers: other.headers, body: init.body, redirect: other.redirect, signal: other.signal };
+      if (other != null && other.method !== undefined) init = { method: other.method, headers: headersOf(other), body: init.body, redirect: other.redirect, signal: other.signal };
       if (typeof init !== 'object' && typeof init !== 'function') throw typeError('init is no dictionary');
       if (init.method !== undefined) parts.method = methodOf(init.method);
       if (init.headers !== undefined) parts.headers = new Headers(init.headers);
@@ -153,13 +174,13 @@ class Request extends Body {
     }
     if (given != null) {
       parts.body = given.body;
-      if (given.type != null && !parts.headers.has('content-type')) parts.headers.set('content-type', given.type);
+      if (given.type != null) setRaw(parts.headers, 'content-type', given.type);
     } else if (source != null && source.body != null && !(init !== undefined && init != null && init.body === null)) {
       if (isUsed(source.body)) throw typeError('Cannot reconstruct a Request with a used body.');
       // The body moves: the source is used up.
       parts.body = { ...source.body };
       source.body.used = true;
-      source.body.bytes = null;
+      source.body.text = source.body.bytes = null;
       if (source.body.stream != null) source.body.stream = streams().fromBytes(new p.Uint8Array(0));
     }
     super(parts);
@@ -168,7 +189,12 @@ class Request extends Body {
   get method() { return this.#parts.method; }
   get url() { return this.#parts.url; }
   get redirect() { return this.#parts.redirect; }
-  get signal() { return (this.#parts.signal ??= core.load('events').signals.make()); }
+  get signal() {
+    const parts = this.#parts;
+    // An event's own says when whoever asked has gone; requests made of this one do not end with it.
+    if (parts.signal === null && parts.event !== null) return core.eventSignal(parts.event);
+    return (parts.signal ??= core.load('events').signals.make());
+  }
   get cf() { return this.#parts.cf; }
   get cache() { return this.#parts.cache; }
   get integrity() { return this.#parts.integrity; }
@@ -176,7 +202,7 @@ class Request extends Body {
   get fetcher() { return null; }
   clone() {
     const parts = this.#parts;
-    return new Request(secret, { ...parts, headers: cloneHeaders(parts.headers), body: copyBody(parts.body) });
+    return new Request(secret, { ...parts, headers: copyHeaders(parts), body: copyBody(parts.body), event: null });
   }
 }
 core.brand(Request, 'Request');
@@ -187,7 +213,7 @@ class Response extends Body {
     if (body === secret) { super(init); this.#parts = init; return; }
     if (init !== undefined && init != null && typeof init !== 'object' && typeof init !== 'function') throw typeError('init is no dictionary');
     const other = partsOf(init);
-    if (other != null && other.status !== undefined) init = { status: other.status, statusText: other.statusText, headers: other.headers, webSocket: other.webSocket, cf: other.cf };
+    if (other != null && other.status !== undefined) init = { status: other.status, statusText: other.statusText, headers: headersOf(other), webSocket: other.webSocket, cf: other.cf };
     const webSocket = init?.webSocket ?? null;
     let status = init?.status === undefined ? 200 : p.Number(init.status) & 0xffff;
     if (init?.status === undefined && webSocket != null) status = 101;
@@ -200,8 +226,8 @@ class Response extends Body {
     const headers = new Headers(init?.headers);
     const given = extract(body);
     if (given.body != null) {
-      if (p.SetHas(NULL_BODY, status) && (given.body.bytes == null || given.body.bytes.length > 0)) throw typeError(`Response with null body status (101, 204, 205, or 304) cannot have a body.`);
-      if (given.type != null && !headers.has('content-type')) headers.set('content-type', given.type);
+      if (p.SetHas(NULL_BODY, status) && (given.body.stream != null || bytesOf(given.body).length > 0)) throw typeError(`Response with null body status (101, 204, 205, or 304) cannot have a body.`);
+      if (given.type != null) setRaw(headers, 'content-type', given.type);
     }
     const parts = { status, statusText, headers, body: given.body, webSocket, cf: init?.cf, url: '', redirected: false, encodeBody: init?.encodeBody ?? 'automatic' };
     super(parts);
@@ -211,15 +237,15 @@ class Response extends Body {
   static json(data = undefined, init = undefined) {
     const text = `${p.stringify(data)}`;
     const headers = new Headers(init?.headers);
-    if (!headers.has('content-type')) headers.set('content-type', 'application/json');
+    setRaw(headers, 'content-type', 'application/json');
     return new Response(text, { status: init?.status, statusText: init?.statusText, headers, cf: init?.cf, webSocket: init?.webSocket });
   }
   static redirect(url, status = 302) {
-    const parsed = ops.urlParse(core.usv(url), null);
-    if (parsed == null) throw typeError(`Unable to parse URL: ${url}`);
+    const href = ops.urlHref(core.usv(url));
+    if (href == null) throw typeError(`Unable to parse URL: ${url}`);
     status = p.Number(status);
     if (status !== 301 && status !== 302 && status !== 303 && status !== 307 && status !== 308) throw new p.RangeError(`${status} is not a redirect status code.`);
-    const response = new Response(null, { status, headers: [['location', parsed[0]]] });
+    const response = new Response(null, { status, headers: [['location', href]] });
     guard(response.headers);
     return response;
   }
@@ -234,7 +260,7 @@ class Response extends Body {
   clone() {
     const parts = this.#parts;
     if (parts.webSocket != null) throw typeError('Cannot clone a response to a WebSocket handshake.');
-    return new Response(secret, { ...parts, headers: cloneHeaders(parts.headers), body: copyBody(parts.body) });
+    return new Response(secret, { ...parts, headers: copyHeaders(parts), body: copyBody(parts.body) });
   }
 }
 core.brand(Response, 'Response');
@@ -249,31 +275,24 @@ for (const C of [Request, Response]) {
 }
 
 const bodyFrom = (body) => {
-  if (body == null || body === undefined) return null;
-  return core.viewOf(body) != null ? { bytes: body, stream: null, used: false, shared: false } : { bytes: null, stream: body, used: false, shared: false };
+  if (body == null) return null;
+  if (typeof body === 'string') return newBody(body, null, null, false);
+  return p.isView(body) ? newBody(null, body, null, false) : newBody(null, null, body, false);
 };
+const withoutHash = (url) => { const hash = p.StringIndexOf(url, '#'); return hash < 0 ? url : p.StringSlice(url, 0, hash); };
 return {
-  Request, Response, partsOf, extract,
-  makeRequest: ({ method, url, headers, body, signal, cf }) => new Request(secret, {
-    method, url, headers: guard(fromWire(headers)), body: bodyFrom(body), redirect: 'manual', signal: signal ?? null, cf, cache: undefined, integrity: '',
-  }),
-  makeResponse: ({ status, statusText, headers, body, webSocket, url, redirected }) => new Response(secret, {
-    status, statusText: statusText ?? null, headers: guard(fromWire(headers)), body: bodyFrom(body), webSocket: webSocket ?? null, cf: undefined,
-    url: url ?? '', redirected: !!redirected, encodeBody: 'automatic',
-  }),
-  /** The parts of a request to send; null if it is none. Its body is used up. */
-  readRequest: (request) => {
-    const parts = partsOf(request);
-    if (parts == null || parts.method === undefined) return null;
-    const length = lengthOf(parts.body);
-    const hash = p.StringIndexOf(parts.url, '#');
-    const url = hash < 0 ? parts.url : p.StringSlice(parts.url, 0, hash);
-    return { method: parts.method, url, headers: listOf(parts.headers), body: takeBody(parts.body), length, signal: parts.signal, redirect: parts.redirect };
+  Request, Response, partsOf, headerText, lengthOf, takeBody, withoutHash,
+  /** The parts of a request to send. Its body is used up, that of `input` with it. */
+  toSend: (input, init) => {
+    const parts = init === undefined ? partsOf(input) : null;
+    const asItIs = parts !== null && parts.method !== undefined && (parts.body === null || (parts.body.stream === null && !parts.body.used));
+    return asItIs ? parts : partsOf(new Request(input, init));
   },
-  readResponse: (response) => {
-    const parts = partsOf(response);
-    if (parts == null || parts.status === undefined) return null;
-    const length = lengthOf(parts.body);
-    return { status: parts.status, statusText: parts.statusText, headers: listOf(parts.headers), body: takeBody(parts.body), length, webSocket: parts.webSocket, url: parts.url };
-  },
+  /** `event`: whose request it is. */
+  makeRequest: (method, url, headers, body, event) => new Request(secret, {
+    method, url, headers, body: bodyFrom(body), redirect: 'manual', signal: null, cf: undefined, cache: undefined, integrity: '', event,
+  }),
+  makeResponse: (status, statusText, headers, body, webSocket, url, redirected) => new Response(secret, {
+    status, statusText: statusText === '' ? null : statusText, headers, body: bodyFrom(body), webSocket, cf: undefined, url, redirected, encodeBody: 'automatic',
+  }),
 };

@@ -125,9 +125,13 @@ alias(URLSearchParams, 'entries', p.iterator);
 
 // The order of the parts that Rust gives.
 const HREF = 0, ORIGIN = 1, PROTOCOL = 2, USERNAME = 3, PASSWORD = 4, HOST = 5, HOSTNAME = 6, PORT = 7, PATHNAME = 8, SEARCH = 9, HASH = 10;
-const parse = (url, base) => ops.urlParse(core.usv(url), base === undefined ? null : core.usv(base));
+const parse = (url, base) => {
+  const href = base === undefined ? ops.urlHref(core.usv(url)) : ops.urlJoin(core.usv(url), core.usv(base));
+  return href == null ? null : [href];
+};
 
 class URL {
+  // The URL, and those of its parts that were asked for.
   #parts; #params = null;
   constructor(url, base = undefined) {
     if (arguments.length === 0) throw new p.TypeError('URL needs an argument');
@@ -145,7 +149,8 @@ class URL {
     if (parts != null) this.#parts = parts;
     return parts != null;
   }
-  #query() { return p.StringSlice(this.#parts[SEARCH], 1); }
+  #part(index) { return (this.#parts[index] ??= ops.urlPart(this.#parts[HREF], index)); }
+  #query() { return p.StringSlice(this.#part(SEARCH), 1); }
   #refresh() { if (this.#params != null) reparse(this.#params, this.#query()); }
   get href() { return this.#parts[HREF]; }
   set href(value) {
@@ -154,24 +159,24 @@ class URL {
     this.#parts = parts;
     this.#refresh();
   }
-  get origin() { return this.#parts[ORIGIN]; }
-  get protocol() { return this.#parts[PROTOCOL]; }
+  get origin() { return this.#part(ORIGIN); }
+  get protocol() { return this.#part(PROTOCOL); }
   set protocol(value) { this.#set(PROTOCOL, value); }
-  get username() { return this.#parts[USERNAME]; }
+  get username() { return this.#part(USERNAME); }
   set username(value) { this.#set(USERNAME, value); }
-  get password() { return this.#parts[PASSWORD]; }
+  get password() { return this.#part(PASSWORD); }
   set password(value) { this.#set(PASSWORD, value); }
-  get host() { return this.#parts[HOST]; }
+  get host() { return this.#part(HOST); }
   set host(value) { this.#set(HOST, value); }
-  get hostname() { return this.#parts[HOSTNAME]; }
+  get hostname() { return this.#part(HOSTNAME); }
   set hostname(value) { this.#set(HOSTNAME, value); }
-  get port() { return this.#parts[PORT]; }
+  get port() { return this.#part(PORT); }
   set port(value) { this.#set(PORT, value); }
-  get pathname() { return this.#parts[PATHNAME]; }
+  get pathname() { return this.#part(PATHNAME); }
   set pathname(value) { this.#set(PATHNAME, value); }
-  get search() { return this.#parts[SEARCH]; }
+  get search() { return this.#part(SEARCH); }
   set search(value) { this.#set(SEARCH, value); this.#refresh(); }
-  get hash() { return this.#parts[HASH]; }
+  get hash() { return this.#part(HASH); }
   set hash(value) { this.#set(HASH, value); }
   get searchParams() {
     if (this.#params == null) {
