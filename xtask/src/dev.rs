@@ -22,7 +22,7 @@ Usage: cargo xtask dev [--data DIR] [--port N] [--agents N] [--demo] [--release]
   --agents N         how many hosts to run on this machine (2)
   --demo             adds 200 simulated machines, 30 people and 8 weeks of bookings
   --release          build as for production
-  --ready-file FILE  written once everything runs: {\"address\", \"sign_in\", \"data\", \"bin\"} as JSON";
+  --ready-file FILE  written once everything runs: {\"address\", \"sign_in\", \"data\", \"bin\", \"objects\"} as JSON";
 
 /// Who a developer signs in as.
 const EMAIL: &str = "admin@berth.localhost";
@@ -85,6 +85,13 @@ struct Ports {
     agents: u16,
 }
 
+/// Where an agent's objects are reached: a next start takes the same, if they are free.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct ObjectPorts {
+    requests: u16,
+    peers: u16,
+}
+
 /// What the ready file says.
 #[derive(Serialize)]
 struct Ready<'a> {
@@ -92,6 +99,8 @@ struct Ready<'a> {
     sign_in: &'a str,
     data: &'a Path,
     bin: &'a Path,
+    /// The object port of each agent.
+    objects: Vec<String>,
 }
 
 fn run(options: &Options) -> Result<()> {
@@ -120,15 +129,17 @@ fn run(options: &Options) -> Result<()> {
 
     let admin = Admin { server: &server, config: &config };
     admin.ensure_person(&data)?;
+    let mut objects = Vec::new();
     for number in 1..=options.agents {
-        start_agent(&mut programs, &admin, &bin, &data, number)?;
+        objects.push(start_agent(&mut programs, &admin, &bin, &data, number)?.requests);
     }
     if options.demo {
         start_demo(&mut programs, &admin, &bin, &data)?;
     }
     let sign_in = admin.sign_in_link()?;
     if let Some(file) = &options.ready_file {
-        let ready = Ready { address: &address, sign_in: &sign_in, data: &data.dir, bin: &bin };
+        let objects = objects.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let ready = Ready { address: &address, sign_in: &sign_in, data: &data.dir, bin: &bin, objects };
         // In one step: whoever waits for the file reads it whole.
         let partial = file.with_extension("part");
         fs::write(&partial, serde_json::to_string(&ready)?)?;
@@ -136,6 +147,9 @@ fn run(options: &Options) -> Result<()> {
     }
     println!("Berth runs at {address}");
     println!("Sign in once with {sign_in}");
+    for (port, number) in objects.iter().zip(1..) {
+        println!("Deployments answer at http://NAME.localhost:{port} on local-{number}, as in the portal");
+    }
     println!("Data and logs: {}. Ctrl+C stops everything.", data.dir.display());
     let ended = programs.run_until_signal(&signals);
     println!("Stopping");
@@ -261,12 +275,19 @@ fn clear_agent(bin: &Path, data: &Data, number: u16) {
 }
 
 /// Starts the host `local-N`; enrols it first, if it is new, as an admin would.
-fn start_agent(programs: &mut Programs, admin: &Admin<'_>, bin: &Path, data: &Data, number: u16) -> Result<()> {
+fn start_agent(
+    programs: &mut Programs,
+    admin: &Admin<'_>,
+    bin: &Path,
+    data: &Data,
+    number: u16,
+) -> Result<ObjectPorts> {
     let name = format!("local-{number}");
     let dir = data.dir.join(&name);
     fs::create_dir_all(&dir)?;
     let config = dir.join("agent.toml");
-    fs::write(&config, agent_config(&dir.join("state"))?)?;
+    let ports = object_ports(&dir)?;
+    fs::write(&config, agent_config(&dir.join("state"), ports)?)?;
     let agent = bin.join("berth-agent");
     let enrolled = dir.join("enrolled");
     if !enrolled.exists() {
@@ -288,7 +309,23 @@ fn start_agent(programs: &mut Programs, admin: &Admin<'_>, bin: &Path, data: &Da
         &agent,
         &[OsStr::new("run"), OsStr::new("--config"), config.as_os_str()],
         data.dir.join(format!("{name}.log")),
-    )
+    )?;
+    Ok(ports)
+}
+
+/// Those of before, or two others that are free.
+fn object_ports(dir: &Path) -> Result<ObjectPorts> {
+    let listen = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let file = dir.join("ports.json");
+    let before = fs::read_to_string(&file).ok().and_then(|text| serde_json::from_str::<ObjectPorts>(&text).ok());
+    if let Some(ports) = before.filter(|ports| listen(ports.requests).is_ok() && listen(ports.peers).is_ok()) {
+        return Ok(ports);
+    }
+    // Both held, so that they differ.
+    let (requests, peers) = (listen(0)?, listen(0)?);
+    let ports = ObjectPorts { requests: requests.local_addr()?.port(), peers: peers.local_addr()?.port() };
+    fs::write(&file, serde_json::to_string(&ports)?)?;
+    Ok(ports)
 }
 
 /// Simulated hosts that speak the real protocol, and a busy team's people and bookings on their machines.
@@ -320,8 +357,9 @@ fn start_demo(programs: &mut Programs, admin: &Admin<'_>, bin: &Path, data: &Dat
     Ok(())
 }
 
-/// Two sandboxes on each host and room for notebooks, small enough that several hosts fit a laptop.
-fn agent_config(state: &Path) -> Result<String> {
+/// Two sandboxes on each host and room for notebooks and objects, small enough that several hosts fit a laptop.
+fn agent_config(state: &Path, ports: ObjectPorts) -> Result<String> {
+    let ObjectPorts { requests, peers } = ports;
     let state = quoted(state)?;
     let machines = (1..=2).map(|slot| {
         format!(
@@ -331,7 +369,8 @@ fn agent_config(state: &Path) -> Result<String> {
     });
     Ok(format!(
         "# Written by `cargo xtask dev` at each start.\nstate_dir = {state}\nlabels = {{ place = \"local\" }}\n\n\
-         [notebooks]\ncpus = 4.0\nmemory = \"8GiB\"\n{}",
+         [notebooks]\ncpus = 4.0\nmemory = \"8GiB\"\n\n\
+         [objects]\ncpus = 2.0\nmemory = \"2GiB\"\nlisten = \"127.0.0.1:{requests}\"\npeer_listen = \"127.0.0.1:{peers}\"\n{}",
         machines.collect::<String>()
     ))
 }

@@ -1,16 +1,17 @@
 //! Whether this host can keep what the configuration offers: for `berth-agent check`, before anyone books it.
 
-use std::{fs, os::unix::net::UnixStream, path::Path, process::Command};
+use std::{fs, net::ToSocketAddrs, os::unix::net::UnixStream, path::Path, process::Command};
 
 use domain::machines::MachineKind;
 
 use crate::{
-    config::{AgentConfig, NotebooksConfig, Problem},
+    config::{AgentConfig, NotebooksConfig, ObjectsConfig, Problem},
     environments::{
         cgroup::Layout,
         sandbox::volume::{self, Unsupported},
     },
     notebooks::python,
+    objects::group::Group,
 };
 
 /// The oldest bubblewrap that can forbid namespaces inside (`--disable-userns`).
@@ -28,6 +29,9 @@ pub fn host(config: &AgentConfig) -> Vec<Problem> {
         problems.extend(bubblewrap(&config.bwrap));
         problems.extend(namespaces());
         problems.extend(rights());
+    }
+    if let Some(wanted) = &config.objects {
+        problems.extend(objects(wanted));
     }
     if offers(MachineKind::Container) {
         problems.extend(engine(config.container_socket.as_deref()));
@@ -151,6 +155,34 @@ fn notebooks(config: &NotebooksConfig, search_path: &str) -> Vec<Problem> {
     problems
 }
 
+/// What objects need: walls around their engines, limits of all of them together, and an address that others can find.
+fn objects(config: &ObjectsConfig) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    if !modules.split(',').any(|module| module.trim() == "landlock") {
+        let closed = namespaces().into_iter().next();
+        problems.extend(closed.map(|closed| {
+            problem(
+                format!("[objects]: {}, and the kernel has no Landlock: engines do not start", closed.what),
+                closed.mend,
+            )
+        }));
+    }
+    if !Group::is_possible() {
+        problems.push(problem(
+            "[objects]: engines are limited one by one, not all together: memory and cpus do not hold",
+            "run berth-agent as root, with cgroup2 at /sys/fs/cgroup",
+        ));
+    }
+    if let Err(error) = config.peer_address.to_socket_addrs() {
+        problems.push(problem(
+            format!("[objects]: peer_address {} cannot be found: {error}", config.peer_address),
+            "a name that hosts can resolve, or an address",
+        ));
+    }
+    problems
+}
+
 fn engine(socket: Option<&Path>) -> Option<Problem> {
     let socket = socket?;
     let error = UnixStream::connect(socket).err()?;
@@ -172,11 +204,12 @@ fn memory(config: &AgentConfig) -> Option<Problem> {
         .ok()?;
     let notebooks = config.notebooks.as_ref().map_or(0, |notebooks| notebooks.offer.memory_bytes);
     let machines: u64 = config.machines.iter().map(|machine| machine.limits.memory_bytes).sum();
-    let offered = machines.saturating_add(notebooks);
+    let objects = config.objects.as_ref().map_or(0, |objects| objects.memory_bytes);
+    let offered = machines.saturating_add(notebooks).saturating_add(objects);
     (offered > total_kib * 1024).then(|| {
         problem(
             format!(
-                "machines and notebooks are offered {} MiB of memory together, the host has {} MiB",
+                "machines, notebooks and objects are offered {} MiB of memory together, the host has {} MiB",
                 offered >> 20,
                 total_kib >> 10
             ),
@@ -199,7 +232,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_with_how_to_mend_it() {
         let config = AgentConfig::parse(
-            "bwrap = \"/nonexistent/bwrap\"\n[notebooks]\ncpus = 1\nmemory = \"1GiB\"\npython = \"/nonexistent/python\"\n[container]\nsocket = \"/nonexistent/sock\"\n\
+            "bwrap = \"/nonexistent/bwrap\"\n[objects]\ncpus = 1\nmemory = \"1GiB\"\npeer_address = \"host.invalid:1\"\n[notebooks]\ncpus = 1\nmemory = \"1GiB\"\npython = \"/nonexistent/python\"\n[container]\nsocket = \"/nonexistent/sock\"\n\
              [[machines]]\nname = \"a\"\nkind = \"sandbox\"\nroot = \"/nonexistent\"\nwritable = [\"/nonexistent/data\"]\nmemory = \"900TiB\"\n\
              [[machines]]\nname = \"b\"\nkind = \"container\"\nimage = \"x\"\n",
         )
@@ -212,6 +245,7 @@ mod tests {
             "no container engine answers",
             "of memory together",
             "nonexistent/python",
+            "peer_address host.invalid:1 cannot be found",
         ] {
             assert!(found.iter().any(|p| p.what.contains(words) && !p.mend.is_empty()), "{words}: {found:#?}");
         }

@@ -1,5 +1,5 @@
-//! `berth-agent clear`: ends every session and every notebook's run that this host holds, and what is being built for
-//! notebooks, for taking a host out of use.
+//! `berth-agent clear`: ends every session and every notebook's run that this host holds, what is being built for
+//! notebooks, and engines of objects, for taking a host out of use. People's files and what objects store stay.
 
 use std::io;
 
@@ -10,6 +10,10 @@ use crate::{
     environments::Environments,
     identity::{IdentityError, StateDir},
     notebooks::Notebooks,
+    objects::{
+        self,
+        group::{Group, GroupError},
+    },
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +26,12 @@ pub enum ClearError {
     List(#[source] io::Error),
     #[error("cannot end what is there of notebooks: {0}")]
     Notebooks(#[source] io::Error),
+    #[error("cannot find the directory of objects: {0}")]
+    Directory(#[source] io::Error),
+    #[error("cannot end the engines of objects: {0}")]
+    Objects(#[from] GroupError),
+    #[error("the work was interrupted: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
 }
 
 /// A session, or a notebook's run, that was ended.
@@ -46,6 +56,8 @@ pub async fn clear(config: &AgentConfig) -> Result<Vec<Cleared>, ClearError> {
     }
     let notebooks = Notebooks::new(config, &environments).map_err(ClearError::Environments)?;
     cleared.extend(notebooks.clear().await.map_err(ClearError::Notebooks)?);
+    let state_dir = std::fs::canonicalize(&config.state_dir).map_err(ClearError::Directory)?;
+    tokio::task::spawn_blocking(move || Group::clear(&objects::directory(&state_dir))).await??;
     environments.tidy();
     Ok(cleared)
 }

@@ -15,6 +15,7 @@
 //! ```
 
 mod notebooks;
+mod objects;
 
 use std::{
     collections::BTreeSet,
@@ -31,8 +32,8 @@ use protocol::OfferedMachine;
 use serde::Deserialize;
 use toml::Spanned;
 
-pub use self::notebooks::NotebooksConfig;
-use self::notebooks::NotebooksText;
+pub use self::{notebooks::NotebooksConfig, objects::ObjectsConfig};
+use self::{notebooks::NotebooksText, objects::ObjectsText};
 
 /// The most machines that one host may offer.
 pub const MAX_MACHINES: usize = 256;
@@ -58,6 +59,8 @@ pub struct AgentConfig {
     pub machines: Vec<MachineConfig>,
     /// `None`: the host takes no notebooks.
     pub notebooks: Option<NotebooksConfig>,
+    /// `None`: the host runs no object workers.
+    pub objects: Option<ObjectsConfig>,
 }
 
 /// One machine that the host offers.
@@ -134,6 +137,7 @@ struct FileText {
     bwrap: Option<Spanned<PathBuf>>,
     container: Option<ContainerText>,
     notebooks: Option<NotebooksText>,
+    objects: Option<ObjectsText>,
     #[serde(default)]
     machines: Vec<Spanned<MachineText>>,
 }
@@ -485,8 +489,9 @@ impl AgentConfig {
             machines.extend(checker.machine(spanned, &labels, container_socket.is_some()));
         }
         let notebooks = file.notebooks.as_ref().map(|text| checker.notebooks(text));
+        let objects = file.objects.as_ref().map(|text| checker.objects(text));
         if checker.problems.is_empty() {
-            Ok(Self { state_dir, labels, container_socket, bwrap, machines, notebooks })
+            Ok(Self { state_dir, labels, container_socket, bwrap, machines, notebooks, objects })
         } else {
             Err(checker.problems)
         }

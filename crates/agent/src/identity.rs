@@ -3,7 +3,6 @@
 
 use std::{
     fs, io,
-    io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -179,21 +178,8 @@ fn remove(path: &Path) -> Result<(), IdentityError> {
     }
 }
 
-/// Writes a secret whole or not at all: a new file, mode 0600, synced, then renamed over the old one.
 fn write(path: &Path, text: &str) -> Result<(), IdentityError> {
-    let file_error = |source| IdentityError::File { path: path.to_owned(), source };
-    let new = path.with_extension("new");
-    let write_new = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        match path.parent() {
-            Some(parent) => fs::File::open(parent)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    write_new().map_err(file_error)
+    crate::whole::write(path, text.as_bytes()).map_err(|source| IdentityError::File { path: path.to_owned(), source })
 }
 
 /// Certificate chain and key as rustls takes them.

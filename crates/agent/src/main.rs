@@ -134,6 +134,10 @@ impl Place {
 }
 
 fn main() -> ExitCode {
+    // An engine of object workers is this program again; it must be one before there is anything else.
+    if let Some(code) = objects::host::child::run_if_asked() {
+        return code;
+    }
     if let Err(error) = agent::inherited::close() {
         eprintln!("berth-agent: cannot close what was left open (Linux 5.9 or newer?): {error}");
         return ExitCode::FAILURE;
@@ -256,6 +260,14 @@ fn check(place: &Place) -> Result<ExitCode, MainError> {
             let offer = notebooks.offer;
             let (cpus, memory_mib) = (f64::from(offer.cpu_millis) / 1000.0, offer.memory_bytes >> 20);
             println!("notebooks: {} at a time, {cpus} CPUs and {memory_mib} MiB together", offer.places);
+        }
+    }
+    match &config.objects {
+        None => println!("objects: none"),
+        Some(objects) => {
+            let (cpus, memory_mib) = (f64::from(objects.cpu_millis) / 1000.0, objects.memory_bytes >> 20);
+            println!("objects: at {}, {cpus} CPUs and {memory_mib} MiB together", objects.listen);
+            println!("  other hosts reach them at {}, which is {} here", objects.peer_address, objects.peer_listen);
         }
     }
     let problems = agent::check::host(&config);

@@ -25,6 +25,7 @@ use crate::{
     link::{Backoff, HEARTBEAT_PERIOD, Link, LinkError, Retry},
     metrics::Sampler,
     notebooks::Notebooks,
+    objects::{Objects, ObjectsError},
     sessions::Sessions,
     transactions::Transactions,
     tunnel::{self, Reach, Tunnel},
@@ -52,6 +53,8 @@ pub enum RunError {
     Environments(#[source] io::Error),
     #[error("cannot look for sessions of before: {0}")]
     Recover(#[source] io::Error),
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
     #[error("cannot read this host's metrics: {0}")]
     Metrics(#[source] io::Error),
 }
@@ -61,6 +64,7 @@ struct Agent {
     labels: Labels,
     sessions: Arc<Sessions>,
     notebooks: Arc<Notebooks>,
+    objects: Option<Arc<Objects>>,
     transactions: Arc<Transactions>,
     sampler: Mutex<Sampler>,
     tunnel: Tunnel,
@@ -108,11 +112,22 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
     transactions.recover().await?;
 
     let (dialers, dialer) = watch::channel(dialer(&identity)?);
+    let objects = Box::pin(Objects::open(config, &identity, dialer.clone(), &stop)).await?;
     let tunnel = Tunnel::new();
-    let reach = Arc::new(Reach { sessions: sessions.clone(), notebooks: notebooks.clone() });
+    let reach = Arc::new(Reach { sessions: sessions.clone(), notebooks: notebooks.clone(), objects: objects.clone() });
     let streams = tokio::spawn(tunnel::keep(tunnel.clone(), dialer, reach, stop.clone()));
     let labels = config.labels.clone();
-    let agent = Agent { state, labels, sessions, notebooks, transactions, sampler, tunnel, stop: stop.clone() };
+    let agent = Agent {
+        state,
+        labels,
+        sessions,
+        notebooks,
+        objects: objects.clone(),
+        transactions,
+        sampler,
+        tunnel,
+        stop: stop.clone(),
+    };
     let kept = agent.keep(identity, &dialers).await;
     stop.cancel();
     // Without a link there was nobody to wait for; what the commands came to is journalled and told next time.
@@ -127,6 +142,9 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
     }
     if let Err(error) = streams.await {
         tracing::error!(%error, "the tunnel's task");
+    }
+    if let Some(objects) = objects {
+        objects.end().await;
     }
     environments.tidy();
     kept
@@ -153,9 +171,9 @@ impl Agent {
             let left = match opened {
                 Ok(link) => {
                     let since = Instant::now();
-                    self.tunnel.link_is_up(true);
+                    self.link_is_up(true);
                     let left = Box::pin(self.serve(link, &mut identity)).await;
-                    self.tunnel.link_is_up(false);
+                    self.link_is_up(false);
                     // A server that lets go at once, again and again, is not to be hammered.
                     if since.elapsed() > Duration::from_secs(10) {
                         backoff.reset();
@@ -185,6 +203,13 @@ impl Agent {
         }
     }
 
+    fn link_is_up(&self, up: bool) {
+        self.tunnel.link_is_up(up);
+        if let Some(objects) = &self.objects {
+            objects.link_is_up(up);
+        }
+    }
+
     async fn open(&self, dialer: &Dialer) -> Result<Link, LinkError> {
         let hello = ToServer::Hello {
             oldest_version: OLDEST_VERSION,
@@ -194,7 +219,7 @@ impl Agent {
             machines: self.sessions.offered(),
             reports: self.sessions.connected(),
             notebooks: self.notebooks.offer(),
-            objects: None,
+            objects: self.objects.as_ref().map(|objects| objects.offer()),
             runs: self.notebooks.connected(),
             open: self.transactions.connected(),
         };
@@ -327,6 +352,9 @@ impl Agent {
         self.state.store_identity(&next)?;
         tracing::info!(not_after = %validity.not_after, "certificate renewed");
         *identity = next;
+        if let Some(objects) = &self.objects {
+            objects.renewed(identity);
+        }
         Ok(())
     }
 
@@ -359,9 +387,10 @@ impl Agent {
                 return Ok(Some(NewCertificate { certificate_pem, ca_pem, key_pem }));
             }
             ToAgent::OpenTunnel => self.tunnel.open_now(),
-            ToAgent::PlanChanged => {
-                return Err(LinkError::Unexpected("a plan of objects, which this host does not run"));
-            }
+            ToAgent::PlanChanged => match &self.objects {
+                Some(objects) => objects.plan_changed(),
+                None => return Err(LinkError::Unexpected("a plan of objects, which this host does not run")),
+            },
         }
         Ok(None)
     }

@@ -36,6 +36,7 @@ use crate::{
     environments::{Environment, Running},
     link::{Backoff, HEARTBEAT_PERIOD, Retry, SILENCE_LIMIT, advice},
     notebooks::Notebooks,
+    objects::Objects,
     sessions::{NotRunning, Sessions},
 };
 
@@ -86,6 +87,8 @@ enum ReachError {
 pub struct Reach {
     pub sessions: Arc<Sessions>,
     pub notebooks: Arc<Notebooks>,
+    /// None where the host runs no objects.
+    pub objects: Option<Arc<Objects>>,
 }
 
 impl Reach {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use protocol::tunnel::{Control, MAX_DATA_BYTES, Open};
+use protocol::tunnel::{Control, Door, MAX_DATA_BYTES, Open};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
@@ -12,7 +12,13 @@ use super::{
     programs::{ProgramError, Programs, not_run},
     terminals::Terminals,
 };
-use crate::environments::{ExecError, ExecSpec, Exit};
+use crate::{
+    environments::{ExecError, ExecSpec, Exit},
+    objects::Objects,
+};
+
+/// Between a stream and what serves it.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What outlives its stream.
 #[derive(Default)]
@@ -23,6 +29,9 @@ pub struct Held {
 
 pub async fn serve(stream: Stream, open: Open, reach: Arc<Reach>, held: Arc<Held>) {
     let refuse = |why: String| stream.finish(Control::Refused { why });
+    if let (Open::Objects { door }, Some(objects)) = (&open, &reach.objects) {
+        return to_objects(stream, objects, *door).await;
+    }
     let (environment, running) = match reach.running(&open) {
         Ok(found) => found,
         Err(error) => return refuse(error.to_string()),
@@ -69,6 +78,13 @@ pub(super) fn exited(exit: Result<Exit, &std::io::Error>) -> Control {
         Ok(Exit::Signal(signal)) => Control::Exited { code: None, signal: Some(signal) },
         Err(error) => Control::Reset { why: format!("the end of the process was not seen: {error}") },
     }
+}
+
+/// The stream's bytes, as they are, are HTTP.
+async fn to_objects(stream: Stream, objects: &Objects, door: Door) {
+    let (near, far) = tokio::io::duplex(BUFFER_BYTES);
+    // Both end when either does: the one finds the other's end of the pipe closed.
+    tokio::join!(connect(stream, Box::new(near)), objects.serve(door, far));
 }
 
 async fn connect(stream: Stream, connection: Box<dyn crate::environments::Connection>) {

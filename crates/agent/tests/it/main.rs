@@ -13,6 +13,7 @@ mod hardening;
 mod lasting;
 mod link;
 mod notebooks;
+mod objects;
 mod orphans;
 mod peer;
 mod quarantine;

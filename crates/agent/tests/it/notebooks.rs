@@ -12,9 +12,8 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
 use domain::{
-    ids::{NotebookId, RunId, SessionId, StreamId, TransactionId, VolumeId},
+    ids::{NotebookId, RunId, SessionId, TransactionId, VolumeId},
     instructions::Work,
     notebooks::{NEEDED_REQUIREMENTS, NotebookPolicy, RunSpec, SOCKET, Software, TOKEN, WarmSpec},
     sessions::StepState,
@@ -22,19 +21,16 @@ use domain::{
 use futures_util::{SinkExt, StreamExt};
 use protocol::{
     Outcome, ProgressEvent, Secrets, ToServer,
-    tunnel::{Control, Frame, Open, Target},
+    tunnel::{Open, Target},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
-    sync::mpsc,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest},
 };
 
 use self::ready::Ready;
-use crate::peer::{Ended, Host, Link, Peer, Tunnel, until, within};
+use crate::peer::{Ended, Host, Link, Network, Peer, until, within};
 
 const NOTEBOOKS: &str = "[notebooks]\ncpus = 4.0\nmemory = \"8GiB\"\n";
 const SECRET: &str = "a-run's-own-token";
@@ -109,85 +105,10 @@ async fn stop(link: &mut Link, spec: &RunSpec) -> String {
     String::from_utf8_lossy(&ended.stdout).into_owned()
 }
 
-/// The server's end of the tunnel, by which connections are opened as if it were a network.
-struct Network(mpsc::Sender<(StreamId, Option<Frame>, Option<mpsc::Sender<Frame>>)>);
-
 impl Network {
-    fn over(mut tunnel: Tunnel) -> Self {
-        let (orders, mut queue) = mpsc::channel::<(StreamId, Option<Frame>, Option<mpsc::Sender<Frame>>)>(64);
-        tokio::spawn(async move {
-            let mut streams: HashMap<StreamId, mpsc::Sender<Frame>> = HashMap::new();
-            loop {
-                tokio::select! {
-                    order = queue.recv() => match order {
-                        None => return,
-                        Some((stream, frame, listener)) => {
-                            if let Some(listener) = listener {
-                                streams.insert(stream, listener);
-                            }
-                            if let Some(frame) = frame {
-                                tunnel.send(frame).await;
-                            }
-                        }
-                    },
-                    frame = tunnel.try_next() => {
-                        let Some(frame) = frame else { return };
-                        let stream = match &frame {
-                            Frame::Data(of, _) | Frame::ErrorData(of, _) | Frame::Credit(of, _)
-                            | Frame::Control(of, _) | Frame::Open(of, _) => *of,
-                        };
-                        if let Some(listener) = streams.get(&stream) {
-                            // Its reader may be gone.
-                            drop(listener.send(frame).await);
-                        }
-                    }
-                }
-            }
-        });
-        Self(orders)
-    }
-
     async fn connect(&self, run: RunId) -> Result<DuplexStream, String> {
-        let stream = StreamId::new();
-        let (sender, mut frames) = mpsc::channel(64);
         let session = SessionId::from_uuid(run.uuid());
-        let open = Open::Connect { session, to: Target::UnixSocket(SOCKET.to_owned()) };
-        self.0.send((stream, Some(Frame::Open(stream, open)), Some(sender))).await.expect("the tunnel");
-        match within("an answer", frames.recv()).await {
-            Some(Frame::Control(_, Control::Opened { .. })) => {}
-            Some(Frame::Control(_, Control::Refused { why })) => return Err(why),
-            other => panic!("unexpected {other:?}"),
-        }
-        let (mine, theirs) = tokio::io::duplex(64 * 1024);
-        let (mut from, mut to) = tokio::io::split(theirs);
-        let orders = self.0.clone();
-        tokio::spawn(async move {
-            let mut buffer = vec![0; 8 * 1024];
-            while let Ok(length @ 1..) = from.read(&mut buffer).await {
-                let data = Frame::Data(stream, Bytes::copy_from_slice(&buffer[..length]));
-                if orders.send((stream, Some(data), None)).await.is_err() {
-                    return;
-                }
-            }
-        });
-        let orders = self.0.clone();
-        tokio::spawn(async move {
-            while let Some(frame) = frames.recv().await {
-                match frame {
-                    Frame::Data(_, data) => {
-                        let credit = Frame::Credit(stream, u32::try_from(data.len()).expect("short"));
-                        if to.write_all(&data).await.is_err()
-                            || orders.send((stream, Some(credit), None)).await.is_err()
-                        {
-                            return;
-                        }
-                    }
-                    Frame::Control(..) => return drop(to.shutdown().await),
-                    _ => {}
-                }
-            }
-        });
-        Ok(mine)
+        self.open(Open::Connect { session, to: Target::UnixSocket(SOCKET.to_owned()) }).await
     }
 
     /// Status and body.

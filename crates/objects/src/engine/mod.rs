@@ -22,6 +22,7 @@ mod surroundings;
 mod timers;
 pub mod web;
 
+pub use ops::from_name as id_from_name;
 pub use surroundings::{PageError, Surroundings};
 
 use crate::sqlite;

@@ -1,11 +1,17 @@
 //! The authority behind the server: certificates of hosts, and what enrolment answers.
 
-use std::sync::Mutex;
+use std::{collections::HashMap, sync::Mutex};
 
 use base64::Engine as _;
 use domain::ids::HostId;
-use protocol::enroll::{EnrollRequest, EnrollResponse};
-use rcgen::{CertificateParams, CertificateSigningRequestParams, DistinguishedName, Issuer, KeyPair, PublicKeyData};
+use protocol::{
+    enroll::{EnrollRequest, EnrollResponse},
+    objects::Plan,
+};
+use rcgen::{
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, ExtendedKeyUsagePurpose, Issuer, KeyPair,
+    PublicKeyData, SanType,
+};
 
 /// How enrolment answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,28 +25,48 @@ pub enum Answer {
 pub struct Authority {
     pub(super) ca_pem: String,
     pub(super) issuer: Issuer<'static, KeyPair>,
-    /// Keys that got a certificate, with it.
-    pub(super) enrolled: Mutex<Vec<(Vec<u8>, String)>>,
+    /// Keys that got a certificate, with it and the host that it names.
+    pub(super) enrolled: Mutex<Vec<(Vec<u8>, String, HostId)>>,
     pub answer: Mutex<Answer>,
     /// Validity of certificates of hosts, seconds before and after now.
     pub life_s: Mutex<(i64, i64)>,
+    /// The first that enrols.
     pub host: HostId,
+    /// What hosts are told of objects, and the code that is in it.
+    pub plan: Mutex<Option<Plan>>,
+    pub bundles: Mutex<HashMap<[u8; 32], Vec<u8>>>,
 }
 
 impl Authority {
+    /// As the server signs hosts' certificates.
+    pub fn sign_host(&self, public_key: &impl PublicKeyData, host: HostId) -> String {
+        self.sign_named(public_key, &format!("urn:berth:host:{host}"))
+    }
+
+    pub fn sign_named(&self, public_key: &impl PublicKeyData, urn: &str) -> String {
+        let mut params = self.params();
+        params.subject_alt_names = vec![SanType::URI(urn.try_into().expect("plain text"))];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.signed_by(public_key, &self.issuer).expect("signs").pem()
+    }
+
     pub(super) fn sign(&self, public_key: &impl PublicKeyData) -> String {
+        self.params().signed_by(public_key, &self.issuer).expect("signs").pem()
+    }
+
+    fn params(&self) -> CertificateParams {
         let (before, after) = *self.life_s.lock().expect("a lock");
         let now = agent::clock::now().as_second();
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.not_before = time(now - before);
         params.not_after = time(now + after);
-        params.signed_by(public_key, &self.issuer).expect("signs").pem()
+        params
     }
 
     pub fn renew(&self, csr_der: &[u8]) -> String {
         let csr = CertificateSigningRequestParams::from_der(&csr_der.into()).expect("a CSR");
-        self.sign(&csr.public_key)
+        self.sign_host(&csr.public_key, self.host)
     }
 
     pub fn ca_pem(&self) -> String {
@@ -56,16 +82,17 @@ impl Authority {
         let csr = CertificateSigningRequestParams::from_der(&der.as_slice().into()).expect("a CSR");
         let key = csr.public_key.der_bytes().to_vec();
         let mut enrolled = self.enrolled.lock().expect("a lock");
-        let certificate_pem = match enrolled.iter().find(|(other, _)| *other == key) {
-            Some((_, pem)) => pem.clone(),
+        let (certificate_pem, host) = match enrolled.iter().find(|(other, ..)| *other == key) {
+            Some((_, pem, host)) => (pem.clone(), *host),
             None => {
-                let pem = self.sign(&csr.public_key);
-                enrolled.push((key, pem.clone()));
-                pem
+                let host = if enrolled.is_empty() { self.host } else { HostId::new() };
+                let pem = self.sign_host(&csr.public_key, host);
+                enrolled.push((key, pem.clone(), host));
+                (pem, host)
             }
         };
         EnrollResponse {
-            host: self.host,
+            host,
             name: request.name.clone(),
             certificate_pem,
             ca_pem: self.ca_pem.clone(),

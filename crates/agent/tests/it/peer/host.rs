@@ -16,6 +16,8 @@ pub struct Host {
     child: Option<Child>,
     /// What a shell does before the agent, in a mount namespace that both have for themselves.
     before: Option<String>,
+    /// The command that the agent is given to, with its arguments.
+    wrapper: Vec<String>,
     /// Variables that the agent has beside the test's own.
     pub variables: Vec<(&'static str, String)>,
 }
@@ -23,7 +25,7 @@ pub struct Host {
 impl Host {
     pub fn new(machines: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("berth-it-").tempdir_in("/var/tmp").expect("a directory");
-        let host = Self { directory, child: None, before: None, variables: Vec::new() };
+        let host = Self { directory, child: None, before: None, wrapper: Vec::new(), variables: Vec::new() };
         std::fs::write(
             host.config(),
             format!("state_dir = \"{}\"\n{machines}", host.state().display())
@@ -47,9 +49,19 @@ impl Host {
         let mut host = Self::new(machines);
         let (status, output) = host.enroll(peer, &[]).await;
         assert!(status.success(), "{output}");
-        host.before = Some(before.to_owned());
+        host.before(before);
         host.start();
         host
+    }
+
+    /// Its next start is in a mount namespace of its own, in which a shell does this first.
+    pub fn before(&mut self, script: &str) {
+        self.before = Some(script.to_owned());
+    }
+
+    /// Its next start is by this program.
+    pub fn wrap(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|part| (*part).to_owned()).collect();
     }
 
     pub fn path(&self) -> &Path {
@@ -93,7 +105,14 @@ impl Host {
     pub fn start(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.path().join("log")).expect("a log");
         let mut command = match &self.before {
-            None => self.command("run"),
+            None => match self.wrapper.as_slice() {
+                [] => self.command("run"),
+                [program, arguments @ ..] => {
+                    let mut command = Command::new(program);
+                    command.args(arguments).args([env!("CARGO_BIN_EXE_berth-agent"), "run"]).stdin(Stdio::null());
+                    command
+                }
+            },
             Some(before) => {
                 let mut command = Command::new("unshare");
                 let before = before.replace("DIR", &self.path().display().to_string());

@@ -50,6 +50,11 @@ impl Link {
         self.send(ToAgent::Welcome { version: VERSION, host, host_name: "h".to_owned(), server_time_ms }).await;
     }
 
+    /// Whether something came before the link ended, however long it took.
+    pub async fn hears(&mut self) -> bool {
+        matches!(self.socket.next().await, Some(Ok(message)) if !message.is_close())
+    }
+
     /// The next message, or the close code.
     pub async fn try_next(&mut self) -> Result<ToServer, Option<u16>> {
         loop {

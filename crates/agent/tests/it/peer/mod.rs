@@ -4,8 +4,11 @@
 mod authority;
 mod host;
 mod link;
+mod network;
+mod plans;
 
 use std::{
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,6 +18,7 @@ pub use authority::{Answer, Authority};
 use domain::ids::{HostId, TenantId, TransactionId, ZeroCertificateId};
 pub use host::{Host, shell};
 pub use link::{Ended, Link, Tunnel};
+pub use network::Network;
 use protocol::{
     ToServer,
     enroll::{EnrollRequest, ZeroCertificateFile},
@@ -56,6 +60,11 @@ impl Drop for Peer {
 
 impl Peer {
     pub async fn start() -> Self {
+        Self::start_at(IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+    }
+
+    /// At this address of this computer.
+    pub async fn start_at(ip: IpAddr) -> Self {
         let ca_key = KeyPair::generate().expect("a key");
         let mut ca = CertificateParams::default();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -67,9 +76,11 @@ impl Peer {
             answer: Mutex::new(Answer::Give),
             life_s: Mutex::new((3600, 30 * 24 * 3600)),
             host: HostId::new(),
+            plan: Mutex::default(),
+            bundles: Mutex::default(),
         });
         let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("a name");
+        let params = CertificateParams::new([ip.to_string()]).expect("a name");
         let certificate = params.signed_by(&key, &authority.issuer).expect("signs");
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).expect("PEM")).expect("a root");
@@ -85,7 +96,7 @@ impl Peer {
                 PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).expect("a key"),
             )
             .expect("a configuration");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listener = TcpListener::bind((ip, 0)).await.expect("a port");
         let address = format!("https://{}", listener.local_addr().expect("an address"));
         let (link_sender, links) = mpsc::channel(256);
         let (tunnel_sender, tunnels) = mpsc::channel(256);
@@ -189,6 +200,15 @@ async fn serve(
     }
     if head.starts_with(b"POST") {
         return enroll(stream, head, authority).await;
+    }
+    while !head.contains(&b'\n') {
+        match stream.read_buf(&mut head).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return,
+        }
+    }
+    if head.starts_with(b"GET /agent/objects") {
+        return plans::serve(stream, head, authority).await;
     }
     let mut path = String::new();
     #[allow(clippy::result_large_err, reason = "the library's signature")]

@@ -26,7 +26,8 @@ fn sealed(key: &[u8; 32], base: [u8; HALF]) -> ObjectId {
     ObjectId(id)
 }
 
-pub(in crate::engine) fn from_name(key: &[u8; 32], name: &str) -> ObjectId {
+/// The id that a name has in the namespace of this key.
+pub fn from_name(key: &[u8; 32], name: &str) -> ObjectId {
     sealed(key, mac(key, name.as_bytes()))
 }
 

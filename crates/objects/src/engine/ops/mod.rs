@@ -4,12 +4,12 @@ mod calls;
 mod events;
 mod gate;
 mod ids;
-#[cfg(test)]
-pub(super) use ids::from_name;
 mod kv;
 mod misc;
 mod sockets;
 mod sql;
+
+pub use ids::from_name;
 
 use super::shared::Shared;
 use super::storage::StorageError;

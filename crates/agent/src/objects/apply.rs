@@ -1,0 +1,266 @@
+//! Makes what runs here what the plan says, and says what could not be done.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use domain::ids::{DeploymentId, HostId, NamespaceId};
+use objects::host::{Host, outgoing::Policy};
+use protocol::objects::{Plan, Planned};
+
+use super::{
+    code,
+    kept::{self, BadBundle, BadPlan, Kept, KeptError},
+    peers::Peers,
+    places::Places,
+    server::{FetchError, Server},
+    tls::{Tls, TlsError},
+};
+use crate::{dial::Dialer, identity::Identity, objects::follow::Round};
+
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    #[error("the plan cannot be fetched: {0}")]
+    Fetch(#[from] FetchError),
+    #[error("the server sent a plan that cannot be used: {0}")]
+    Plan(#[from] BadPlan),
+    #[error(
+        "the server sent a plan that is older ({told}) than the one that is kept ({kept}); if it was restored from a \
+         backup, stop the agent and remove {path}"
+    )]
+    Older { told: i64, kept: i64, path: String },
+    #[error("what is kept of the plan cannot be written: {0}")]
+    Kept(#[from] KeptError),
+    #[error("other hosts cannot be talked to: {0}")]
+    Tls(#[from] TlsError),
+    #[error("{}", Left(.0))]
+    Left(Vec<(String, NotDone)>),
+}
+
+/// What could not be done of a plan, each with what it was about.
+struct Left<'a>(&'a [(String, NotDone)]);
+
+impl fmt::Display for Left<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (what, why)) in self.0.iter().enumerate() {
+            let separator = if number == 0 { "" } else { "; " };
+            write!(f, "{separator}{what}: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum NotDone {
+    #[error("its code is not on this host, and the server cannot be asked now")]
+    NoServer,
+    #[error("its code cannot be fetched: {0}")]
+    Fetch(#[from] FetchError),
+    #[error("its code is not what the plan says: {0}")]
+    Bundle(#[from] BadBundle),
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    #[error("it cannot be set up: {0}")]
+    Deploy(#[from] objects::host::outgoing::OutgoingError),
+    #[error("what it holds cannot be deleted: {0}")]
+    Delete(#[source] io::Error),
+    #[error("the work was interrupted: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+/// What was done so far.
+#[derive(Default)]
+struct Done {
+    plan: Option<Arc<Plan>>,
+    /// It is on the disk as well.
+    is_kept: bool,
+    running: HashMap<DeploymentId, Planned>,
+    deleted: HashSet<NamespaceId>,
+    /// Why the version of the plan does not run.
+    problems: HashMap<DeploymentId, String>,
+}
+
+pub struct Applier {
+    pub host: Arc<Host>,
+    pub places: Arc<Places>,
+    pub peers: Arc<Peers>,
+    pub kept: Kept,
+    pub own: HostId,
+    /// Private names that workers of this host may send requests to.
+    pub allow_private: BTreeSet<String>,
+    identity: Mutex<Identity>,
+    done: Mutex<Done>,
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Applier {
+    pub fn new(
+        host: Arc<Host>,
+        places: Arc<Places>,
+        peers: Arc<Peers>,
+        kept: Kept,
+        identity: Identity,
+        allow_private: BTreeSet<String>,
+    ) -> Self {
+        let (own, identity) = (identity.host, Mutex::new(identity));
+        Self { host, places, peers, kept, own, allow_private, identity, done: Mutex::default() }
+    }
+
+    /// From now on this host shows this certificate to others.
+    pub fn renewed(&self, identity: &Identity) -> Result<(), TlsError> {
+        locked(&self.identity).clone_from(identity);
+        let plan = locked(&self.done).plan.clone();
+        plan.map_or(Ok(()), |plan| self.show(&plan))
+    }
+
+    fn show(&self, plan: &Plan) -> Result<(), TlsError> {
+        let identity = locked(&self.identity).clone();
+        self.peers.show(Tls::new(&plan.peers_ca_pem, &identity.certificate_pem, &identity.key_pem)?);
+        Ok(())
+    }
+
+    /// Which version of a deployment runs here, and why the plan's does not.
+    pub fn status(&self, deployment: DeploymentId) -> (Option<u32>, Option<String>) {
+        let done = locked(&self.done);
+        let version = done.running.get(&deployment).map(|running| running.version);
+        (version, done.problems.get(&deployment).cloned())
+    }
+
+    /// What of a deployment runs here.
+    pub fn planned(&self, deployment: DeploymentId) -> Option<Planned> {
+        locked(&self.done).running.get(&deployment).cloned()
+    }
+
+    /// What was kept of before, before there is a link.
+    pub async fn begin(&self) -> Result<(), FollowError> {
+        let kept = self.kept.clone();
+        match blocking(move || kept.plan()).await {
+            Ok(Some(plan)) => {
+                locked(&self.done).is_kept = true;
+                self.apply(plan, None).await
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "the plan of objects is fetched anew");
+                Ok(())
+            }
+        }
+    }
+
+    async fn apply(&self, plan: Plan, mut server: Option<&mut Server>) -> Result<(), FollowError> {
+        let plan = Arc::new(plan);
+        self.places.are(&plan);
+        self.host.places_changed();
+        let others = plan.hosts.iter().filter(|peer| peer.host != self.own);
+        self.peers.are(others.map(|peer| (peer.host, peer.address.clone())));
+        self.show(&plan)?;
+        locked(&self.done).plan = Some(plan.clone());
+        let mut left = Vec::new();
+        let changes = {
+            let done = locked(&self.done);
+            code::changes(&done.running, &done.deleted, &plan)
+        };
+        for id in changes.remove {
+            self.host.remove(&id.to_string());
+            let mut done = locked(&self.done);
+            done.problems.remove(&id);
+            if let Some(gone) = done.running.remove(&id) {
+                tracing::info!(deployment = gone.name, "removed");
+            }
+        }
+        for planned in changes.deploy {
+            let deployed = self.deploy(planned, server.as_deref_mut()).await;
+            let mut done = locked(&self.done);
+            match deployed {
+                Ok(()) => {
+                    tracing::info!(deployment = planned.name, version = planned.version, "deployed");
+                    done.problems.remove(&planned.id);
+                    done.running.insert(planned.id, planned.clone());
+                }
+                Err(error) => {
+                    done.problems.insert(planned.id, error.to_string());
+                    left.push((format!("version {} of '{}'", planned.version, planned.name), error));
+                }
+            }
+        }
+        for namespace in changes.delete {
+            match self.delete(namespace).await {
+                Ok(()) => drop(locked(&self.done).deleted.insert(namespace)),
+                Err(error) => left.push((format!("namespace {namespace}"), error)),
+            }
+        }
+        if !left.is_empty() {
+            return Err(FollowError::Left(left));
+        }
+        let kept = self.kept.clone();
+        Ok(blocking(move || kept.forget_others(&plan)).await?)
+    }
+
+    async fn delete(&self, namespace: NamespaceId) -> Result<(), NotDone> {
+        let host = self.host.clone();
+        let deleted = tokio::task::spawn_blocking(move || host.delete_namespace(namespace.uuid().into_bytes()));
+        deleted.await?.map_err(NotDone::Delete)
+    }
+
+    async fn deploy(&self, planned: &Planned, server: Option<&mut Server>) -> Result<(), NotDone> {
+        let (kept, digest) = (self.kept.clone(), planned.digest);
+        let bundle = match blocking(move || kept.bundle(&digest)).await? {
+            Some(bundle) => bundle,
+            None => {
+                let bytes = server.ok_or(NotDone::NoServer)?.bundle(&digest).await?;
+                let bundle = kept::read_bundle(&digest, &bytes)?;
+                let kept = self.kept.clone();
+                // Where the disk is full it runs all the same, and is fetched again after a restart.
+                if let Err(error) = blocking(move || kept.keep_bundle(&digest, &bytes)).await {
+                    tracing::error!(%error, "code cannot be kept");
+                }
+                bundle
+            }
+        };
+        let policy = Policy { allowed: self.allow_private.iter().cloned().collect() };
+        self.host.deploy(&planned.id.to_string(), code::version(planned, bundle), policy)?;
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KeptError> + Send + 'static,
+) -> Result<T, KeptError> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+impl Round for Applier {
+    type Error = FollowError;
+
+    async fn round(&self, dialer: &Dialer) -> Result<(), FollowError> {
+        let mut server = Server::connect(dialer).await?;
+        let bytes = server.plan().await?;
+        let plan = kept::read_plan(&bytes)?;
+        let (before, was_kept) = {
+            let done = locked(&self.done);
+            (done.plan.clone(), done.is_kept)
+        };
+        if let Some(before) = &before
+            && before.tenant == plan.tenant
+            && before.revision > plan.revision
+        {
+            let path = self.kept.plan_path().display().to_string();
+            return Err(FollowError::Older { told: plan.revision, kept: before.revision, path });
+        }
+        let is_kept = if was_kept && before.is_some_and(|before| *before == plan) {
+            Ok(())
+        } else {
+            let kept = self.kept.clone();
+            blocking(move || kept.keep_plan(&bytes)).await
+        };
+        locked(&self.done).is_kept = is_kept.is_ok();
+        // What cannot be kept is followed all the same.
+        self.apply(plan, Some(&mut server)).await?;
+        Ok(is_kept?)
+    }
+}
