@@ -11,6 +11,7 @@ mod document;
 mod hosts;
 mod kill;
 mod notebooks;
+mod objects;
 mod outage;
 mod port;
 mod process;

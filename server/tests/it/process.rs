@@ -150,26 +150,38 @@ impl Agent {
 
     /// With more in its configuration.
     pub async fn offering(url: &str, token: &str, more: &str) -> Self {
-        let directory = tempfile::Builder::new().prefix("berth-server-it-").tempdir_in("/var/tmp").expect("a folder");
-        let path = |name: &str| directory.path().join(name);
-        let zero = crate::hosts::zero(url, token, 1).await;
-        std::fs::write(path("zero.toml"), toml::to_string(&zero).expect("TOML")).expect("the zero certificate");
         let machine = |name: &str| {
             format!("[[machines]]\nname = \"{name}\"\nkind = \"sandbox\"\ncpus = 1\nmemory = \"512MiB\"\n")
         };
-        let text = format!("state_dir = \"{}\"\n{more}\n{}\n{}", path("state").display(), machine("a"), machine("b"));
-        std::fs::write(path("agent.toml"), text).expect("the agent's configuration");
-        let command = |arguments: &[&str]| agent_command(directory.path(), arguments);
-        let zero = path("zero.toml").display().to_string();
-        let joined = command(&["enroll", &zero, "--name", "lab"]).output().expect("berth-agent enroll");
-        assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
-        let program = Program::start(&mut command(&["run"]));
+        let agent = Self::joined(url, token, "lab", &format!("{more}\n{}\n{}", machine("a"), machine("b"))).await;
         let free = || async {
             let machines = crate::site::json(url, token, "GET", "/machines?state=free", None).await;
             (machines["items"].as_array().map(Vec::len) == Some(2)).then_some(())
         };
         until("both machines are free", free).await;
+        agent
+    }
+
+    /// As a host of this name, with this in its configuration beside its state's place.
+    pub async fn joined(url: &str, token: &str, name: &str, configuration: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("berth-server-it-").tempdir_in("/var/tmp").expect("a folder");
+        let path = |name: &str| directory.path().join(name);
+        let zero = crate::hosts::zero(url, token, 1).await;
+        std::fs::write(path("zero.toml"), toml::to_string(&zero).expect("TOML")).expect("the zero certificate");
+        let text = format!("state_dir = \"{}\"\n{configuration}\n", path("state").display());
+        std::fs::write(path("agent.toml"), text).expect("the agent's configuration");
+        let command = |arguments: &[&str]| agent_command(directory.path(), arguments);
+        let zero = path("zero.toml").display().to_string();
+        let joined = command(&["enroll", &zero, "--name", name]).output().expect("berth-agent enroll");
+        assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
+        let program = Program::start(&mut command(&["run"]));
         Self { program, directory }
+    }
+
+    /// kill -9, and a new one on what it left.
+    pub fn kill_and_restart(&mut self) {
+        self.program.kill();
+        self.program = Program::start(&mut agent_command(self.directory.path(), &["run"]));
     }
 }
 
