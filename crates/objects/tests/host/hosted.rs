@@ -13,6 +13,7 @@ use objects::{
         ErrorPages, Host, HostOptions, Program,
         child::COMMAND,
         deployment::{ConsoleLine, Deployment, IdleTimes},
+        elsewhere::Elsewhere,
         http,
         log::LogOptions,
         outgoing::Policy,
@@ -28,7 +29,7 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 /// A served deployment; ends when dropped.
 pub struct Hosted {
     pub address: SocketAddr,
-    pub host: Host,
+    pub host: Arc<Host>,
     pub deployment: Arc<Deployment>,
     lines: Arc<Mutex<Vec<ConsoleLine>>>,
     runtime: Runtime,
@@ -39,6 +40,7 @@ pub struct Setting {
     pub limits: Limits,
     pub idle: IdleTimes,
     pub policy: Policy,
+    pub elsewhere: Option<Elsewhere>,
 }
 
 fn locked<T>(lines: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -61,18 +63,20 @@ impl Hosted {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&lines);
         let entered = runtime.enter();
-        let host = Host::open(HostOptions {
-            directory: state.to_owned(),
-            log: LogOptions { segment_bytes: 4 << 20, ..LogOptions::default() },
-            program: Program::this(COMMAND, 4 << 30).expect("this program"),
-            idle: setting.idle,
-            error_pages: ErrorPages::Detailed,
-            sockets: 100,
-            console: Box::new(move |line| locked(&kept).push(line.clone())),
-            elsewhere: None,
-            clock: Box::new(system_clock_ms),
-        })
-        .expect("the host opens");
+        let host = Arc::new(
+            Host::open(HostOptions {
+                directory: state.to_owned(),
+                log: LogOptions { segment_bytes: 4 << 20, ..LogOptions::default() },
+                program: Program::this(COMMAND, 4 << 30).expect("this program"),
+                idle: setting.idle,
+                error_pages: ErrorPages::Detailed,
+                sockets: 100,
+                console: Box::new(move |line| locked(&kept).push(line.clone())),
+                elsewhere: setting.elsewhere,
+                clock: Box::new(system_clock_ms),
+            })
+            .expect("the host opens"),
+        );
         let project = Project::read(directory).expect("the project is read");
         let version = project.into_version(1, &Secret::of([7; 32]), setting.limits);
         let deployment = host.deploy("test", version, setting.policy).expect("is deployed");
@@ -82,6 +86,10 @@ impl Hosted {
         let served = Arc::clone(&deployment);
         runtime.spawn(http::serve(listener, 1000, move |_| Some(Arc::clone(&served))));
         Hosted { address, host, deployment, lines, runtime }
+    }
+
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(future);
     }
 
     pub fn run<F: Future>(&self, future: F) -> F::Output {

@@ -2,10 +2,14 @@
 //! an engine, as a host that is killed, and as what tries the sandbox's walls from within.
 
 mod behind_walls;
+mod cluster;
 mod hosted;
 mod hostile;
 mod killed;
+mod managing;
 mod serving;
+mod several;
+mod strangers;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -16,15 +20,28 @@ use std::{
 type Test = (&'static str, fn());
 
 fn main() -> ExitCode {
-    if let Some(code) =
-        objects::host::child::run_if_asked().or_else(behind_walls::run_if_asked).or_else(killed::run_if_asked)
+    if let Some(code) = objects::host::child::run_if_asked()
+        .or_else(behind_walls::run_if_asked)
+        .or_else(killed::run_if_asked)
+        .or_else(several::run_if_asked)
     {
         return code;
     }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
-    let tests: Vec<Test> =
-        [behind_walls::TESTS, serving::TESTS, hostile::TESTS, killed::TESTS].into_iter().flatten().copied().collect();
+    let tests: Vec<Test> = [
+        behind_walls::TESTS,
+        serving::TESTS,
+        managing::TESTS,
+        several::TESTS,
+        strangers::TESTS,
+        hostile::TESTS,
+        killed::TESTS,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+    .collect();
     if arguments.iter().any(|argument| argument == "--list") {
         for (name, _) in &tests {
             println!("{name}: test");

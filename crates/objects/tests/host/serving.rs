@@ -157,6 +157,16 @@ fn document() {
     assert_eq!(hosted.ask("POST", "/d/undo", ""), (409, r#"{"error":"nothing to take back"}"#.to_owned()));
 }
 
+/// The next message of a socket has that in it.
+pub async fn hear<S>(socket: &mut S, wanted: &str)
+where
+    S: StreamExt<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
+{
+    let message = tokio::time::timeout(LIMIT, socket.next()).await.expect("in time").expect("open").expect("fine");
+    let text = message.into_text().expect("is text");
+    assert!(text.contains(wanted), "{text} has no {wanted}");
+}
+
 fn sockets() {
     let (_state, hosted) = start("chat", Setting { idle: quick_idle(), ..Setting::default() });
     let url = |name: &str| format!("ws://{}/room/socket?name={name}", hosted.address);
@@ -164,15 +174,6 @@ fn sockets() {
         let connect = |name: &str| tokio_tungstenite::connect_async(url(name));
         let (mut ann, _) = connect("ann").await.expect("is let in");
         let (mut bob, _) = connect("bob").await.expect("is let in");
-        async fn hear<S>(socket: &mut S, wanted: &str)
-        where
-            S: StreamExt<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
-        {
-            let message =
-                tokio::time::timeout(LIMIT, socket.next()).await.expect("in time").expect("open").expect("fine");
-            let text = message.into_text().expect("is text");
-            assert!(text.contains(wanted), "{text} has no {wanted}");
-        }
         hear(&mut ann, "ann is here").await;
         hear(&mut ann, "bob is here").await;
         hear(&mut bob, "bob is here").await;
