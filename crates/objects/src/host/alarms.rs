@@ -2,7 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    path::Path,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,6 +16,7 @@ use super::{
     HostOptions,
     deployment::Deployment,
     log::{Log, ObjectKey},
+    retries::{self, Retry},
 };
 use crate::wire::AlarmOutcome;
 
@@ -36,9 +41,42 @@ enum Attempt {
 #[derive(Debug, Default)]
 pub struct AlarmClock {
     attempts: Mutex<HashMap<ObjectKey, Attempt>>,
+    /// What waits has changed since it was written.
+    changed: AtomicBool,
 }
 
 impl AlarmClock {
+    /// Goes on with what had failed before the host ended.
+    pub fn new(retries: Vec<Retry>) -> Self {
+        let attempts = retries
+            .into_iter()
+            .map(|Retry { key, scheduled_ms, at_ms, retry }| (key, Attempt::Waiting { scheduled_ms, retry, at_ms }));
+        AlarmClock { attempts: Mutex::new(attempts.collect()), changed: AtomicBool::new(false) }
+    }
+
+    /// What failed and waits, if that has changed since the last look. Of alarms that are armed no more nothing is kept.
+    fn changed_retries(&self, armed: impl Fn(&ObjectKey) -> Option<i64>) -> Option<Vec<Retry>> {
+        if !self.changed.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        let mut attempts = self.attempts.lock();
+        attempts.retain(|key, attempt| match attempt {
+            Attempt::Waiting { scheduled_ms, .. } => armed(key) == Some(*scheduled_ms),
+            Attempt::Running { .. } => true,
+        });
+        let failed = attempts.iter().filter_map(|(key, attempt)| match *attempt {
+            // While it runs it counts as it was: if the host ends meanwhile, it is run again.
+            Attempt::Waiting { scheduled_ms, retry, at_ms } if retry > 0 => {
+                Some(Retry { key: *key, scheduled_ms, at_ms, retry })
+            }
+            Attempt::Running { scheduled_ms, retry } if retry > 0 => {
+                Some(Retry { key: *key, scheduled_ms, at_ms: 0, retry })
+            }
+            Attempt::Waiting { .. } | Attempt::Running { .. } => None,
+        });
+        Some(failed.collect())
+    }
+
     /// Which alarms are to be fired now; they count as running from here on.
     fn take_due(&self, due: impl IntoIterator<Item = (i64, ObjectKey)>, now_ms: i64) -> Vec<(ObjectKey, i64, u32)> {
         let mut attempts = self.attempts.lock();
@@ -69,14 +107,19 @@ impl AlarmClock {
             AlarmOutcome::Failed { .. } if retry < MAX_RETRIES => {
                 let at_ms = now_ms + (FIRST_RETRY_MS << retry);
                 attempts.insert(key, Attempt::Waiting { scheduled_ms, retry: retry + 1, at_ms });
+                self.changed.store(true, Ordering::Relaxed);
             }
             // The index follows the database: what is not due there is soon not due here.
             AlarmOutcome::Failed { .. } => {
                 tracing::warn!(object = hex::encode(key.id), "an alarm failed too often and is given up");
                 attempts.insert(key, Attempt::Waiting { scheduled_ms, retry, at_ms: i64::MAX });
+                self.changed.store(true, Ordering::Relaxed);
             }
             AlarmOutcome::Done | AlarmOutcome::NotDue { .. } => {
                 attempts.remove(&key);
+                if retry > 0 {
+                    self.changed.store(true, Ordering::Relaxed);
+                }
             }
         }
     }
@@ -101,6 +144,9 @@ pub async fn run(
         ticks.tick().await;
         let Some(log) = log.upgrade() else { return };
         let now_ms = options.now_ms();
+        if let Some(retries) = clock.changed_retries(|key| log.alarms().lock().of(key)) {
+            write(&options.directory, retries).await;
+        }
         let due = clock.take_due(log.alarms().lock().due(now_ms), now_ms);
         if due.is_empty() {
             continue;
@@ -112,6 +158,17 @@ pub async fn run(
                 clock.put_off(key, scheduled_ms, now_ms);
             }
         }
+    }
+}
+
+async fn write(directory: &Path, retries: Vec<Retry>) {
+    let directory = directory.to_owned();
+    let written = tokio::task::spawn_blocking(move || retries::save(&directory, &retries)).await;
+    match written {
+        Ok(Ok(())) => {}
+        // Alarms that failed begin anew after a start, which at least once allows.
+        Ok(Err(error)) => tracing::warn!(%error, "which alarms failed cannot be written down"),
+        Err(error) => tracing::warn!(%error, "which alarms failed was not written down"),
     }
 }
 
@@ -145,5 +202,23 @@ mod tests {
         assert_eq!(clock.take_due(vec![(777, KEY)], now_ms), [(KEY, 777, 0)], "armed anew it begins anew");
         clock.ran(KEY, &AlarmOutcome::Done, now_ms);
         assert_eq!(clock.take_due(vec![(778, KEY)], now_ms).len(), 1);
+    }
+
+    #[test]
+    fn attempts_are_counted_over_a_start() {
+        let clock = AlarmClock::default();
+        let armed = |_: &ObjectKey| Some(100);
+        assert_eq!(clock.take_due(vec![(100, KEY)], 100), [(KEY, 100, 0)]);
+        assert_eq!(clock.changed_retries(armed), None, "nothing has failed");
+        clock.ran(KEY, &failed(), 100);
+        let retries = clock.changed_retries(armed).expect("it failed");
+        assert_eq!(retries, [Retry { key: KEY, scheduled_ms: 100, at_ms: 2_100, retry: 1 }]);
+        assert_eq!(clock.changed_retries(armed), None, "is written once");
+        let clock = AlarmClock::new(retries);
+        assert!(clock.take_due(vec![(100, KEY)], 2_099).is_empty());
+        assert_eq!(clock.take_due(vec![(100, KEY)], 2_100), [(KEY, 100, 1)]);
+        clock.ran(KEY, &failed(), 2_100);
+        assert_eq!(clock.changed_retries(|_| Some(777)), Some(Vec::new()), "it was armed anew");
+        assert_eq!(clock.take_due(vec![(777, KEY)], 2_100), [(KEY, 777, 0)]);
     }
 }

@@ -13,6 +13,7 @@ pub mod outgoing;
 pub mod outputs;
 mod peer;
 mod process;
+mod retries;
 pub mod sandbox;
 pub mod stats;
 mod status;
@@ -84,6 +85,8 @@ pub fn system_clock_ms() -> i64 {
 pub enum OpenHostError {
     #[error(transparent)]
     Log(#[from] OpenLogError),
+    #[error("cannot read which alarms failed: {0}")]
+    Retries(#[source] io::Error),
     #[error("cannot start the watchdog: {0}")]
     Watchdog(#[source] std::io::Error),
 }
@@ -118,7 +121,8 @@ impl Host {
     pub fn open(options: HostOptions) -> Result<Self, OpenHostError> {
         let log = Arc::new(Log::open(&options.directory, options.log)?);
         let options = Arc::new(options);
-        let alarms = Arc::new(AlarmClock::default());
+        let retries = retries::load(&options.directory).map_err(OpenHostError::Retries)?;
+        let alarms = Arc::new(AlarmClock::new(retries));
         let deployments = Arc::new(Deployments::default());
         let known = Arc::downgrade(&deployments);
         let watchdog = {

@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     ("hostile::recursion_is_limited", recursion),
     ("hostile::the_outside_is_not_there", outside),
     ("hostile::a_poison_object_hurts_itself_alone", poison),
+    ("hostile::a_poison_entry_worker_leaves_objects_alone_and_has_to_wait", poison_entry),
 ];
 
 const MODULE: &str = r#"
@@ -153,4 +154,43 @@ fn poison() {
     let engines = hosted.deployment.engines();
     hosted.get("/bad/native");
     assert_eq!(hosted.deployment.engines(), engines, "the neighbours' engine is not touched any more");
+}
+
+/// Counts in memory: a life that ended begins anew.
+const ENTRY: &str = r#"
+import { DurableObject } from "cloudflare:workers";
+export class Good extends DurableObject {
+  n = 0;
+  fetch() { this.n += 1; return new Response(`${this.n}`); }
+}
+export default {
+  fetch(request, env) {
+    if (request.method === "POST") "a".repeat(2e7).indexOf("a".repeat(1e7) + "b");
+    return env.Good.getByName("one").fetch(request);
+  },
+};
+"#;
+
+fn poison_entry() {
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), &["Good"], ENTRY);
+    let setting = Setting { limits: Limits { cpu_ms: 100, ..Limits::default() }, ..Setting::default() };
+    let hosted = Hosted::start(directory.path(), &directory.path().join("state"), setting);
+    assert_eq!(hosted.get("/"), (200, "1".to_owned()));
+    assert_eq!(hosted.ask("POST", "/", "").0, 500);
+    assert_eq!(hosted.get("/"), (200, "1".to_owned()), "the first death takes along who lives beside it");
+    let mut lives = 1;
+    for _ in 0..2 {
+        assert_eq!(hosted.ask("POST", "/", "").0, 500);
+        let (status, text) = hosted.get("/");
+        if status == 200 {
+            lives += 1;
+            assert_eq!(text, lives.to_string(), "later ones do not");
+        }
+    }
+    let (status, text) = hosted.get("/");
+    assert!(status == 503 && text.contains("ended its engine 3 times"), "{status} {text}");
+    crate::hosted::eventually("it is started again", || hosted.get("/").0 == 200);
+    let (status, text) = hosted.get("/");
+    assert!(status == 200 && text.parse::<u32>().is_ok_and(|count| count > lives), "{status} {text}");
 }

@@ -21,6 +21,9 @@ pub const TESTS: &[Test] = &[
     ("serving::the_document_keeps_its_history", document),
     ("serving::sockets_outlive_hibernation_in_order", sockets),
     ("serving::private_addresses_are_not_reached", outgoing),
+    ("serving::a_redirect_reaches_no_more_than_the_policy", redirects),
+    ("serving::an_alarm_that_fails_goes_on_over_a_start", failing_alarm),
+    ("serving::what_waits_for_an_object_has_a_limit_in_bytes", queued_bytes),
     ("serving::a_new_version_takes_over_with_the_storage", versions),
 ];
 
@@ -248,4 +251,147 @@ fn versions() {
     hosted.run(async { hosted.host.deploy("test", version, Default::default()).expect("is deployed") });
     assert_eq!(hosted.get("/"), (200, "v2 2".to_owned()));
     eventually("the old engine's end", || hosted.deployment.engines().iter().all(|pid| !engines.contains(pid)));
+}
+
+/// Answers requests with redirects: `/to/URL` to that URL, and all else with what was asked.
+fn redirecting() -> u16 {
+    use std::io::{BufRead, BufReader, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            let mut lines = BufReader::new(stream.try_clone().expect("is cloned")).lines();
+            let Some(Ok(first)) = lines.next() else { continue };
+            let secret = lines.by_ref().map_while(Result::ok).take_while(|line| !line.is_empty());
+            let secret = secret.filter(|line| line.to_ascii_lowercase().starts_with("authorization:")).count();
+            let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+            let answer = match path.strip_prefix("/to/") {
+                Some(url) => {
+                    format!("HTTP/1.1 302 Found\r\nlocation: {url}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                }
+                None => {
+                    let text = format!("{path} {secret}");
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}", text.len())
+                }
+            };
+            // Whoever asked may have gone.
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    port
+}
+
+fn redirects() {
+    let module = "export default { async fetch(request) {
+        const { url, redirect } = await request.json();
+        try {
+            const response = await fetch(url, { redirect, headers: { authorization: 'secret' } });
+            return new Response([response.status, response.redirected, await response.text()].join(' '));
+        } catch (error) { return new Response(error.message, { status: 502 }); }
+    } };";
+    let policy = objects::host::outgoing::Policy { allowed: ["127.0.0.1".to_owned()].into() };
+    let (_kept, hosted) = of_module(&[], module, Setting { policy, ..Setting::default() });
+    let port = redirecting();
+    let here = format!("http://127.0.0.1:{port}");
+    let go =
+        |url: &str, redirect: &str| hosted.ask("POST", "/", &format!(r#"{{"url":"{url}","redirect":"{redirect}"}}"#));
+    assert_eq!(go(&format!("{here}/a"), "follow"), (200, "200 false /a 1".to_owned()));
+    assert_eq!(go(&format!("{here}/to/{here}/b"), "follow"), (200, "200 true /b 1".to_owned()));
+    assert_eq!(go(&format!("{here}/to/{here}/to/{here}/to/{here}/c"), "follow"), (200, "200 true /c 1".to_owned()));
+    // Another origin, which is allowed: without what was meant for the first.
+    let other = format!("http://127.0.0.1:{}", redirecting());
+    assert_eq!(go(&format!("{here}/to/{other}/d"), "follow"), (200, "200 true /d 0".to_owned()));
+    // However far along: what may not be reached is not reached by a redirect either.
+    for forbidden in [
+        format!("http://localhost:{port}/x"),
+        format!("http://[::1]:{port}/x"),
+        format!("http://[::ffff:127.0.0.1]:{port}/x"),
+        format!("http://127.1.1.1:{port}/x"),
+        "http://169.254.169.254/latest/meta-data/".to_owned(),
+        "http://10.0.0.1/".to_owned(),
+        "file:///etc/passwd".to_owned(),
+    ] {
+        for way in [format!("{here}/to/{forbidden}"), format!("{here}/to/{here}/to/{forbidden}")] {
+            let (status, text) = go(&way, "follow");
+            assert_eq!(status, 502, "{way}: {text}");
+            assert!(text.contains("private address") || text.contains("no scheme"), "{way}: {text}");
+        }
+    }
+    let (status, text) = go(&format!("{here}/to/{here}/b"), "error");
+    assert!(status == 502 && text.contains("redirect"), "{text}");
+    let (_, text) = go(&format!("{here}/to/{here}/b"), "manual");
+    assert!(text.starts_with("302 false"), "{text}");
+}
+
+const FAILING: &str = r#"
+    import { DurableObject } from "cloudflare:workers";
+    export class Late extends DurableObject {
+        async fetch() { await this.ctx.storage.setAlarm(Date.now()); return new Response("set"); }
+        alarm(info) { console.log(`retry ${info.retryCount}`); throw new Error("not yet"); }
+    }
+    export default { fetch: (request, env) => env.Late.getByName("one").fetch(request) };
+"#;
+
+fn failing_alarm() {
+    let (kept, hosted) = of_module(&["Late"], FAILING, Setting::default());
+    assert_eq!(hosted.get("/"), (200, "set".to_owned()));
+    eventually("it failed twice", || hosted.console().iter().any(|line| line == "retry 1"));
+    // Which is written down a moment later.
+    let written = kept.path().join("state/alarm-retries");
+    let retry_2 = || std::fs::read(&written).is_ok_and(|bytes| bytes.get(8 + 64..8 + 68) == Some(&2_u32.to_le_bytes()));
+    eventually("it is written down", retry_2);
+    drop(hosted);
+    let hosted = Hosted::start(kept.path(), &kept.path().join("state"), Setting::default());
+    eventually("it is tried again", || !hosted.console().is_empty());
+    assert_eq!(hosted.console()[0], "retry 2", "where it was");
+}
+
+fn queued_bytes() {
+    let module = r#"
+        import { DurableObject } from "cloudflare:workers";
+        let open;
+        const gate = new Promise((resolve) => { open = resolve; });
+        let here = 0;
+        export class Slow extends DurableObject {
+            async take(text) { here += 1; await gate; return text.length; }
+            here() { return here; }
+            open() { open(); }
+        }
+        export default { async fetch(request, env) {
+            const stub = env.Slow.getByName("one"), what = new URL(request.url).pathname.slice(1);
+            if (what !== "take") return Response.json((await stub[what]()) ?? null);
+            try { return new Response(await stub.take("x".repeat(300_000))); }
+            catch (error) { return Response.json({ message: error.message, overloaded: error.overloaded }, { status: 503 }); }
+        } };
+    "#;
+    let limits = objects::wire::Limits { queue_bytes: 1 << 20, ..Default::default() };
+    // The caller is not in the object's engine: each call comes by the host.
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), &["Slow"], module);
+    let members =
+        crate::cluster::start(directory.path(), 2, || Setting { limits: limits.clone(), ..Setting::default() });
+    assert_eq!(members[0].hosted.get("/here"), (200, "0".to_owned()));
+    let (told, mut answers) = tokio::sync::mpsc::channel(10);
+    let is_here = !members[0].hosted.deployment.objects().is_empty();
+    let caller = &members[usize::from(is_here)].hosted;
+    for _ in 0..6 {
+        let (told, address) = (told.clone(), caller.address);
+        caller.spawn(async move {
+            told.send(ask(address, "GET", "/take", String::new()).await).await.expect("is waited for");
+        });
+    }
+    let (refused, fine): (Vec<_>, Vec<_>) = caller.run(async {
+        let mut all = Vec::new();
+        while all.len() < 6 {
+            if all.len() == 3 {
+                assert_eq!(ask(caller.address, "GET", "/open", String::new()).await.0, 200);
+            }
+            all.push(tokio::time::timeout(LIMIT, answers.recv()).await.expect("in time").expect("one more"));
+        }
+        all.into_iter().partition(|(status, _)| *status == 503)
+    });
+    assert_eq!((refused.len(), fine.len()), (3, 3), "{refused:?} {fine:?}");
+    assert!(refused.iter().all(|(_, text)| text.contains(r#""overloaded":true"#)), "{refused:?}");
+    assert!(fine.iter().all(|answer| *answer == (200, "300000".to_owned())), "{fine:?}");
 }

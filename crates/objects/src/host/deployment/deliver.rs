@@ -1,6 +1,6 @@
 //! Events on their way to an engine.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -10,7 +10,7 @@ use super::{
     effects::Context,
     links::{Attempt, LinkId, Target},
     sockets::ClientSocket,
-    state::{ActivationState, Event, Object, Pending, Phase, Placed, Sink, Source, State, key_of},
+    state::{ActivationState, Event, Object, Pending, Phase, Placed, Sink, Source, State, Waiting, key_of},
 };
 use crate::{
     host::{
@@ -75,6 +75,28 @@ pub enum EventIn {
     SocketClosed { socket: SocketId, code: u16, reason: String, clean: bool },
     SocketFailed { socket: SocketId, why: String },
     Inspect(Inspect),
+}
+
+impl EventIn {
+    /// What it takes of memory, about, until it is finished; bodies in pieces have windows of their own.
+    pub fn bytes(&self) -> usize {
+        match self {
+            EventIn::Fetch(request) => {
+                let headers = request.headers.iter().map(|(name, value)| name.len() + value.len());
+                let body = match &request.body {
+                    BodyIn::Whole(data) => data.len(),
+                    BodyIn::None | BodyIn::Feeder { .. } | BodyIn::Relay { .. } | BodyIn::Link { .. } => 0,
+                };
+                request.url.len() + headers.sum::<usize>() + body
+            }
+            EventIn::Rpc(rpc) => rpc.args.as_ref().map_or(0, |args| args.0.len()),
+            EventIn::SocketMessage { data: SocketData::Text(text), .. } => text.len(),
+            EventIn::SocketMessage { data: SocketData::Binary(data), .. } => data.len(),
+            EventIn::SocketClosed { reason, .. } => reason.len(),
+            EventIn::SocketFailed { why, .. } => why.len(),
+            EventIn::Alarm { .. } | EventIn::Inspect(_) => 0,
+        }
+    }
 }
 
 /// An answer for somebody outside of all engines.
@@ -171,18 +193,15 @@ impl State {
     fn new_event(&mut self, target: Option<ObjectKey>, waiter: Waiter) -> EventId {
         let event = self.next_event();
         let waiter = Some(waiter);
-        self.events.insert(event, Event { target, place: None, waiter, answered: false, finished: false });
+        self.events.insert(event, Event { target, place: None, waiter, answered: false, finished: false, bytes: 0 });
         event
     }
 
     pub fn deliver_to_entry(&mut self, kind: EventIn, waiter: Waiter, context: &mut Context<'_>) -> EventId {
         let event = self.new_event(None, waiter);
-        match self.unloadable.clone() {
-            Some(problem) => self.refuse(event, problem, context),
-            None => {
-                let process = self.current_process(context);
-                self.place(event, kind, process, Activation::ENTRY, context);
-            }
+        match self.entry_process(context) {
+            Err(problem) => self.refuse(event, problem, context),
+            Ok(process) => self.place(event, kind, process, Activation::ENTRY, context),
         }
         event
     }
@@ -214,17 +233,14 @@ impl State {
     }
 
     pub fn deliver_event(&mut self, key: ObjectKey, pending: Pending, context: &mut Context<'_>) {
-        let queue_length = self.version.limits.queue_length as usize;
         match self.objects.get_mut(&key) {
             Some(Placed::Live { process, activation }) => {
                 let (process, activation) = (*process, *activation);
                 self.place(pending.event, pending.kind, process, activation, context);
             }
             Some(Placed::Leaving { waiting }) => {
-                if waiting.len() >= queue_length {
+                if let Err(pending) = waiting.push(pending, &self.version.limits) {
                     self.refuse(pending.event, overloaded(), context);
-                } else {
-                    waiting.push_back(pending);
                 }
             }
             None => match self.open(key, pending.name.as_deref(), context) {
@@ -314,20 +330,24 @@ impl State {
         activation: Activation,
         context: &mut Context<'_>,
     ) {
-        let queue_length = self.version.limits.queue_length as usize;
+        let (most, most_bytes) = (self.version.limits.queue_length as usize, self.version.limits.queue_bytes);
+        let bytes = kind.bytes();
         let now = context.now;
         let Some(state) = self.activation(process, activation).filter(|state| state.phase == Phase::Live) else {
             return self.refuse(event, gone(), context);
         };
-        if state.running >= queue_length {
+        let room = state.running == 0 || (state.running_bytes + bytes) as u64 <= most_bytes;
+        if state.running >= most || !room {
             return self.refuse(event, overloaded(), context);
         }
         state.running += 1;
+        state.running_bytes += bytes;
         state.quiet = None;
         state.last_used = now;
         let kind = self.kind_for(process, kind, context);
         if let Some(event) = self.events.get_mut(&event) {
             event.place = Some((process, activation));
+            event.bytes = bytes;
         }
         self.send_with_bodies(process, &ToEngine::Event { activation, event, kind });
     }
@@ -426,7 +446,7 @@ impl State {
             }
             (None, Some(key)) => {
                 if let Some(Placed::Leaving { waiting }) = self.objects.get_mut(&key) {
-                    waiting.retain(|pending| pending.event != event);
+                    waiting.remove(event);
                 }
                 self.refuse(event, gone(), context);
             }
@@ -435,8 +455,8 @@ impl State {
     }
 
     /// The object's next life begins with what waited for the end of the last one.
-    pub fn deliver_waiting(&mut self, key: ObjectKey, waiting: VecDeque<Pending>, context: &mut Context<'_>) {
-        for pending in waiting {
+    pub fn deliver_waiting(&mut self, key: ObjectKey, waiting: Waiting, context: &mut Context<'_>) {
+        for pending in waiting.into_events() {
             self.deliver_event(key, pending, context);
         }
     }

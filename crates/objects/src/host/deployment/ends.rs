@@ -1,10 +1,15 @@
 //! Ends: of activations, orderly or not, of engines, of idleness.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     Deployment, Version,
     effects::{Context, Effect},
+    entry::EntryHealth,
     state::{CallTarget, Phase, Placed, State},
 };
 use crate::{
@@ -39,6 +44,7 @@ impl Deployment {
             state.version = version;
             state.unloadable = None;
             state.deaths.clear();
+            state.entry = EntryHealth::default();
             state.retire_current(context);
         });
     }
@@ -101,7 +107,8 @@ impl State {
         if self.current == Some(process) {
             self.current = None;
         }
-        self.suspect(process);
+        self.suspect(process, context.now);
+        self.entry.process_ended(process);
         let Some(state) = self.processes.get_mut(&process) else { return };
         if state.alone.is_some() {
             state.alone = None;
@@ -135,10 +142,13 @@ impl State {
     }
 
     /// Whose code ran when the process died is under suspicion: it gets a process of its own next time.
-    fn suspect(&mut self, process: u32) {
+    fn suspect(&mut self, process: u32, now: Instant) {
         let Some(state) = self.processes.get(&process) else { return };
         let turn = state.handle.as_ref().and_then(|handle| handle.status().read().ok().flatten());
         let activation = turn.and_then(|turn| turn.activation).map(Activation);
+        if activation == Some(Activation::ENTRY) {
+            return self.entry.died(now);
+        }
         let key = activation.and_then(|activation| Some(state.activations.get(&activation)?.object.as_ref()?.key));
         if let Some(key) = key {
             let deaths = self.deaths.entry(key).or_default();
@@ -213,7 +223,7 @@ impl State {
         let Some(state) = self.processes.get(&process) else { return };
         let only_entry = state.activations.keys().all(|activation| *activation == Activation::ENTRY);
         let entry_idle = state.activations.get(&Activation::ENTRY).is_none_or(|entry| entry.running == 0);
-        if self.current != Some(process) && only_entry && entry_idle {
+        if self.current != Some(process) && !self.entry.is_in(process) && only_entry && entry_idle {
             self.kill(process, context);
         }
     }
@@ -242,9 +252,11 @@ impl State {
             return;
         };
         self.deliver_waiting(key, waiting, context);
+        self.stays_or_goes(key, process, activation, context);
     }
 
     fn close_idle(&mut self, times: IdleTimes, context: &mut Context<'_>) {
+        self.entry.forgive(context.now);
         let mut due = Vec::new();
         for (number, process) in &self.processes {
             for (activation, state) in &process.activations {

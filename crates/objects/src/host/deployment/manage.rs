@@ -240,7 +240,7 @@ impl State {
             entry.is_live = true;
             entry.name = activation.object.as_ref().and_then(|object| object.name.clone());
             entry.last_used = Some(activation.last_used);
-            entry.running = activation.running;
+            entry.running = activation.running + activation.inside;
         }
         for owner in self.sockets.values().filter_map(super::sockets::Socket::owner).filter(wanted) {
             known.entry(owner).or_default().sockets += 1;
@@ -261,7 +261,7 @@ impl State {
         if waiters.len() > 1 {
             return;
         }
-        let problem = Problem::reset("Durable Object was deleted.");
+        let problem = deleted();
         self.drop_sockets(key, &problem);
         self.auto_responses.remove(&key);
         self.deaths.remove(&key);
@@ -319,13 +319,36 @@ impl State {
             }
         }
         for (process, activation) in strangers {
-            let problem = Problem { retryable: true, ..Problem::reset("Durable Object moved to another host.") };
-            if let Some(key) = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.key)) {
-                self.drop_sockets(key, &problem);
-            }
-            self.close(process, activation, CloseReason::Abort(problem));
+            self.send_away(process, activation);
         }
     }
+
+    /// The object moved while its engine was closing it, which then went on with it.
+    pub fn stays_or_goes(&mut self, key: ObjectKey, process: u32, activation: Activation, context: &Context<'_>) {
+        if self.deletions.contains_key(&key) {
+            return self.close(process, activation, CloseReason::Abort(deleted()));
+        }
+        let epoch = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.epoch));
+        let at_home = match context.place(&key) {
+            Place::Here { least_epoch } => epoch.is_some_and(|epoch| epoch >= least_epoch),
+            Place::At(_) | Place::Nowhere(_) => false,
+        };
+        if !at_home {
+            self.send_away(process, activation);
+        }
+    }
+
+    fn send_away(&mut self, process: u32, activation: Activation) {
+        let problem = Problem { retryable: true, ..Problem::reset("Durable Object moved to another host.") };
+        if let Some(key) = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.key)) {
+            self.drop_sockets(key, &problem);
+        }
+        self.close(process, activation, CloseReason::Abort(problem));
+    }
+}
+
+fn deleted() -> Problem {
+    Problem::reset("Durable Object was deleted.")
 }
 
 /// The id before this one.

@@ -7,6 +7,7 @@ mod answers;
 mod deliver;
 mod effects;
 mod ends;
+mod entry;
 mod links;
 mod manage;
 mod remote;

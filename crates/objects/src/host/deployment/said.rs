@@ -84,7 +84,8 @@ impl State {
                     state.quiet = Some((now, hibernates));
                 }
             }
-            FromEngine::Inside { activation, running, .. } => {
+            FromEngine::Inside { activation, running, cpu_us, .. } => {
+                context.deployment.stats.cpu(context.options.now_ms(), cpu_us);
                 let now = context.now;
                 if let Some(state) = self.activation(process, activation) {
                     state.last_used = now;
@@ -288,8 +289,10 @@ impl State {
 
     fn finished(&mut self, process: u32, activation: Activation, event: EventId, context: &mut Context<'_>) {
         let now = context.now;
+        let bytes = self.events.get(&event).map_or(0, |event| event.bytes);
         if let Some(state) = self.activation(process, activation) {
             state.running = state.running.saturating_sub(1);
+            state.running_bytes = state.running_bytes.saturating_sub(bytes);
             state.last_used = now;
         }
         let Some(state) = self.events.get_mut(&event) else { return };

@@ -12,6 +12,7 @@ use super::{
     Version,
     deliver::{EventIn, Waiter},
     effects::{Context, Effect},
+    entry::EntryHealth,
     links::{Link, LinkId},
     manage::Deletion,
     sockets::Socket,
@@ -26,8 +27,8 @@ use crate::{
         process,
     },
     wire::{
-        Activation, Answer, AutoResponse, CallId, EventId, FromEngine, Load, Namespace, NamespaceIndex, ObjectId,
-        Problem, SocketId, StreamId, ToEngine,
+        Activation, Answer, AutoResponse, CallId, EventId, FromEngine, Limits, Load, Namespace, NamespaceIndex,
+        ObjectId, Problem, SocketId, StreamId, ToEngine,
     },
 };
 
@@ -53,6 +54,7 @@ pub struct State {
     pub deaths: HashMap<ObjectKey, u32>,
     /// Who waits for the end of which object.
     pub deletions: HashMap<ObjectKey, Vec<Deletion>>,
+    pub entry: EntryHealth,
     pub links: HashMap<LinkId, Link>,
     pub links_to: HashMap<Peer, LinkId>,
     pub next_link: u64,
@@ -69,8 +71,41 @@ pub enum Placed {
     },
     /// Its last life is not over yet: not before that is the next one begun.
     Leaving {
-        waiting: VecDeque<Pending>,
+        waiting: Waiting,
     },
+}
+
+/// Events for an object's next life.
+#[derive(Default)]
+pub struct Waiting {
+    events: VecDeque<Pending>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// Whether there was room.
+    pub fn push(&mut self, pending: Pending, limits: &Limits) -> Result<(), Pending> {
+        let bytes = self.bytes + pending.kind.bytes();
+        let room = self.events.is_empty() || bytes as u64 <= limits.queue_bytes;
+        if self.events.len() >= limits.queue_length as usize || !room {
+            return Err(pending);
+        }
+        self.bytes = bytes;
+        self.events.push_back(pending);
+        Ok(())
+    }
+
+    pub fn remove(&mut self, event: EventId) {
+        if let Some(at) = self.events.iter().position(|pending| pending.event == event)
+            && let Some(removed) = self.events.remove(at)
+        {
+            self.bytes -= removed.kind.bytes();
+        }
+    }
+
+    pub fn into_events(self) -> VecDeque<Pending> {
+        self.events
+    }
 }
 
 /// An event for an object whose next life has not begun.
@@ -90,6 +125,8 @@ pub struct Event {
     /// The engine has answered: what it said may still be behind the gate.
     pub answered: bool,
     pub finished: bool,
+    /// What its object's memory has of it.
+    pub bytes: usize,
 }
 
 /// How far an activation's life has come.
@@ -114,6 +151,8 @@ pub struct ActivationState {
     pub running: usize,
     /// Events that others in its engine gave it, and that run.
     pub inside: usize,
+    /// Of what was delivered and is not finished.
+    pub running_bytes: usize,
     /// Since when it has nothing to do, and whether it can hibernate.
     pub quiet: Option<(Instant, bool)>,
     pub last_used: Instant,
@@ -226,6 +265,7 @@ impl State {
             auto_responses: HashMap::new(),
             deaths: HashMap::new(),
             deletions: HashMap::new(),
+            entry: EntryHealth::default(),
             links: HashMap::new(),
             links_to: HashMap::new(),
             next_link: 0,
@@ -380,6 +420,7 @@ impl ActivationState {
             partial: None,
             running: 0,
             inside: 0,
+            running_bytes: 0,
             quiet: None,
             last_used: now,
         }
