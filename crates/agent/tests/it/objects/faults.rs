@@ -117,7 +117,13 @@ struct Networks {
 }
 
 fn ip(arguments: &str) -> bool {
-    let done = Command::new("ip").args(arguments.split(' ')).output().expect("ip runs");
+    let done = match Command::new("ip").args(arguments.split(' ')).output() {
+        Ok(done) => done,
+        Err(error) => {
+            eprintln!("ip {arguments}: {error}");
+            return false;
+        }
+    };
     if !done.status.success() {
         eprintln!("ip {arguments}: {}", String::from_utf8_lossy(&done.stderr));
     }
@@ -167,14 +173,15 @@ impl Drop for Networks {
 
 #[tokio::test]
 async fn hosts_with_networks_of_their_own() {
-    const NET: u8 = 213;
-    let Some(networks) = Networks::make(NET, 2) else {
+    // Tests side by side have networks of their own.
+    let net = 100 + u8::try_from(std::process::id() % 150).expect("small");
+    let Some(networks) = Networks::make(net, 2) else {
         eprintln!(
             "SKIPPED: hosts_with_networks_of_their_own needs root, `ip` and network namespaces, which are not to be had here"
         );
         return;
     };
-    let at = |host: u8| IpAddr::from([10, NET, 0, host]);
+    let at = |host: u8| IpAddr::from([10, net, 0, host]);
     let mut peer = Peer::start_at(at(1)).await;
     let mut members = Vec::new();
     for (namespace, host) in networks.namespaces.iter().zip(2..) {
@@ -212,4 +219,40 @@ async fn hosts_with_networks_of_their_own() {
     assert_eq!(last, each(3));
     drop(fleet);
     drop(networks);
+}
+
+/// Debian's `nobody`.
+const NOBODY: u32 = 65_534;
+
+#[tokio::test]
+async fn an_agent_without_root_runs_objects() {
+    let mut peer = Peer::start().await;
+    let mut member = Member::new(&peer, "").await;
+    let directory = member.host.path().to_owned();
+    // A copy, because the build's directory may be closed to others.
+    let program = directory.join("berth-agent");
+    fs::copy(env!("CARGO_BIN_EXE_berth-agent"), &program).expect("copied");
+    let open = |path: &std::path::Path| {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("opened");
+    };
+    open(&directory);
+    open(&program);
+    let given =
+        Command::new("chown").args(["-R", "65534:65534"]).arg(member.host.state()).status().expect("chown runs");
+    assert!(given.success());
+    let script = format!("shift; exec {} \"$@\"", program.display());
+    let nobody = NOBODY.to_string();
+    member.host.wrap(&["setpriv", "--reuid", &nobody, "--regid", &nobody, "--clear-groups", "sh", "-c", &script, "sh"]);
+    member.start(&mut peer).await;
+    let mut fleet = Fleet::made_of(peer, vec![member]);
+    fleet.deploy().await;
+    let member = &fleet.members[0];
+    for number in 1..=3 {
+        assert_eq!(member.count("counters", "rootless").await.0, number);
+    }
+    let owner =
+        std::os::unix::fs::MetadataExt::uid(&fs::metadata(format!("/proc/{}", member.host.pid())).expect("runs"));
+    assert_eq!(owner, NOBODY);
+    assert!(member.groups().is_empty(), "{:?}", member.groups());
+    assert!(member.host.log().contains("engines are limited one by one"), "{}", member.host.log());
 }

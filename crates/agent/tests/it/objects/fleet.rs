@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::atomic::{AtomicU16, Ordering},
     time::Instant,
 };
 
@@ -56,11 +57,21 @@ export default {
 };
 "#;
 
-/// A number that no other test of this computer was given just now.
+/// A port that is given out once, below those that the kernel gives to connections, so that an agent can be killed and
+/// started on it again.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Processes side by side begin at different places.
+    let begin = std::process::id().wrapping_mul(97) % u32::from(PORTS);
+    let mut tries = (0..PORTS).map(|_| {
+        let next = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        FIRST_PORT + u16::try_from((begin + next) % u32::from(PORTS)).expect("small")
+    });
+    tries.find(|port| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).expect("a free port")
 }
+
+const FIRST_PORT: u16 = 11_000;
+const PORTS: u16 = 8_000;
 
 /// A host of the fleet.
 pub struct Member {
@@ -126,6 +137,11 @@ impl Member {
         let ToServer::Hello { objects, .. } = link.next().await else { panic!("no Hello") };
         assert_eq!(objects, Some(ObjectOffer { address: self.peers.to_string() }));
         link.welcome(self.id).await;
+        self.keep(link);
+    }
+
+    /// Its link, which a test has begun.
+    pub fn keep(&mut self, link: Link) {
         self.linked = Some(Linked::keep(link));
     }
 

@@ -7,13 +7,14 @@ use std::{
 
 use agent::{identity::make_key, objects::tls::Tls};
 use domain::ids::HostId;
+use protocol::{ToAgent, ToServer};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::fleet::{COUNTER, Fleet, Member, identity};
-use crate::peer::{until, within};
+use crate::peer::{Peer, until, within};
 
 type Connection = TlsStream<TcpStream>;
 
@@ -152,4 +153,51 @@ async fn whoever_answers_in_another_hosts_place_is_not_believed() {
         assert!(status >= 500 || status == 200, "{status} {text}");
     }
     until("it is told who answers", || first.host.log().contains("is what answers, and no other host")).await;
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_the_one_that_other_hosts_see() {
+    let mut peer = Peer::start().await;
+    *peer.authority.life_s.lock().expect("a lock") = (3 * 3600, 3600);
+    let mut first = Member::new(&peer, "").await;
+    first.host.start();
+    let (mut link, _) = peer.link().await;
+    let csr_der = loop {
+        if let ToServer::Renew { csr_der } = link.next().await {
+            break csr_der;
+        }
+    };
+    // One that need not be renewed soon.
+    *peer.authority.life_s.lock().expect("a lock") = (60, 24 * 3600);
+    let mut second = Member::new(&peer, "").await;
+    second.start(&mut peer).await;
+    let mut fleet = Fleet::made_of(peer, vec![first, second]);
+    fleet.plan_counters("counters", COUNTER);
+    fleet.keep();
+    link.send(ToAgent::PlanChanged).await;
+    fleet.members[1].nudge().await;
+    let client = {
+        let of_second = identity(&fleet.members[1].host);
+        shows(&fleet, &of_second.certificate_pem, &of_second.key_pem)
+    };
+    fleet.answers(&fleet.members[0], "GET", |status, _| status == 200).await;
+    let before = shown(&accepted(&fleet.members[0], client.clone()).await.expect("is let in"));
+    let certificate_pem = fleet.peer.authority.renew_of(&csr_der, fleet.members[0].id);
+    link.send(ToAgent::Renewed { certificate_pem: certificate_pem.clone(), ca_pem: fleet.peer.authority.ca_pem() })
+        .await;
+    let (next, _) = fleet.peer.link().await;
+    fleet.members[0].keep(next);
+    let after = shown(&accepted(&fleet.members[0], client).await.expect("is let in"));
+    assert_ne!(after, before);
+    assert_eq!(after, CertificateDer::from_pem_slice(certificate_pem.as_bytes()).expect("PEM"));
+    for object in 0..6 {
+        fleet.members[1].count("counters", &format!("object-{object}")).await;
+        fleet.members[0].count("counters", &format!("object-{object}")).await;
+    }
+}
+
+/// What the other end has shown.
+fn shown(connection: &Connection) -> CertificateDer<'static> {
+    let certificates = connection.get_ref().1.peer_certificates().expect("a certificate");
+    certificates[0].clone().into_owned()
 }

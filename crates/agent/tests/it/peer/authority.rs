@@ -65,8 +65,12 @@ impl Authority {
     }
 
     pub fn renew(&self, csr_der: &[u8]) -> String {
+        self.renew_of(csr_der, self.host)
+    }
+
+    pub fn renew_of(&self, csr_der: &[u8], host: HostId) -> String {
         let csr = CertificateSigningRequestParams::from_der(&csr_der.into()).expect("a CSR");
-        self.sign_host(&csr.public_key, self.host)
+        self.sign_host(&csr.public_key, host)
     }
 
     pub fn ca_pem(&self) -> String {
