@@ -49,6 +49,12 @@ impl Limited {
     }
 }
 
+/// Memory that objects gave back goes back to the kernel; it may lie between that of others.
+pub(super) fn give_back() {
+    // SAFETY: it looks at memory that nobody uses.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// As much as the memory that a pointer of this file leads to really has.
 fn usable(pointer: *mut u8) -> usize {
     // SAFETY: the functions of this file only call it with pointers of malloc that were not freed, or null.

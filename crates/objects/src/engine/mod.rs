@@ -44,6 +44,9 @@ const BLOCKED_TOO_LONG: &str = "A call to blockConcurrencyWhile() in a Durable O
 /// Deliveries between objects in a row, before the host is listened to again.
 const MOST_INSIDE: usize = 256;
 
+/// Objects that end before it is worth the while to give their memory back to the kernel.
+const TRIM_AFTER: u32 = 16;
+
 /// An object that has been quiet for so long gives back what it can do without.
 const REST_AFTER_MS: i64 = 1_000;
 
@@ -64,6 +67,8 @@ pub struct Engine {
     /// The same objects, by when it is looked whether they rest.
     rests: BTreeSet<(i64, Activation)>,
     inside: Inside,
+    /// Objects that ended since memory was given back.
+    ended: u32,
     told_wake_ms: Option<i64>,
 }
 
@@ -80,6 +85,7 @@ impl Engine {
             quiet_since: HashMap::new(),
             rests: BTreeSet::new(),
             inside: Inside::default(),
+            ended: 0,
             told_wake_ms: None,
         }
     }
@@ -158,6 +164,10 @@ impl Engine {
                     self.rests.insert((now_ms + REST_AFTER_MS, activation));
                 }
             }
+        }
+        if self.ended >= TRIM_AFTER {
+            self.ended = 0;
+            memory::give_back();
         }
         let timer = self.wakes.first().map(|(at_ms, _)| *at_ms);
         let rest = self.rests.first().map(|(at_ms, _)| *at_ms);
@@ -315,6 +325,7 @@ impl Engine {
         object.end(problem, &mut said);
         self.hear(said);
         self.inside.over(activation, id);
+        self.ended += 1;
         self.quiet_since.remove(&activation);
         self.set_wake(activation, None);
     }

@@ -198,10 +198,13 @@ impl Storage {
         }
     }
 
-    /// Gives back the memory that an idle object can do without.
+    /// Gives back the memory that an idle object can do without: all that SQLite has, where it is as good as new.
     pub(crate) fn rest(&mut self) {
-        if let Some(database) = &mut self.database {
-            database.rest();
+        let (Some(database), Some(opening)) = (&mut self.database, &mut self.opening) else { return };
+        database.rest();
+        if let Some(pages) = database.may_close().filter(|_| self.cursors.is_empty()) {
+            opening.pages = pages;
+            self.database = None;
         }
     }
 }

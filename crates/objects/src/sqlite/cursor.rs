@@ -122,6 +122,7 @@ fn row(statement: &Statement) -> Vec<Value> {
 impl Database {
     /// Runs all statements of the text; the bindings and the cursor are of the last.
     pub(crate) fn exec(&mut self, query: &str, bindings: &[Value]) -> Result<Cursor, ExecError> {
+        self.uses_sql = true;
         if let Some(statement) = self.statements.find(query) {
             return self.start(statement, bindings, Some(query.to_owned()));
         }

@@ -47,6 +47,8 @@ pub(crate) struct Database {
     rollback: Statement,
     transaction: Transaction,
     sync_depth: u32,
+    /// Code has run statements of its own: what those leave in the connection beside the data is theirs to keep.
+    pub(super) uses_sql: bool,
     seq: Seq,
     /// As the database says now and as of the last commit; `None` where it has not been asked since.
     alarm: Option<Option<i64>>,
@@ -86,6 +88,7 @@ impl Database {
             rollback,
             transaction: Transaction::None,
             sync_depth: 0,
+            uses_sql: false,
             seq,
             alarm: None,
             alarm_committed: None,
@@ -118,6 +121,13 @@ impl Database {
         self.statements.clear();
         self.connection.release_memory();
         self.pages.borrow_mut().rest();
+    }
+
+    /// How many pages it has, if nothing would be lost by closing it.
+    pub(crate) fn may_close(&self) -> Option<u32> {
+        let idle = !self.uses_sql && self.transaction == Transaction::None && self.sync_depth == 0;
+        let pages = self.pages.borrow();
+        (idle && pages.is_at_rest()).then(|| pages.count())
     }
 
     /// What comes before every write.

@@ -214,6 +214,11 @@ impl Pages {
         self.images.shrink_to_fit();
     }
 
+    /// Whether the host has all of it.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.images.is_empty() && self.dirty.is_empty()
+    }
+
     #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.images.len()

@@ -103,7 +103,17 @@ fn compare_with_workerd() {
         return;
     };
     let programs = programs::all();
-    let answers = workerd::run(&workerd, &programs);
+    let mut answers = workerd::run(&workerd, &programs);
+    if !programs::recording() {
+        // On a busy machine one that waits may be late in workerd itself: what is not as recorded is asked once more, alone.
+        let again: Vec<Program> = programs::all()
+            .into_iter()
+            .filter(|program| difference(program, &answers[&program.name]).is_some())
+            .collect();
+        if !again.is_empty() {
+            answers.extend(workerd::run(&workerd, &again));
+        }
+    }
     let mut differ = Vec::new();
     for program in &programs {
         let answer = &answers[&program.name];

@@ -2,9 +2,6 @@
 const { p } = core;
 const { Proxy } = globalThis;
 const secret = {};
-// Used for each property in turn: a description of its own for each would cost every stub dearly.
-const READ_ONLY = { __proto__: null, value: undefined, writable: false, enumerable: true, configurable: true };
-const own = (object, name, value) => { READ_ONLY.value = value; p.defineProperty(object, name, READ_ONLY); };
 let textOf, namespaceOf, targetOf;
 class DurableObjectId {
   // `namespace`: the number of the one that is known to have made it.
@@ -13,8 +10,7 @@ class DurableObjectId {
     if (given !== secret) throw core.illegal();
     this.#text = text;
     this.#namespace = namespace;
-    own(this, 'jurisdiction', undefined);
-    if (name !== undefined) own(this, 'name', name);
+    ops.ownOfId(this, name);
   }
   toString() { return this.#text; }
   equals(other) { return #text in other && other.#text === this.#text; }
@@ -31,8 +27,7 @@ class DurableObject {
   constructor(given, target, id) {
     if (given !== secret) throw core.illegal();
     this.#target = target;
-    own(this, 'name', target[2] ?? undefined);
-    own(this, 'id', id);
+    ops.ownOfStub(this, target[2] ?? undefined, id);
   }
   fetch(input, init = undefined) { return core.fetch(this.#target, input, init); }
   static { targetOf = (stub) => stub.#target; }

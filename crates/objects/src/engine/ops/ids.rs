@@ -4,7 +4,8 @@ use super::{op, type_error};
 use crate::engine::shared::Shared;
 use crate::wire::ObjectId;
 use hmac::{Hmac, Mac};
-use rquickjs::{Ctx, Object, Result};
+use rquickjs::object::Property;
+use rquickjs::{Ctx, Object, Result, Undefined, Value};
 use sha2::Sha256;
 use std::rc::Rc;
 
@@ -56,6 +57,18 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         let mut base = [0; HALF];
         shared.process.surroundings.fill_random(&mut base);
         Ok(hex::encode(sealed(key(&ctx, shared, namespace)?, base).0))
+    });
+    // Properties that code reads and does not write. Every id and stub gets them anew, and JavaScript's own way is slow.
+    op!(ctx, ops, owner, "ownOfId", |_shared, _ctx, id: Object<'js>, name: Value<'js>| {
+        id.prop("jurisdiction", Property::from(Undefined).enumerable().configurable())?;
+        if !name.is_undefined() {
+            id.prop("name", Property::from(name).enumerable().configurable())?;
+        }
+        Ok::<_, rquickjs::Error>(())
+    });
+    op!(ctx, ops, owner, "ownOfStub", |_shared, _ctx, stub: Object<'js>, name: Value<'js>, id: Value<'js>| {
+        stub.prop("name", Property::from(name).enumerable().configurable())?;
+        stub.prop("id", Property::from(id).enumerable().configurable())
     });
     op!(ctx, ops, owner, "idCheck", |shared, ctx, namespace: u16, text: String| {
         Ok(from_text(key(&ctx, shared, namespace)?, &text).is_some())

@@ -1,13 +1,29 @@
 //! URLs by the WHATWG's standard, and what forms are encoded as.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use rquickjs::{Ctx, Exception, Function, Object, Result};
 use url::{Url, form_urlencoded, quirks};
 
 pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>) -> Result<()> {
     ops.set("urlParse", Function::new(ctx.clone(), |url: String, base: Option<String>| parse(&url, base.as_deref()))?)?;
-    ops.set("urlHref", Function::new(ctx.clone(), |url: String| Url::parse(&url).ok().map(String::from))?)?;
+    // Its parts are mostly asked for right after a URL was made.
+    let last: Rc<RefCell<Option<Url>>> = Rc::default();
+    let made = Rc::clone(&last);
+    let href = move |url: String| {
+        let url = Url::parse(&url).ok()?;
+        let href = url.as_str().to_owned();
+        made.replace(Some(url));
+        Some(href)
+    };
+    ops.set("urlHref", Function::new(ctx.clone(), href)?)?;
     ops.set("urlJoin", Function::new(ctx.clone(), |url: String, base: String| join(&url, &base))?)?;
-    ops.set("urlPart", Function::new(ctx.clone(), |href: String, part: usize| self::part(&href, part))?)?;
+    let part = move |href: String, index: usize| {
+        let known = last.borrow().as_ref().filter(|url| url.as_str() == href).map(|url| part(url, index));
+        known.or_else(|| Some(part(&Url::parse(&href).ok()?, index)))
+    };
+    ops.set("urlPart", Function::new(ctx.clone(), part)?)?;
     ops.set(
         "urlSet",
         Function::new(ctx.clone(), |ctx: Ctx<'js>, href: String, part: usize, value: String| {
@@ -45,22 +61,21 @@ fn join(url: &str, base: &str) -> Option<String> {
 }
 
 /// One of [`parts`].
-fn part(href: &str, part: usize) -> Option<String> {
-    let url = Url::parse(href).ok()?;
-    let found = match part {
-        1 => return Some(quirks::origin(&url)),
-        2 => quirks::protocol(&url),
-        3 => quirks::username(&url),
-        4 => quirks::password(&url),
-        5 => quirks::host(&url),
-        6 => quirks::hostname(&url),
-        7 => quirks::port(&url),
-        8 => quirks::pathname(&url),
-        9 => quirks::search(&url),
-        10 => quirks::hash(&url),
-        _ => quirks::href(&url),
+fn part(url: &Url, index: usize) -> String {
+    let found = match index {
+        1 => return quirks::origin(url),
+        2 => quirks::protocol(url),
+        3 => quirks::username(url),
+        4 => quirks::password(url),
+        5 => quirks::host(url),
+        6 => quirks::hostname(url),
+        7 => quirks::port(url),
+        8 => quirks::pathname(url),
+        9 => quirks::search(url),
+        10 => quirks::hash(url),
+        _ => quirks::href(url),
     };
-    Some(found.to_owned())
+    found.to_owned()
 }
 
 /// In the order that `url.js` names.

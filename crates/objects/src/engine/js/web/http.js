@@ -89,9 +89,12 @@ const takeBody = (body) => {
 };
 const lengthOf = (body) => (body?.stream ? core.ifLoaded('transforms')?.lengthOf(body.stream) ?? null : null);
 
-/** Headers that came by the wire are text until somebody looks at them. */
+/** Headers are text, as they are sent, until somebody looks at them. `frozen`: those of what came by the wire. */
 const headersOf = (parts) => {
-  if (typeof parts.headers === 'string') parts.headers = guard(fromWire(parts.headers));
+  if (typeof parts.headers === 'string') {
+    const headers = fromWire(parts.headers);
+    parts.headers = parts.frozen ? guard(headers) : headers;
+  }
   return parts.headers;
 };
 const copyHeaders = (parts) => (typeof parts.headers === 'string' ? fromWire(parts.headers) : new Headers(parts.headers));
@@ -145,12 +148,12 @@ class Request extends Body {
     const source = from != null && from.url !== undefined && from.method !== undefined ? from : null;
     let parts;
     if (source != null) {
-      parts = { ...source, headers: copyHeaders(source), body: null, event: null };
+      parts = { ...source, headers: copyHeaders(source), body: null, event: null, frozen: false };
     } else {
       const url = core.usv(core.ifLoaded('url')?.isUrl(input) ? input.href : input);
       const href = ops.urlHref(url);
       if (href == null) throw typeError(`Invalid URL: ${url}`);
-      parts = { method: 'GET', url: href, headers: new Headers(), body: null, redirect: 'follow', signal: null, cf: undefined, cache: undefined, integrity: '', event: null };
+      parts = { method: 'GET', url: href, headers: '', body: null, redirect: 'follow', signal: null, event: null };
     }
     let given = null;
     if (init !== undefined && init != null) {
@@ -174,7 +177,7 @@ class Request extends Body {
     }
     if (given != null) {
       parts.body = given.body;
-      if (given.type != null) setRaw(parts.headers, 'content-type', given.type);
+      if (given.type != null) setRaw(headersOf(parts), 'content-type', given.type);
     } else if (source != null && source.body != null && !(init !== undefined && init != null && init.body === null)) {
       if (isUsed(source.body)) throw typeError('Cannot reconstruct a Request with a used body.');
       // The body moves: the source is used up.
@@ -197,12 +200,12 @@ class Request extends Body {
   }
   get cf() { return this.#parts.cf; }
   get cache() { return this.#parts.cache; }
-  get integrity() { return this.#parts.integrity; }
+  get integrity() { return ''; }
   get keepalive() { return false; }
   get fetcher() { return null; }
   clone() {
     const parts = this.#parts;
-    return new Request(secret, { ...parts, headers: copyHeaders(parts), body: copyBody(parts.body), event: null });
+    return new Request(secret, { ...parts, headers: copyHeaders(parts), body: copyBody(parts.body), event: null, frozen: false });
   }
 }
 core.brand(Request, 'Request');
@@ -223,13 +226,18 @@ class Response extends Body {
     }
     const statusText = init?.statusText === undefined ? null : core.usv(init.statusText);
     if (statusText != null && !p.RegExpTest(/^[\t\x20-\x7e\x80-\xff]*$/, statusText)) throw typeError('Invalid statusText');
-    const headers = new Headers(init?.headers);
+    const list = init?.headers;
+    let headers = list === undefined ? '' : new Headers(list);
     const given = extract(body);
     if (given.body != null) {
       if (p.SetHas(NULL_BODY, status) && (given.body.stream != null || bytesOf(given.body).length > 0)) throw typeError(`Response with null body status (101, 204, 205, or 304) cannot have a body.`);
-      if (given.type != null) setRaw(headers, 'content-type', given.type);
+      if (given.type != null) {
+        if (headers === '') headers = `content-type\n${given.type}\n`;
+        else setRaw(headers, 'content-type', given.type);
+      }
     }
-    const parts = { status, statusText, headers, body: given.body, webSocket, cf: init?.cf, url: '', redirected: false, encodeBody: init?.encodeBody ?? 'automatic' };
+    const parts = { status, statusText, headers, body: given.body, webSocket };
+    if (init?.cf !== undefined) parts.cf = init.cf;
     super(parts);
     this.#parts = parts;
   }
@@ -252,15 +260,15 @@ class Response extends Body {
   get status() { return this.#parts.status; }
   get statusText() { return this.#parts.statusText ?? ''; }
   get ok() { return this.#parts.status >= 200 && this.#parts.status < 300; }
-  get url() { return this.#parts.url; }
-  get redirected() { return this.#parts.redirected; }
+  get url() { return this.#parts.url ?? ''; }
+  get redirected() { return this.#parts.redirected === true; }
   get type() { return 'default'; }
   get webSocket() { return this.#parts.webSocket; }
   get cf() { return this.#parts.cf; }
   clone() {
     const parts = this.#parts;
     if (parts.webSocket != null) throw typeError('Cannot clone a response to a WebSocket handshake.');
-    return new Response(secret, { ...parts, headers: copyHeaders(parts), body: copyBody(parts.body) });
+    return new Response(secret, { ...parts, headers: copyHeaders(parts), body: copyBody(parts.body), frozen: false });
   }
 }
 core.brand(Response, 'Response');
@@ -290,9 +298,9 @@ return {
   },
   /** `event`: whose request it is. */
   makeRequest: (method, url, headers, body, event) => new Request(secret, {
-    method, url, headers, body: bodyFrom(body), redirect: 'manual', signal: null, cf: undefined, cache: undefined, integrity: '', event,
+    method, url, headers, body: bodyFrom(body), redirect: 'manual', signal: null, event, frozen: true,
   }),
   makeResponse: (status, statusText, headers, body, webSocket, url, redirected) => new Response(secret, {
-    status, statusText: statusText === '' ? null : statusText, headers, body: bodyFrom(body), webSocket, cf: undefined, url, redirected, encodeBody: 'automatic',
+    status, statusText: statusText === '' ? null : statusText, headers, body: bodyFrom(body), webSocket, url, redirected, frozen: true,
   }),
 };
