@@ -1,6 +1,6 @@
 //! One object: where it is, what it holds and says, and its end.
 
-use api::objects::{KvEntries, KvEntry, Object, SqlResult};
+use api::objects::{KvEntries, KvEntry, ObjectInfo, SqlResult};
 use domain::access::Action;
 use domain::events::EventKind;
 use leptos::prelude::*;
@@ -61,7 +61,7 @@ fn short(id: &str) -> String {
 }
 
 /// The object, and whether who asks may see what it holds.
-type Shown = (Object, bool);
+type Shown = (ObjectInfo, bool);
 
 #[server(prefix = "/fn", endpoint = "objects-get", input = leptos::server_fn::codec::Json)]
 async fn fetch(which: Which) -> Result<Shown, Failure> {
@@ -189,7 +189,7 @@ fn Shown(shown: Signal<Shown>, which: Memo<Which>, deleting: Submission<Delete>)
 }
 
 #[component]
-fn Facts(object: Object) -> impl IntoView {
+fn Facts(object: ObjectInfo) -> impl IntoView {
     let badge = badge(&object);
     let time = |text: &Option<String>| text.as_deref().and_then(at);
     let (used, alarm) = (time(&object.last_used_at), time(&object.alarm_at));

@@ -1,7 +1,7 @@
 //! The objects of a deployment, and its console.
 
 use api::deployments::Deployment;
-use api::objects::{Object, Objects};
+use api::objects::{ObjectInfo, Objects};
 use domain::events::EventKind;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
@@ -77,13 +77,13 @@ async fn list(deployment: String, wanted: Wanted) -> Result<Shown, Failure> {
 }
 
 #[cfg(feature = "ssr")]
-pub(super) fn seen(object: services::objects::Object) -> Object {
+pub(super) fn seen(object: services::objects::Object) -> ObjectInfo {
     let services::objects::Object { class, host, host_name, status } = object;
-    Object::new(class, host, host_name, status)
+    ObjectInfo::new(class, host, host_name, status)
 }
 
 /// Live, at rest, or given up.
-pub(super) fn badge(object: &Object) -> Badge {
+pub(super) fn badge(object: &ObjectInfo) -> Badge {
     match (object.is_quarantined, object.is_live) {
         (true, _) => Badge::given_up(),
         (false, true) => Badge::live(),
@@ -187,7 +187,7 @@ fn Table(deployment: String, objects: Objects, wanted: Wanted) -> impl IntoView 
     ];
     let count = items.len();
     let next = next_cursor.map(|cursor| wanted.next(&deployment, &cursor));
-    let row = move |object: Object| {
+    let row = move |object: ObjectInfo| {
         let href = format!("/deployments/{deployment}/objects/{}/{}", query_part(&object.class), object.id);
         let begun: String = object.id.chars().take(12).collect();
         let badge = badge(&object);

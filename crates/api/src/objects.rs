@@ -60,7 +60,7 @@ pub struct HostStats {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct Object {
+pub struct ObjectInfo {
     pub class: String,
     /// 64 hexadecimal digits.
     pub id: String,
@@ -87,7 +87,7 @@ pub struct Object {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Objects {
-    pub items: Vec<Object>,
+    pub items: Vec<ObjectInfo>,
     /// Give it as `cursor` for the next page; null at the end.
     pub next_cursor: Option<String>,
     /// Hosts that did not answer: their objects are missing here.

@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use api::{
     Problem,
-    objects::{ConsoleLine, DeploymentStats, KvEntries, KvEntry, Object, Objects, SqlQuery, SqlResult, ToldByHost},
+    objects::{ConsoleLine, DeploymentStats, KvEntries, KvEntry, ObjectInfo, Objects, SqlQuery, SqlResult, ToldByHost},
 };
 use axum::{
     Json,
@@ -27,9 +27,10 @@ use crate::{
 
 /// How often an open console asks whether its reader may still read.
 const RECHECK: Duration = Duration::from_millis(900);
-/// Entries and rows of one answer, if no other number is asked for, and the most.
-const ENTRIES: u32 = 100;
-const MAX_ENTRIES: u32 = 1_000;
+/// Keys of one answer, if no other number is asked for, and the most.
+const KEYS: u32 = 100;
+const MAX_KEYS: u32 = 500;
+const MAX_ROWS: u32 = 1_000;
 const MAX_QUERY_BYTES: usize = 100_000;
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -80,8 +81,10 @@ struct ListQuery {
     #[serde(default)]
     live: bool,
     /// 1 to 500, 100 if not given.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u64>,
     /// The `next_cursor` of the page before.
+    #[param(min_length = 1)]
     cursor: Option<String>,
 }
 
@@ -103,8 +106,8 @@ async fn list(
     Ok(Json(Objects { items: page.items, next_cursor: page.next_cursor, silent_hosts }))
 }
 
-fn seen(objects::Object { class, host, host_name, status }: objects::Object) -> Object {
-    Object::new(class, host, host_name, status)
+fn seen(objects::Object { class, host, host_name, status }: objects::Object) -> ObjectInfo {
+    ObjectInfo::new(class, host, host_name, status)
 }
 
 /// Deployment, class and id.
@@ -120,13 +123,13 @@ fn one((deployment, class, id): &One) -> (&str, &str, &str) {
         ("deployment" = String, Path, description = "Id or name"), ("class" = String, Path),
         ("id" = String, Path, description = "64 hexadecimal digits")
     ),
-    responses((status = 200, body = Object))
+    responses((status = 200, body = ObjectInfo))
 )]
 async fn get(
     State(state): State<AppState>,
     Caller(call): Caller,
     Named(which): Named<One>,
-) -> Result<Json<Object>, Failure> {
+) -> Result<Json<ObjectInfo>, Failure> {
     Ok(Json(seen(objects::get(&state.services, &call, one(&which)).await?)))
 }
 
@@ -155,7 +158,8 @@ struct KvQuery {
     /// The first key that is wanted, if it is there.
     #[serde(default)]
     start: String,
-    /// 1 to 1000, 100 if not given.
+    /// 1 to 500, 100 if not given.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<u32>,
 }
 
@@ -174,9 +178,9 @@ async fn kv(
     Named(which): Named<One>,
     Ask(query): Ask<KvQuery>,
 ) -> Result<Json<KvEntries>, Failure> {
-    let limit = query.limit.unwrap_or(ENTRIES);
-    if !(1..MAX_ENTRIES).contains(&limit) {
-        return Err(Error::invalid("limit", format!("1 to {}", MAX_ENTRIES - 1)).into());
+    let limit = query.limit.unwrap_or(KEYS);
+    if !(1..=MAX_KEYS).contains(&limit) {
+        return Err(Error::invalid("limit", format!("1 to {MAX_KEYS}")).into());
     }
     // One more than is shown says whether there are more.
     let look = objects::Look::Kv { start: query.start, limit: limit + 1 };
@@ -210,7 +214,7 @@ async fn sql(
     if ask.query.trim().is_empty() || ask.query.len() > MAX_QUERY_BYTES {
         return Err(Error::invalid("query", format!("one statement of at most {MAX_QUERY_BYTES} bytes")).into());
     }
-    let look = objects::Look::Sql { query: ask.query, limit: MAX_ENTRIES };
+    let look = objects::Look::Sql { query: ask.query, limit: MAX_ROWS };
     Ok(Json(understood(objects::look(&state.services, &call, one(&which), &look).await?)?))
 }
 

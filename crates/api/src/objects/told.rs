@@ -4,7 +4,7 @@ use domain::{deployments::GROUPS, ids::HostId};
 use jiff::Timestamp;
 use protocol::objects::control::{self, BUCKET_MS, BUCKETS, Bucket, DeploymentStatus, LATENCY_BOUNDS_US, ObjectStatus};
 
-use super::{ConsoleLine, DeploymentStats, HostStats, Object, StatsPoint};
+use super::{ConsoleLine, DeploymentStats, HostStats, ObjectInfo, StatsPoint};
 
 /// Rates are of so many points.
 const RATED_POINTS: usize = 6;
@@ -112,7 +112,7 @@ fn host(ToldByHost { host, host_name, groups, status }: ToldByHost) -> HostStats
     }
 }
 
-impl Object {
+impl ObjectInfo {
     pub fn new(class: String, host: HostId, host_name: String, status: ObjectStatus) -> Self {
         Self {
             class,

@@ -1,6 +1,6 @@
 //! What a deployment's objects hold and say.
 
-use api::objects::{ConsoleLine, KvEntries, KvEntry, Object, Objects, SqlQuery, SqlResult};
+use api::objects::{ConsoleLine, KvEntries, KvEntry, ObjectInfo, Objects, SqlQuery, SqlResult};
 use serde::Deserialize;
 
 use super::confirm;
@@ -64,7 +64,7 @@ pub async fn list(client: &Client, ask: &ListObjects) -> Result<(), Fault> {
     })
 }
 
-fn state(object: &Object) -> &'static str {
+fn state(object: &ObjectInfo) -> &'static str {
     match (object.is_quarantined, object.is_live) {
         (true, _) => "given up",
         (false, true) => "live",
