@@ -29,7 +29,7 @@ async function walk(entry, found) {
 class BerthDeploy extends HTMLElement {
   connectedCallback() {
     const part = (name) => this.querySelector(`[data-${name}]`);
-    this.part = part;
+    this.piece = part;
     this.form = this.querySelector("form");
     this.files = [];
     const inputs = [...this.querySelectorAll("input[type=file]")];
@@ -65,25 +65,25 @@ class BerthDeploy extends HTMLElement {
   choose(files) {
     this.files = files;
     const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
-    this.part("problem").hidden = true;
-    this.part("result").hidden = true;
-    this.part("chosen").textContent = files.length === 0 ? "Nothing in it can be deployed." : `${files.length} ${files.length === 1 ? "file" : "files"}, ${size(bytes)}`;
+    this.piece("problem").hidden = true;
+    this.piece("result").hidden = true;
+    this.piece("chosen").textContent = files.length === 0 ? "Nothing in it can be deployed." : `${files.length} ${files.length === 1 ? "file" : "files"}, ${size(bytes)}`;
     if (files.length > MAX_FILES || bytes > MAX_BYTES) {
       this.refuse("Too much for the page", `At most ${MAX_FILES} files and ${size(MAX_BYTES)}: “berth objects deploy” sends only what is imported.`);
     }
   }
 
   refuse(title, text) {
-    this.part("problem-title").textContent = title;
-    this.part("problem-text").textContent = text;
-    this.part("problem").hidden = false;
+    this.piece("problem-title").textContent = title;
+    this.piece("problem-text").textContent = text;
+    this.piece("problem").hidden = false;
     this.busy(false);
   }
 
   busy(is) {
-    this.part("send").disabled = is;
-    this.part("progress").hidden = !is;
-    this.part("state").textContent = is ? "Sending …" : "";
+    this.piece("send").disabled = is;
+    this.piece("progress").hidden = !is;
+    this.piece("state").textContent = is ? "Sending …" : "";
   }
 
   send() {
@@ -95,16 +95,16 @@ class BerthDeploy extends HTMLElement {
     body.append("name", this.form.elements.name.value);
     body.append("note", this.form.elements.note.value);
     for (const { path, file } of this.files) body.append("files", file, path);
-    this.part("problem").hidden = true;
-    this.part("result").hidden = true;
+    this.piece("problem").hidden = true;
+    this.piece("result").hidden = true;
     this.busy(true);
     const request = new XMLHttpRequest();
     request.open("POST", this.form.action);
     request.setRequestHeader("Accept", "application/json");
     request.responseType = "text";
     request.upload.addEventListener("progress", ({ loaded, total }) => {
-      this.part("progress").value = total > 0 ? (100 * loaded) / total : 0;
-      if (loaded === total) this.part("state").textContent = "Reading and checking …";
+      this.piece("progress").value = total > 0 ? (100 * loaded) / total : 0;
+      if (loaded === total) this.piece("state").textContent = "Reading and checking …";
     });
     request.addEventListener("error", () => {
       this.refuse("The server cannot be reached", "Nothing was deployed as far as this page knows. Check your connection, then try again.");
@@ -123,10 +123,10 @@ class BerthDeploy extends HTMLElement {
     this.busy(false);
     const { deployment, version, is_new: isNew, warnings } = said;
     const what = isNew ? `Version ${version.number} of ${deployment.name} is deployed.` : `${deployment.name} runs just this already: version ${version.number}.`;
-    this.part("result-text").textContent = [what, ...warnings.map((warning) => `${warning}.`)].join(" ");
-    const link = this.part("result-link");
+    this.piece("result-text").textContent = [what, ...warnings.map((warning) => `${warning}.`)].join(" ");
+    const link = this.piece("result-link");
     link.href = `/deployments/${deployment.name}`;
-    this.part("result").hidden = false;
+    this.piece("result").hidden = false;
     link.focus();
   }
 }

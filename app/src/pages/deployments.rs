@@ -53,11 +53,6 @@ pub fn Deployments() -> impl IntoView {
         move || FetchBriefs { cursor: query.with(|query| query.get("cursor")) },
         move || live.get() + beat.get(),
     );
-    let briefs = Memo::new(move |before: Option<&HashMap<String, Brief>>| match (briefs.get(), before) {
-        (Some(Ok(briefs)), _) => by_name(briefs),
-        (Some(Err(_)) | None, Some(before)) => before.clone(),
-        (Some(Err(_)) | None, None) => HashMap::new(),
-    });
     let may_deploy = use_viewer().is_some_and(|viewer| viewer.may(Action::DeploymentsManage));
     view! {
         <Page title="Deployments" needs=Action::DeploymentsRead
@@ -69,7 +64,12 @@ pub fn Deployments() -> impl IntoView {
 }
 
 #[component]
-fn Table(shown: Signal<Items<Deployment>>, briefs: Memo<HashMap<String, Brief>>, may_deploy: bool) -> impl IntoView {
+fn Table(shown: Signal<Items<Deployment>>, briefs: Data<Vec<Brief>>, may_deploy: bool) -> impl IntoView {
+    let briefs = Memo::new(move |before: Option<&HashMap<String, Brief>>| match (briefs.get(), before) {
+        (Some(Ok(briefs)), _) => by_name(briefs),
+        (Some(Err(_)) | None, Some(before)) => before.clone(),
+        (Some(Err(_)) | None, None) => HashMap::new(),
+    });
     let headings = || {
         vec![
             Heading::text("Name"),
