@@ -46,7 +46,7 @@ pub enum Deployed {
         /// Its name or id
         deployment: String,
         /// The version's number
-        version: u32,
+        number: u32,
     },
     /// Delete a deployment, its versions and all that its objects hold
     Delete {

@@ -23,7 +23,7 @@ pub async fn command(client: &Client, ask: &args::Deployed) -> Result<(), Fault>
         args::Deployed::Deploy(ask) => deploy(client, ask).await,
         args::Deployed::List(json) => list(client, json.output()).await,
         args::Deployed::Versions { deployment, json } => versions(client, deployment, json.output()).await,
-        args::Deployed::RunVersion { deployment, version } => run_version(client, deployment, *version).await,
+        args::Deployed::RunVersion { deployment, number } => run_version(client, deployment, *number).await,
         args::Deployed::Delete { deployment, yes } => delete(client, deployment, *yes).await,
         args::Deployed::Objects(ask) => self::objects::list(client, ask).await,
         args::Deployed::Console(Console { deployment, class, object, json }) => {
