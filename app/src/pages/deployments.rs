@@ -128,7 +128,7 @@ fn Table(shown: Signal<Items<Deployment>>, briefs: Data<Vec<Brief>>, may_deploy:
 #[component]
 pub(super) fn Address(#[prop(into)] address: String) -> impl IntoView {
     let shown = address.split_once("://").map_or(address.clone(), |(_, host)| host.to_owned());
-    view! { <a class="mono" href=address rel="external noopener" target="_blank">{shown}<Icon name="external"/></a> }
+    view! { <a class="address mono" href=address rel="external noopener" target="_blank">{shown}<Icon name="external"/></a> }
 }
 
 #[component]
