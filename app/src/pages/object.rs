@@ -251,6 +251,7 @@ fn Inside(which: Memo<Which>, deleting: Submission<Delete>) -> impl IntoView {
 #[component]
 fn HeldSections(held: Signal<Held>, which: Memo<Which>) -> impl IntoView {
     let query = use_query_map();
+    let asked = query.with_untracked(|query| query.get("sql")).unwrap_or_default();
     let given = move |name: &'static str| query.with(|query| query.get(name)).unwrap_or_default();
     view! {
         <section class="card" aria-labelledby="kv">
@@ -269,7 +270,7 @@ fn HeldSections(held: Signal<Held>, which: Memo<Which>) -> impl IntoView {
             <form class="form" method="get" action=move || which.with(Which::address)>
                 <div class="field">
                     <label for="sql-query">"One statement that only reads"</label>
-                    <textarea class="textarea mono" id="sql-query" name="sql" rows="3" placeholder="SELECT name FROM sqlite_master">{given("sql")}</textarea>
+                    <textarea class="textarea mono" id="sql-query" name="sql" rows="3" placeholder="SELECT name FROM sqlite_master">{asked}</textarea>
                 </div>
                 <div class="form-actions"><button class="button" type="submit"><Icon name="play"/>"Ask"</button></div>
             </form>
