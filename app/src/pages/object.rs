@@ -168,7 +168,7 @@ pub fn ObjectPage() -> impl IntoView {
         <Page title="Object" about needs=Action::DeploymentsRead>
             <p>{move || {
                 let Which { deployment, .. } = which.get();
-                view! { <a href=format!("/deployments/{deployment}/objects")><Icon name="chevron-left"/>"Objects of "{deployment.clone()}</a> }
+                view! { <a class="address" href=format!("/deployments/{deployment}/objects")><Icon name="chevron-left"/>"Objects of "{deployment.clone()}</a> }
             }}</p>
             {failure_of(move || deleting.failure_beside(&["confirm"]))}
             {follow(shown, move |shown| view! { <Shown shown which deleting/> }.into_any())}

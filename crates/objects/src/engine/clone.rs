@@ -3,12 +3,15 @@
 //! The bytes begin with a version. Whoever reads them need not trust them: lengths are held against what is there, and depth has a
 //! limit. Values that are no data (functions, stubs, streams) are the business of an `external` callback.
 
+mod preview;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use rquickjs::{Ctx, Exception, Function, Object, Value};
+
+pub(super) use preview::preview;
 
 use super::raw;
 use super::realm::ClassIds;

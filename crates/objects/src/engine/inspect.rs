@@ -1,5 +1,6 @@
 //! A look into an object's storage, which runs no code of the user's.
 
+use super::clone::preview;
 use super::shared::Shared;
 use crate::sqlite::connection::Value as SqlValue;
 use crate::sqlite::kv::Range;
@@ -8,6 +9,9 @@ use serde_json::{Value, json};
 
 /// Bytes of one value shown.
 const SHOWN_BYTES: usize = 4_096;
+
+/// Bytes of the value of a key shown, as bytes and as text.
+const SHOWN_OF_KEY_BYTES: usize = 1_024;
 
 /// Bytes of all that one look shows; what is beyond is left out.
 const MOST_BYTES: usize = 4 << 20;
@@ -48,7 +52,8 @@ fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
                 Range { start: Some(start.clone()), limit: Some((*limit).min(MOST_ENTRIES)), ..Range::default() };
             let found = database.kv_list(&range, shared.limits().memory_bytes)?;
             let shown = found.into_iter().map(|(key, value)| {
-                json!({ "key": key, "bytes": value.len(), "value": hex::encode(&value[..value.len().min(SHOWN_BYTES)]) })
+                let begins = hex::encode(&value[..value.len().min(SHOWN_OF_KEY_BYTES)]);
+                json!({ "key": key, "bytes": value.len(), "value": begins, "text": preview(&value, SHOWN_OF_KEY_BYTES) })
             });
             Ok(shown.collect())
         }
