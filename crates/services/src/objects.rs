@@ -159,6 +159,13 @@ impl Where {
     }
 }
 
+fn not_told(error: Error) -> String {
+    if matches!(error, Error::NotFound { .. }) {
+        return "it has not come to this host yet".to_owned();
+    }
+    error.to_string()
+}
+
 /// Of each host that runs objects. One that does not answer says why.
 pub async fn status(services: &Services, call: &Call, which: &str) -> Result<Vec<OnHost>> {
     let place = Where::of(services, call, Action::DeploymentsRead, which).await?;
@@ -168,7 +175,7 @@ pub async fn status(services: &Services, call: &Call, which: &str) -> Result<Vec
         let (path, held) = (&path, &held);
         async move {
             let status = match host.is_online {
-                true => host::get(services, tenant, host.host, path).await.map_err(|error| error.to_string()),
+                true => host::get(services, tenant, host.host, path).await.map_err(not_told),
                 false => Err("the host is offline".to_owned()),
             };
             let groups = held.iter().filter(|held| held.host == host.host).count();
@@ -237,6 +244,8 @@ pub async fn list(
                     Some(Object { class, host: host.host, host_name: host.name.clone(), status })
                 }));
             }
+            // The deployment has not come to it yet, and so it has none.
+            Err(Error::NotFound { .. }) => {}
             Err(error) => {
                 tracing::debug!(%error, host = host.name, "a host does not say which objects it has");
                 silent.push(host.name.clone());
