@@ -270,7 +270,7 @@ fn HeldSections(held: Signal<Held>, which: Memo<Which>) -> impl IntoView {
             <form class="form" method="get" action=move || which.with(Which::address)>
                 <div class="field">
                     <label for="sql-query">"One statement that only reads"</label>
-                    <textarea class="textarea mono" id="sql-query" name="sql" rows="3" placeholder="SELECT name FROM sqlite_master">{asked}</textarea>
+                    <textarea class="textarea mono" id="sql-query" name="sql" rows="3" placeholder="select name from sqlite_master">{asked}</textarea>
                 </div>
                 <div class="form-actions"><button class="button" type="submit"><Icon name="play"/>"Ask"</button></div>
             </form>

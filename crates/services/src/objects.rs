@@ -159,7 +159,7 @@ impl Where {
     }
 }
 
-fn not_told(error: Error) -> String {
+fn not_told(error: &Error) -> String {
     if matches!(error, Error::NotFound { .. }) {
         return "it has not come to this host yet".to_owned();
     }
@@ -175,7 +175,7 @@ pub async fn status(services: &Services, call: &Call, which: &str) -> Result<Vec
         let (path, held) = (&path, &held);
         async move {
             let status = match host.is_online {
-                true => host::get(services, tenant, host.host, path).await.map_err(not_told),
+                true => host::get(services, tenant, host.host, path).await.map_err(|error| not_told(&error)),
                 false => Err("the host is offline".to_owned()),
             };
             let groups = held.iter().filter(|held| held.host == host.host).count();

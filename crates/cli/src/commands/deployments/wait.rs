@@ -98,7 +98,7 @@ mod tests {
         let away = host(None, Some("offline"));
         check(&[host(Some(2), None), away.clone()], Standing::Runs(vec![&away]));
         check(&[host(Some(1), None), away.clone()], Standing::Coming);
-        check(&[away.clone()], Standing::Wrong("offline"));
+        check(std::slice::from_ref(&away), Standing::Wrong("offline"));
         // The one before goes on while the new one does not load.
         check(
             &[host(Some(1), Some("index.ts:1:1: x is not defined"))],
