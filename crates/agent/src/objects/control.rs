@@ -43,6 +43,8 @@ const LOOKED_THROUGH: usize = 2_000;
 enum ControlError {
     #[error("there is no {0} here")]
     NotFound(&'static str),
+    #[error("the deployment has not come to this host yet")]
+    NotHere,
     #[error("'{0}' cannot be: {1}")]
     Bad(&'static str, String),
     #[error("the question cannot be read: {0}")]
@@ -64,7 +66,7 @@ enum ControlError {
 impl ControlError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::NotHere => StatusCode::NOT_FOUND,
             Self::Bad(..) | Self::Body(_) | Self::Json(_) => StatusCode::BAD_REQUEST,
             Self::Look(problem) if problem.retryable || problem.overloaded || problem.object_reset => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -193,11 +195,11 @@ async fn take(applier: &Applier, request: Request<Incoming>) -> Result<Response<
         return Err(ControlError::NotFound("such question"));
     };
     let named: DeploymentId = id("deployment", named)?;
-    let deployment = || applier.host.deployment(&named.to_string()).ok_or(ControlError::NotFound("such deployment"));
+    let deployment = || applier.host.deployment(&named.to_string()).ok_or(ControlError::NotHere);
     match (&head.method, rest) {
         (&Method::GET, []) => json(StatusCode::OK, &status(applier, named)?),
         (&Method::GET, ["objects"]) => {
-            let planned = applier.planned(named).ok_or(ControlError::NotFound("such deployment"))?;
+            let planned = applier.planned(named).ok_or(ControlError::NotHere)?;
             json(StatusCode::OK, &list(deployment()?, planned, Asked::read(&query)?).await?)
         }
         (&Method::GET, ["console"]) => json(StatusCode::OK, &console(deployment()?.as_ref(), &query).await?),
@@ -234,7 +236,7 @@ fn status(applier: &Applier, named: DeploymentId) -> Result<DeploymentStatus, Co
     let (version, problem) = applier.status(named);
     let Some(deployment) = applier.host.deployment(&named.to_string()) else {
         // Its code has not come yet.
-        let problem = Some(problem.ok_or(ControlError::NotFound("such deployment"))?);
+        let problem = Some(problem.ok_or(ControlError::NotHere)?);
         return Ok(DeploymentStatus { problem, ..DeploymentStatus::default() });
     };
     let (_, does_not_load) = deployment.version();

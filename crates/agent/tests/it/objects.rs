@@ -141,7 +141,8 @@ async fn requests_and_questions_come_through_the_tunnel() {
     assert_eq!(status, 404, "nothing of it is left");
     assert_eq!(fleet.members[0].count("counters", "seen").await.0, 1, "it begins anew");
     let none = format!("/deployments/{}", domain::ids::DeploymentId::new());
-    assert_eq!(Fleet::control(&network, "GET", &none, "").await.0, 404);
+    let (status, why) = Fleet::control(&network, "GET", &none, "").await;
+    assert_eq!((status, &why["why"]), (404, &"the deployment has not come to this host yet".into()));
 }
 
 #[tokio::test]

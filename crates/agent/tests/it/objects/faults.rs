@@ -114,6 +114,8 @@ async fn a_full_disk_is_an_error_to_callers_and_nothing_is_lost() {
 struct Networks {
     bridge: String,
     namespaces: Vec<String>,
+    /// The ends on this side, which would stay for as long as a broken connection's last packets.
+    cables: Vec<String>,
 }
 
 fn ip(arguments: &str) -> bool {
@@ -134,7 +136,7 @@ impl Networks {
     /// A bridge at `10.N.0.1`, and namespaces at `.2` and on. None where this computer does not allow it.
     fn make(number: u8, count: u8) -> Option<Self> {
         let tag = format!("bt{}", std::process::id() % 100_000);
-        let mut made = Self { bridge: format!("{tag}b"), namespaces: Vec::new() };
+        let mut made = Self { bridge: format!("{tag}b"), namespaces: Vec::new(), cables: Vec::new() };
         let bridge = made.bridge.clone();
         let begun = ip(&format!("link add {bridge} type bridge"))
             && ip(&format!("addr add 10.{number}.0.1/24 dev {bridge}"))
@@ -148,6 +150,7 @@ impl Networks {
                 return None;
             }
             made.namespaces.push(namespace.clone());
+            made.cables.push(outer.clone());
             let done = ip(&format!("link add {outer} type veth peer name {inner}"))
                 && ip(&format!("link set {outer} master {bridge} up"))
                 && ip(&format!("link set {inner} netns {namespace}"))
@@ -164,7 +167,8 @@ impl Networks {
 
 impl Drop for Networks {
     fn drop(&mut self) {
-        for namespace in &self.namespaces {
+        for (namespace, cable) in self.namespaces.iter().zip(&self.cables) {
+            ip(&format!("link del {cable}"));
             ip(&format!("netns del {namespace}"));
         }
         ip(&format!("link del {}", self.bridge));
@@ -200,7 +204,7 @@ async fn hosts_with_networks_of_their_own() {
     assert_eq!(count_each(&fleet.members[0]).await, each(1));
     assert_eq!(count_each(&fleet.members[1]).await, each(2));
     // The one's network is cut off: its objects are away, the other's are not, and afterwards the numbers go on.
-    let cable = format!("bt{}o1", std::process::id() % 100_000);
+    let cable = &networks.cables[1];
     assert!(ip(&format!("link set {cable} down")));
     let mut there = 0;
     for object in 0..OBJECTS {
