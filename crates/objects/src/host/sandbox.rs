@@ -57,32 +57,72 @@ pub struct Walls {
     pub landlock: bool,
 }
 
+/// One of the walls. Each keeps off by itself what it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wall {
+    /// No descriptor but the first three.
+    Descriptors,
+    /// The process ends with whoever started it.
+    EndsWithHost,
+    NoNewPrivileges,
+    /// Not root, and of no group.
+    User,
+    Namespaces,
+    Capabilities,
+    Landlock,
+    NoTraces,
+    Limits,
+    /// The filter of system calls.
+    Calls,
+}
+
+/// Whether a wall is up: not every host allows all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    Yes,
+    No,
+}
+
 fn failed<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> SandboxError {
     move |error| SandboxError::Call { what, source: error.into() }
 }
 
 /// Puts up all walls, for good. Must run before the process has threads. `memory_bytes`: of the whole process.
 pub fn apply(memory_bytes: u64) -> Result<Walls, SandboxError> {
-    close_inherited()?;
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("ask for the end with the host"))?;
-    set_no_new_privs(true).map_err(failed("give up new privileges"))?;
-    give_up_root()?;
-    // Given back by the change of user.
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("ask for the end with the host"))?;
-    let namespaces = match enter_namespaces() {
-        Ok(()) => true,
-        // A host may forbid them; Landlock must hold then.
-        Err(_) => false,
-    };
-    drop_capabilities()?;
-    let landlock = forbid_files()?;
+    // The change of user gives back what the end with the host asked for: it comes twice.
+    for wall in [Wall::Descriptors, Wall::EndsWithHost, Wall::NoNewPrivileges, Wall::User, Wall::EndsWithHost] {
+        put_up(wall, memory_bytes)?;
+    }
+    let namespaces = put_up(Wall::Namespaces, memory_bytes)? == Stands::Yes;
+    put_up(Wall::Capabilities, memory_bytes)?;
+    let landlock = put_up(Wall::Landlock, memory_bytes)? == Stands::Yes;
     if !namespaces && !landlock {
         return Err(SandboxError::NoFiles);
     }
-    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("forbid traces"))?;
-    limit(memory_bytes)?;
-    filter_calls()?;
+    for wall in [Wall::NoTraces, Wall::Limits, Wall::Calls] {
+        put_up(wall, memory_bytes)?;
+    }
     Ok(Walls { namespaces, landlock })
+}
+
+/// Puts up one wall, for good. [`apply`] knows in which order they all go up.
+pub fn put_up(wall: Wall, memory_bytes: u64) -> Result<Stands, SandboxError> {
+    match wall {
+        Wall::Descriptors => close_inherited()?,
+        Wall::EndsWithHost => {
+            set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("ask for the end with the host"))?;
+        }
+        Wall::NoNewPrivileges => set_no_new_privs(true).map_err(failed("give up new privileges"))?,
+        Wall::User => give_up_root()?,
+        // A host may forbid them; Landlock must hold then.
+        Wall::Namespaces => return Ok(if enter_namespaces().is_ok() { Stands::Yes } else { Stands::No }),
+        Wall::Capabilities => drop_capabilities()?,
+        Wall::Landlock => return forbid_files(),
+        Wall::NoTraces => set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(failed("forbid traces"))?,
+        Wall::Limits => limit(memory_bytes)?,
+        Wall::Calls => filter_calls()?,
+    }
+    Ok(Stands::Yes)
 }
 
 /// The socket and the page that the process was started with in place of standard input and output. Once.
@@ -159,13 +199,13 @@ struct Ruleset {
 }
 
 /// Denies every access that this kernel's Landlock knows. Whether there is Landlock.
-fn forbid_files() -> Result<bool, SandboxError> {
+fn forbid_files() -> Result<Stands, SandboxError> {
     const VERSION: libc::c_uint = 1;
     // SAFETY: asks for the version: no pointer, no size.
     let version =
         unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<Ruleset>(), 0_usize, VERSION) };
     if version < 1 {
-        return Ok(false);
+        return Ok(Stands::No);
     }
     let files = match version {
         1 => (1 << 13) - 1,
@@ -186,7 +226,7 @@ fn forbid_files() -> Result<bool, SandboxError> {
     }
     // SAFETY: `made` is the descriptor of the rules, and plain numbers are all there is.
     let restricted = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, made, 0) };
-    let outcome = if restricted == 0 { Ok(true) } else { Err(io::Error::last_os_error()) };
+    let outcome = if restricted == 0 { Ok(Stands::Yes) } else { Err(io::Error::last_os_error()) };
     close_inherited()?;
     outcome.map_err(failed("put on Landlock's rules"))
 }

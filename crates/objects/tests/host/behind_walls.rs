@@ -2,15 +2,18 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{BufRead, BufReader, Write},
     net::TcpStream,
     os::unix::{net::UnixStream, process::ExitStatusExt},
     process::{Command, ExitCode, Stdio},
 };
 
-use objects::host::sandbox;
+use objects::host::sandbox::{self, SandboxError, Stands, Wall};
 
-use crate::Test;
+use crate::{
+    Test,
+    hosted::{Hosted, Setting, eventually, write_project},
+};
 
 const COMMAND: &str = "try-a-wall";
 const MEMORY_BYTES: u64 = 1 << 30;
@@ -23,6 +26,22 @@ pub const TESTS: &[Test] = &[
     ("walls::nobody_can_be_signalled", signals),
     ("walls::memory_has_its_limit", memory),
     ("walls::there_is_no_environment_and_no_descriptor", inherited),
+    ("walls::each_holds_by_itself", one_by_one),
+    ("walls::an_engine_ends_with_its_host", ends_with_host),
+    ("walls::a_real_engine_stands_behind_all_of_them", real_engine),
+];
+
+const WALLS: &[(&str, Wall)] = &[
+    ("descriptors", Wall::Descriptors),
+    ("ends-with-host", Wall::EndsWithHost),
+    ("no-new-privileges", Wall::NoNewPrivileges),
+    ("user", Wall::User),
+    ("namespaces", Wall::Namespaces),
+    ("capabilities", Wall::Capabilities),
+    ("landlock", Wall::Landlock),
+    ("no-traces", Wall::NoTraces),
+    ("limits", Wall::Limits),
+    ("calls", Wall::Calls),
 ];
 
 #[derive(Debug, PartialEq, Eq)]
@@ -35,11 +54,16 @@ enum Outcome {
 
 /// Starts this program again behind the walls, to try one thing.
 fn attempt(what: &str) -> Outcome {
+    attempt_behind("all", what, "")
+}
+
+/// Behind `walls`: `all`, `none`, or one of [`WALLS`].
+fn attempt_behind(walls: &str, what: &str, with: &str) -> Outcome {
     let file = fs::File::open("/etc/passwd").expect("a file to leave open");
     // Inherited: the walls have to close it.
     rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).expect("is inheritable");
     let child = Command::new("/proc/self/exe")
-        .args([COMMAND, what])
+        .args([COMMAND, walls, what, with])
         .env("SECRET", "1")
         .env_remove("RUST_BACKTRACE")
         .stdin(Stdio::null())
@@ -64,11 +88,18 @@ pub fn run_if_asked() -> Option<ExitCode> {
     if arguments.next()? != COMMAND {
         return None;
     }
-    let what = arguments.next()?;
+    let (walls, what, with) = (arguments.next()?, arguments.next()?, arguments.next()?);
     let environment = std::env::vars_os().count();
-    if let Err(error) = sandbox::apply(MEMORY_BYTES) {
-        eprintln!("{error}");
-        return Some(ExitCode::FAILURE);
+    match put_up(&walls) {
+        Ok(Stands::Yes) => {}
+        Ok(Stands::No) => {
+            print!("not here");
+            return Some(ExitCode::SUCCESS);
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            return Some(ExitCode::FAILURE);
+        }
     }
     let said = match what.as_str() {
         "nothing" => "went on".to_owned(),
@@ -92,6 +123,36 @@ pub fn run_if_asked() -> Option<ExitCode> {
             if much.try_reserve_exact(asked).is_ok() { "open".to_owned() } else { "shut".to_owned() }
         }
         "environment" => environment.to_string(),
+        "read-secret" => word(&fs::read("/etc/shadow")).to_owned(),
+        "connect-to" => word(&TcpStream::connect(&with)).to_owned(),
+        "mounts" => word(&nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).map_err(Into::into)).to_owned(),
+        "duplicate" => word(&rustix::io::dup(std::io::stdin()).map_err(Into::into)).to_owned(),
+        "inherited" => {
+            let mut open = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+            let leads_out =
+                |entry: fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|path| path.ends_with("passwd"));
+            if open.any(leads_out) { "open".to_owned() } else { "shut".to_owned() }
+        }
+        "privileges" => match rustix::thread::no_new_privs() {
+            Ok(true) => "shut".to_owned(),
+            Ok(false) | Err(_) => "open".to_owned(),
+        },
+        "traces" => match rustix::process::dumpable_behavior() {
+            Ok(rustix::process::DumpableBehavior::NotDumpable) => "shut".to_owned(),
+            Ok(_) | Err(_) => "open".to_owned(),
+        },
+        "outlive" => match rustix::process::parent_process_death_signal() {
+            Ok(Some(rustix::process::Signal::KILL)) => "shut".to_owned(),
+            Ok(_) | Err(_) => "open".to_owned(),
+        },
+        "wait" => {
+            println!("ready");
+            loop {
+                std::thread::park();
+            }
+        }
+        // Starts one that waits behind a wall, and leaves it alone.
+        "leave-one" => leave_one(&with).unwrap_or_else(|error| error.to_string()),
         "descriptor" => {
             let others = (3..64).filter(|number| {
                 // Standard input is duplicated onto a number only if none below it is free: the limit is three.
@@ -106,6 +167,99 @@ pub fn run_if_asked() -> Option<ExitCode> {
         Ok(()) => ExitCode::SUCCESS,
         Err(_nobody_listens) => ExitCode::FAILURE,
     })
+}
+
+fn leave_one(walls: &str) -> std::io::Result<String> {
+    let mut command = Command::new("/proc/self/exe");
+    let mut child = command.args([COMMAND, walls, "wait", ""]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    if let Some(out) = child.stdout.take() {
+        // Its wall is up when it says so.
+        BufReader::new(out).read_line(&mut String::new())?;
+    }
+    Ok(child.id().to_string())
+}
+
+fn put_up(walls: &str) -> Result<Stands, SandboxError> {
+    if walls == "all" {
+        return sandbox::apply(MEMORY_BYTES).map(|_walls| Stands::Yes);
+    }
+    match WALLS.iter().find(|(name, _)| *name == walls) {
+        Some((_, wall)) => sandbox::put_up(*wall, MEMORY_BYTES),
+        None => Ok(Stands::Yes),
+    }
+}
+
+/// Without the wall it goes, and with that wall alone it does not.
+fn one_by_one() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    for (wall, whats) in [
+        ("descriptors", &["inherited"][..]),
+        ("ends-with-host", &["outlive"]),
+        ("no-new-privileges", &["privileges"]),
+        ("user", &["read-secret", "mounts"]),
+        ("namespaces", &["read", "read-secret", "write", "connect-to"]),
+        ("capabilities", &["mounts"]),
+        ("landlock", &["read", "read-secret", "read-root", "write", "connect-to"]),
+        ("no-traces", &["traces"]),
+        ("limits", &["memory", "duplicate"]),
+        ("calls", &["read", "read-root", "connect-to", "duplicate", "mounts", "thread", "spawn", "signal", "unshare"]),
+    ] {
+        for what in whats {
+            let open = attempt_behind("none", what, &address);
+            assert_eq!(open, Outcome::Said("open".to_owned()), "{what} without any wall");
+            match attempt_behind(wall, what, &address) {
+                Outcome::Killed => {}
+                Outcome::Said(said) if said == "not here" => println!("this host has no {wall}: not tried"),
+                Outcome::Said(said) => assert_eq!(said, "shut", "{what} behind {wall}"),
+            }
+        }
+    }
+    assert!(WALLS.iter().all(|(name, _)| attempt_behind(name, "nothing", "") != Outcome::Killed));
+    if fs::exists("/tmp/from-the-sandbox").expect("can be looked for") {
+        fs::remove_file("/tmp/from-the-sandbox").expect("is removed");
+    }
+}
+
+fn ends_with_host() {
+    let left = |wall: &str| match attempt_behind("none", "leave-one", wall) {
+        Outcome::Said(pid) => pid.parse::<i32>().unwrap_or_else(|_| panic!("{pid}")),
+        Outcome::Killed => panic!("was killed"),
+    };
+    let runs = |pid: i32| fs::exists(format!("/proc/{pid}/exe")).unwrap_or(false);
+    let pid = left("ends-with-host");
+    eventually("it ends with whoever started it", || !runs(pid));
+    let pid = left("none");
+    assert!(runs(pid), "without the wall it goes on");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).expect("it runs");
+}
+
+/// As the kernel sees it from outside.
+fn real_engine() {
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), &[], "export default { fetch: () => new Response('here') };");
+    let hosted = Hosted::start(directory.path(), &directory.path().join("state"), Setting::default());
+    assert_eq!(hosted.get("/"), (200, "here".to_owned()));
+    let pid = hosted.deployment.engines()[0];
+    let of = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).expect("is read");
+    assert_eq!(of("environ"), "", "no environment");
+    let status = of("status");
+    let line = |name: &str| {
+        status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}")).trim()
+    };
+    assert_eq!((line("Seccomp:"), line("NoNewPrivs:"), line("Threads:")), ("2", "1", "1"));
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert!(line(set).chars().all(|digit| digit == '0'), "{set} {}", line(set));
+    }
+    assert!(line("Uid:").split_whitespace().all(|uid| uid == "65534"), "{}", line("Uid:"));
+    assert_eq!(line("Groups:"), "");
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).expect("is read").count();
+    assert_eq!(descriptors, 3, "the socket, the page and the log");
+    for namespace in ["net", "mnt", "user", "ipc", "uts", "cgroup"] {
+        let link = |whose: &str| fs::read_link(format!("/proc/{whose}/ns/{namespace}")).expect("is read");
+        assert_ne!(link(&pid.to_string()), link("self"), "{namespace}");
+    }
+    assert_eq!(fs::read_dir(format!("/proc/{pid}/root")).expect("is read").count(), 0, "an empty root");
 }
 
 fn shut(what: &str) {

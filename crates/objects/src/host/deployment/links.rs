@@ -232,7 +232,14 @@ impl State {
             return LinkUse::Used;
         }
         let limit = if link.to.is_some() { IDLE_LIMIT } else { IDLE_LIMIT * 2 };
-        if now.saturating_duration_since(link.last_used) < limit { LinkUse::Unused } else { LinkUse::Idle }
+        if now.saturating_duration_since(link.last_used) < limit {
+            return LinkUse::Unused;
+        }
+        // It is about to end: the next call begins another one.
+        if let Some(peer) = link.to {
+            self.links_to.remove(&peer);
+        }
+        LinkUse::Idle
     }
 
     /// Calls an object wherever it is.

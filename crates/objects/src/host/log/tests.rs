@@ -399,3 +399,33 @@ fn objects_at_rest_come_in_pages_in_order() {
     assert_eq!(log.at_rest([7; 16], &page).expect("is listed").len(), 3);
     assert!(log.at_rest([9; 16], &page).expect("none is none").is_empty());
 }
+
+/// As many files in a directory as a namespace of a million objects has in each of its 256.
+#[test]
+fn a_page_of_a_large_namespace_takes_a_look_at_one_directory() {
+    const IN_ONE: usize = 1_000_000 / 256;
+    let directory = tempfile::tempdir().expect("a directory");
+    let files = Files::new(directory.path().to_owned(), 4, Default::default());
+    let id = |first: u8, number: usize| {
+        let mut id = [first; 32];
+        id[1..9].copy_from_slice(&(number as u64).to_be_bytes());
+        id
+    };
+    let of = |first, number| ObjectKey { namespace: [7; 16], id: id(first, number) };
+    files.apply(&[Commit { key: of(0, 0), ..commit(0, 1, 1, "x") }]).expect("is applied");
+    let one = fs::read(files.path(&of(0, 0))).expect("is read");
+    for first in 0..3 {
+        fs::create_dir_all(files.path(&of(first, 0)).parent().expect("has one")).expect("is made");
+        for number in 0..IN_ONE {
+            fs::write(files.path(&of(first, number)), &one[..PAGE_BYTES]).expect("is written");
+        }
+    }
+    for (after, next) in [(None, of(0, 0)), (Some(id(0, 2000)), of(0, 2001)), (Some(id(1, IN_ONE - 1)), of(2, 0))] {
+        let begun = std::time::Instant::now();
+        let page = files.at_rest([7; 16], &Page { after, limit: 100, ..Page::default() }).expect("is listed");
+        let took = begun.elapsed();
+        println!("100 of {IN_ONE} in a directory: {took:?}");
+        assert_eq!((page.len(), page[0].key), (100, next));
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    }
+}
