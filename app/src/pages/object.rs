@@ -73,7 +73,7 @@ async fn fetch(which: Which) -> Result<Shown, Failure> {
     Ok((super::objects::seen(object), can_look))
 }
 
-/// What it holds: a page of keys, and the answer to a query if one was asked.
+/// What it holds, for who may see it: a page of keys, and the answer to a query if one was asked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Held {
     kv: Result<KvEntries, Failure>,
@@ -81,14 +81,19 @@ pub struct Held {
 }
 
 #[server(prefix = "/fn", endpoint = "objects-held", input = leptos::server_fn::codec::Json)]
-async fn fetch_held(which: Which, start: String, query: String) -> Result<Held, Failure> {
+async fn fetch_held(which: Which, start: String, query: String) -> Result<Option<Held>, Failure> {
+    let refuse = crate::server::failure;
     let (services, call) = crate::server::asked()?;
+    let deployment = services::deployments::get(&services, &call, &which.deployment).await.map_err(refuse)?;
+    if !super::deployments::seen(&services, &call, deployment).can_manage {
+        return Ok(None);
+    }
     let kv = keys(&services, &call, &which, start).await.map_err(crate::server::told);
     let sql = match query.trim() {
         "" => None,
         query => Some(rows(&services, &call, &which, query).await.map_err(crate::server::told)),
     };
-    Ok(Held { kv, sql })
+    Ok(Some(Held { kv, sql }))
 }
 
 #[cfg(feature = "ssr")]
@@ -160,6 +165,13 @@ pub fn ObjectPage() -> impl IntoView {
             (Some(_), false) | (None, _) => live.get() + beat.get() + deleting.answered(),
         });
     let shown = Data::new(move || Fetch { which: which.get() }, move || changes.get());
+    let query = use_query_map();
+    let given = move |name: &'static str| query.with(|query| query.get(name)).unwrap_or_default();
+    // Asked when the page is opened and when another thing is: looking at an object brings it into memory.
+    let held = Data::new(
+        move || FetchHeld { which: which.get(), start: given("start"), query: given("sql") },
+        move || deleting.answered(),
+    );
     let about = Signal::derive(move || {
         let (object, _) = shown.get()?.ok()?;
         Some(object.name.unwrap_or_else(|| format!("{} {}…", object.class, short(&object.id))))
@@ -171,25 +183,33 @@ pub fn ObjectPage() -> impl IntoView {
                 view! { <a class="address" href=format!("/deployments/{deployment}/objects")><Icon name="chevron-left"/>"Objects of "{deployment.clone()}</a> }
             }}</p>
             {failure_of(move || deleting.failure_beside(&["confirm"]))}
-            {follow(shown, move |shown| view! { <Shown shown which deleting/> }.into_any())}
+            {follow(shown, move |shown| view! { <Shown shown held which deleting/> }.into_any())}
         </Page>
     }
 }
 
 #[component]
-fn Shown(shown: Signal<Shown>, which: Memo<Which>, deleting: Submission<Delete>) -> impl IntoView {
+fn Shown(
+    shown: Signal<Shown>,
+    held: Data<Option<Held>>,
+    which: Memo<Which>,
+    deleting: Submission<Delete>,
+) -> impl IntoView {
     let can_look = Memo::new(move |_| shown.with(|(_, can_look)| *can_look));
     view! {
         <section class="card" aria-labelledby="state">
             <h2 id="state" class="visually-hidden">"State"</h2>
-            {move || view! { <Facts object=shown.with(|(object, _)| object.clone())/> }}
+            {move || view! { <State object=shown.with(|(object, _)| object.clone())/> }}
         </section>
-        {move || can_look.get().then(|| view! { <Inside which deleting/> })}
+        {move || can_look.get().then(|| view! {
+            {follow(held, move |held| view! { <HeldSections held which/> }.into_any())}
+            <Inside which deleting/>
+        })}
     }
 }
 
 #[component]
-fn Facts(object: ObjectInfo) -> impl IntoView {
+fn State(object: ObjectInfo) -> impl IntoView {
     let badge = badge(&object);
     let time = |text: &Option<String>| text.as_deref().and_then(at);
     let (used, alarm) = (time(&object.last_used_at), time(&object.alarm_at));
@@ -211,15 +231,7 @@ fn Facts(object: ObjectInfo) -> impl IntoView {
 
 #[component]
 fn Inside(which: Memo<Which>, deleting: Submission<Delete>) -> impl IntoView {
-    let query = use_query_map();
-    let given = move |name: &'static str| query.with(|query| query.get(name)).unwrap_or_default();
-    // Asked when the page is opened and when another thing is: looking at an object brings it into memory.
-    let held = Data::new(
-        move || FetchHeld { which: which.get(), start: given("start"), query: given("sql") },
-        move || deleting.answered(),
-    );
     view! {
-        {follow(held, move |held| view! { <HeldSections held which/> }.into_any())}
         {move || {
             let Which { deployment, class, id } = which.get();
             let address = format!("/api/v1/objects/{deployment}/{}/{id}/console", query_part(&class));
@@ -249,7 +261,13 @@ fn Inside(which: Memo<Which>, deleting: Submission<Delete>) -> impl IntoView {
 }
 
 #[component]
-fn HeldSections(held: Signal<Held>, which: Memo<Which>) -> impl IntoView {
+fn HeldSections(held: Signal<Option<Held>>, which: Memo<Which>) -> impl IntoView {
+    let there = Memo::new(move |_| held.with(Option::is_some));
+    move || there.get().then(|| view! { <HeldThere held which/> })
+}
+
+#[component]
+fn HeldThere(held: Signal<Option<Held>>, which: Memo<Which>) -> impl IntoView {
     let query = use_query_map();
     let asked = query.with_untracked(|query| query.get("sql")).unwrap_or_default();
     let given = move |name: &'static str| query.with(|query| query.get(name)).unwrap_or_default();
@@ -260,10 +278,10 @@ fn HeldSections(held: Signal<Held>, which: Memo<Which>) -> impl IntoView {
                 <input class="input compact mono" name="start" aria-label="From this key on" placeholder="from this key on" value=move || given("start")/>
                 <button class="button" type="submit">"Show"</button>
             </form>
-            {move || match held.with(|held| held.kv.clone()) {
+            {move || held.with(|held| held.as_ref().map(|held| held.kv.clone())).map(|kv| match kv {
                 Ok(entries) => view! { <Keys entries which=which.get()/> }.into_any(),
                 Err(failure) => view! { <FailurePanel failure/> }.into_any(),
-            }}
+            })}
         </section>
         <section class="card" aria-labelledby="sql">
             <h2 id="sql">"SQL"</h2>
@@ -274,7 +292,7 @@ fn HeldSections(held: Signal<Held>, which: Memo<Which>) -> impl IntoView {
                 </div>
                 <div class="form-actions"><button class="button" type="submit"><Icon name="play"/>"Ask"</button></div>
             </form>
-            {move || held.with(|held| held.sql.clone()).map(|answer| match answer {
+            {move || held.with(|held| held.as_ref()?.sql.clone()).map(|answer| match answer {
                 Ok(result) => view! { <Rows result/> }.into_any(),
                 Err(failure) => view! { <FailurePanel failure/> }.into_any(),
             })}
