@@ -55,6 +55,10 @@ enum Name {
 }
 
 fn main() -> ExitCode {
+    // Hosts of objects in this process start it again as their engines.
+    if let Some(code) = ::objects::host::child::run_if_asked() {
+        return code;
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

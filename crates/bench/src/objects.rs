@@ -1,30 +1,26 @@
-//! Objects under `berth objects dev`, beside npm workerd with the same module, one after the other in the same run.
+//! Objects under `berth objects dev`, beside npm workerd with the same module, one after the other in the same run; and what
+//! there is no peer for, on hosts in this process.
 
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+
+use client::{Connection, rate, timed};
 
 use crate::{
     report::{Report, Row, Wanted, percentile},
     server::binary,
 };
 
-const CONNECTIONS: usize = 16;
-const WARM: Duration = Duration::from_secs(2);
+mod client;
+mod here;
+
 const READY: Duration = Duration::from_secs(20);
 /// Objects that nobody has touched yet, asked for one after the other.
 const NEW_OBJECTS: usize = 300;
@@ -148,82 +144,12 @@ const config :Workerd.Config = (
     ready(Served { child, address }).await
 }
 
-/// One keep-alive connection that reads as little of HTTP as it must.
-struct Connection {
-    stream: TcpStream,
-    buffer: Vec<u8>,
-}
-
-impl Connection {
-    async fn open(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Connection { stream, buffer: Vec::with_capacity(1024) })
-    }
-
-    /// The body of the answer; an error unless it is 200.
-    async fn ask(&mut self, method: &str, path: &str) -> Result<String> {
-        let length = if method == "POST" { "content-length: 0\r\n" } else { "" };
-        let request = format!("{method} {path} HTTP/1.1\r\nhost: bench\r\n{length}\r\n");
-        self.stream.write_all(request.as_bytes()).await?;
-        self.buffer.clear();
-        loop {
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                bail!("the server hung up");
-            }
-            let Some(head) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
-            let text = std::str::from_utf8(&self.buffer[..head])?;
-            if !text.starts_with("HTTP/1.1 200") {
-                bail!("answered {}", text.lines().next().unwrap_or_default());
-            }
-            let length = text.lines().find_map(|line| {
-                let (name, value) = line.split_once(':')?;
-                name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
-            });
-            let length = length.context("an answer without its length")?;
-            while self.buffer.len() < head + 4 + length {
-                if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                    bail!("the server hung up");
-                }
-            }
-            return Ok(String::from_utf8_lossy(&self.buffer[head + 4..head + 4 + length]).into_owned());
-        }
-    }
-}
-
-/// Requests a second on one object, over all connections.
-async fn rate(served: &Served, method: &'static str, seconds: u64) -> Result<f64> {
-    let done = Arc::new(AtomicU64::new(0));
-    let mut tasks = tokio::task::JoinSet::new();
-    let (from, until) = (Instant::now() + WARM, Instant::now() + WARM + Duration::from_secs(seconds));
-    for _ in 0..CONNECTIONS {
-        let (address, done) = (served.address, Arc::clone(&done));
-        tasks.spawn(async move {
-            let mut connection = Connection::open(address).await?;
-            while Instant::now() < until {
-                connection.ask(method, "/one").await?;
-                if Instant::now() >= from {
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            anyhow::Ok(())
-        });
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended??;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    Ok(done.load(Ordering::Relaxed) as f64 / (until - from).as_secs_f64())
-}
-
 /// Milliseconds to the first answer of objects that nobody has asked before.
 async fn first_answers(served: &Served) -> Result<Vec<f64>> {
     let mut connection = Connection::open(served.address).await?;
     let mut samples = Vec::with_capacity(NEW_OBJECTS);
     for number in 0..NEW_OBJECTS {
-        let begun = Instant::now();
-        connection.ask("POST", &format!("/new-{number}")).await?;
-        samples.push(begun.elapsed().as_secs_f64() * 1000.0);
+        samples.push(timed(&mut connection, "POST", &format!("/new-{number}")).await?);
     }
     Ok(samples)
 }
@@ -237,8 +163,8 @@ struct Figures {
 
 async fn measure(served: &Served, seconds: u64) -> Result<Figures> {
     let mut new = first_answers(served).await?;
-    let writes = rate(served, "POST", seconds).await?;
-    let reads = rate(served, "GET", seconds).await?;
+    let writes = rate(served.address, "POST", "/one", seconds).await?;
+    let reads = rate(served.address, "GET", "/one", seconds).await?;
     Ok(Figures { writes, reads, new_p50_ms: percentile(&mut new, 0.5), new_p99_ms: percentile(&mut new, 0.99) })
 }
 
@@ -278,5 +204,5 @@ pub async fn run(report: &mut Report, full: bool) -> Result<()> {
     report.add(beside(p50.target(Wanted::AtMost, 5.0), |figures| figures.new_p50_ms));
     let p99 = Row::new("the same, p99", ours.new_p99_ms, "ms");
     report.add(beside(p99, |figures| figures.new_p99_ms));
-    Ok(())
+    here::run(report, full).await
 }
