@@ -21,7 +21,7 @@ Usage: cargo xtask COMMAND
 Commands:
   dev               server, agents and page on this machine; dev --help lists its options
   test [PART...]    lint, rust, browser; all without a word
-  bench NAME        figures beside their peers; reservations, dispatch, agents, session, notebooks, pages
+  bench NAME        figures beside their peers; reservations, dispatch, agents, session, notebooks, pages, objects
   web [--release]   build the page: WebAssembly, style sheet, public files
 ";
 

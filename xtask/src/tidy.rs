@@ -16,6 +16,7 @@ const SQL_PLACES: &[&str] = &[
     "crates/agent/",
     "crates/objects/src/sqlite/",
     "crates/objects/src/engine/tests/",
+    "crates/bench/src/objects/",
     "crates/objects/tests/",
     "xtask/",
 ];
