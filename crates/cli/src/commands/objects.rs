@@ -85,7 +85,12 @@ pub async fn dev(ask: &ObjectsDev) -> Result<(), Fault> {
         loop {
             watched.changed().await;
             number += 1;
-            reload(&host, &ask.directory, &name, number, &secret, &mut watched);
+            let begun = Instant::now();
+            // What is wrong is told, and the last version that was right goes on.
+            match reload(&host, &ask.directory, &name, number, &secret, &mut watched) {
+                Ok(()) => eprintln!("reloaded in {} ms", begun.elapsed().as_millis()),
+                Err(error) => eprintln!("error: {}", printable(&error.to_string())),
+            }
         }
     };
     tokio::select! {
@@ -106,23 +111,32 @@ fn deploy(host: &Host, project: Project, number: u64, secret: &Secret) -> Result
     host.deploy(&name, version, policy).map_err(|error| Fault::Failed(error.to_string()))
 }
 
-/// What is wrong is told, and the last version that was right goes on.
-fn reload(host: &Host, directory: &Path, name: &str, number: u64, secret: &Secret, watched: &mut Watched) {
-    let begun = Instant::now();
-    let result = match Project::read(directory) {
-        Err(error) => Err(error.to_string()),
-        Ok(project) if project.config.name != name => {
-            Err("the name cannot change while it runs: start again".to_owned())
-        }
-        Ok(project) => {
-            *watched = Watched::new(&project);
-            deploy(host, project, number, secret).map_err(|fault| fault.to_string())
-        }
-    };
-    match result {
-        Ok(_) => eprintln!("reloaded in {} ms", begun.elapsed().as_millis()),
-        Err(message) => eprintln!("error: {}", printable(&message)),
+/// Why the files as they are now do not run.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    #[error("the name cannot change while it runs: start again")]
+    Name,
+    #[error(transparent)]
+    Deploy(#[from] Fault),
+}
+
+fn reload(
+    host: &Host,
+    directory: &Path,
+    name: &str,
+    number: u64,
+    secret: &Secret,
+    watched: &mut Watched,
+) -> Result<(), ReloadError> {
+    let project = Project::read(directory)?;
+    if project.config.name != name {
+        return Err(ReloadError::Name);
     }
+    *watched = Watched::new(&project);
+    deploy(host, project, number, secret)?;
+    Ok(())
 }
 
 /// The files of a project as they were when they were read.
