@@ -187,15 +187,11 @@ impl Object {
     fn alarm_is_due(&self, event: EventId) -> bool {
         let shared = &self.shared;
         let mut storage = shared.storage.borrow_mut();
-        let alarm = match storage
-            .database()
-            .map_err(|error| error.to_string())
-            .and_then(|database| database.alarm().map_err(|error| error.to_string()))
-        {
+        let alarm = match storage.database().and_then(|database| Ok(database.alarm()?)) {
             Ok(alarm) => alarm,
-            Err(why) => {
+            Err(error) => {
                 drop(storage);
-                shared.end_with(Problem::reset(format!("The object's storage failed: {why}")));
+                shared.end_with(Problem::reset(format!("The object's storage failed: {error}")));
                 return false;
             }
         };
