@@ -24,7 +24,7 @@ class BerthConsole extends HTMLElement {
     source.addEventListener("line", ({ data }) => this.line(JSON.parse(data)));
     source.addEventListener("lost", ({ data }) => {
       const { host, lines } = JSON.parse(data);
-      this.show("lost", `${lines} lines of ${host} are kept no more`);
+      this.show("lost", `${lines.toLocaleString("en-GB")} lines of ${host} are kept no more`);
     });
     source.addEventListener("away", ({ data }) => {
       const { host, why } = JSON.parse(data);

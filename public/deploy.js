@@ -5,7 +5,52 @@ const MAX_BYTES = 32 * 1024 * 1024;
 // Nothing of what is deployed; a hidden folder as a whole.
 const LEFT_OUT = /(^|\/)(\.[^/]+|node_modules\/\.cache)(\/|$)/;
 
-const size = (bytes) => bytes < 1024 ? `${bytes} B` : bytes < 1024 ** 2 ? `${Math.round(bytes / 1024)} KiB` : `${(bytes / 1024 ** 2).toFixed(1)} MiB`;
+/** Between two looks at how far hosts are: at first, and when that takes long. */
+const LOOK_MS = 300;
+const LATER_MS = 5000;
+const SOON_MS = 15_000;
+
+const number = (value) => value.toLocaleString("en-GB");
+const counted = (count, one, many) => `${number(count)} ${count === 1 ? one : many}`;
+
+/** As the pages write sizes (app/src/components/units.rs). */
+function size(bytes) {
+  const units = ["B", "KiB", "MiB", "GiB"];
+  let [value, unit] = [bytes, 0];
+  for (; value >= 1024 && unit + 1 < units.length; unit += 1) value /= 1024;
+  return `${value.toFixed(value < 10 && unit > 0 && value % 1 >= 0.05 ? 1 : 0)} ${units[unit]}`;
+}
+
+const runningOn = ({ running, hosts }) =>
+  running === hosts.length ? `Running on ${counted(hosts.length, "host", "hosts")}` : `Running on ${running} of ${counted(hosts.length, "host", "hosts")}`;
+
+/** How each standing looks (crates/api/src/objects/rollout.rs): its tone, icon and words. */
+const STANDINGS = {
+  runs: { tone: "good", icon: "busy", words: runningOn },
+  starting: { tone: "busy moving", icon: "progress", words: (rollout) => `${runningOn(rollout)} …` },
+  partly: { tone: "warn", icon: "warning", words: runningOn },
+  failed: { tone: "bad", icon: "error", words: () => "No host can run it" },
+  nowhere: { tone: "warn", icon: "clock", words: () => "Waits for a host that runs objects" },
+};
+const STEPS = { runs: ["done", "check"], starting: ["running", "progress"], failed: ["failed", "error"] };
+
+const SVG = "http://www.w3.org/2000/svg";
+function icon(name) {
+  const [svg, use] = [document.createElementNS(SVG, "svg"), document.createElementNS(SVG, "use")];
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  use.setAttribute("href", `/icons.svg#${name}`);
+  svg.append(use);
+  return svg;
+}
+
+function element(name, className, text) {
+  const made = document.createElement(name);
+  made.className = className;
+  made.textContent = text;
+  return made;
+}
 
 /** All files below a dropped entry, with their paths. */
 async function walk(entry, found) {
@@ -40,37 +85,74 @@ class BerthDeploy extends HTMLElement {
         this.choose(chosen.filter(({ path }) => !LEFT_OUT.test(path)));
       });
     }
-    const over = (is) => part("drop").toggleAttribute("data-over", is);
-    this.addEventListener("dragover", (event) => { event.preventDefault(); over(true); });
-    this.addEventListener("dragleave", (event) => { if (!this.contains(event.relatedTarget)) over(false); });
-    this.addEventListener("drop", async (event) => {
-      event.preventDefault();
-      over(false);
-      const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean);
-      const found = [];
-      try {
-        for (const entry of entries) await walk(entry, found);
-        for (const input of inputs) input.value = "";
-        this.choose(found);
-      } catch (error) {
-        this.refuse("It cannot be read", error.message);
-      }
-    });
+    this.listen();
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.send();
     });
   }
 
+  disconnectedCallback() {
+    this.stop?.abort();
+    this.following = null;
+  }
+
+  /** Whoever drags files over the page may let go of them anywhere on it. */
+  listen() {
+    this.stop = new AbortController();
+    const { signal } = this.stop;
+    const [drop, title] = [this.piece("drop"), this.piece("drop-title")];
+    const asked = title.textContent;
+    const over = (is) => {
+      drop.toggleAttribute("data-over", is);
+      title.textContent = is ? "Let go to choose it" : asked;
+    };
+    const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+    for (const name of ["dragenter", "dragover"]) {
+      document.addEventListener(name, (event) => {
+        if (!hasFiles(event)) return;
+        event.preventDefault();
+        event.dataTransfer.dropEffect = "copy";
+        over(true);
+      }, { signal });
+    }
+    document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) over(false); }, { signal });
+    document.addEventListener("drop", (event) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      over(false);
+      this.dropped([...event.dataTransfer.items].map((item) => item.webkitGetAsEntry()).filter(Boolean));
+    }, { signal });
+  }
+
+  async dropped(entries) {
+    const found = [];
+    this.piece("chosen").textContent = "Looking through it …";
+    try {
+      for (const entry of entries) await walk(entry, found);
+    } catch (error) {
+      this.files = [];
+      this.piece("chosen").textContent = "or choose it below.";
+      this.refuse("It cannot be read", error.message);
+      return;
+    }
+    for (const input of this.form.querySelectorAll("input[type=file]")) input.value = "";
+    this.choose(found);
+  }
+
   choose(files) {
     this.files = files;
     const bytes = files.reduce((sum, { file }) => sum + file.size, 0);
+    this.following = null;
     this.piece("problem").hidden = true;
     this.piece("result").hidden = true;
-    this.piece("chosen").textContent = files.length === 0 ? "Nothing in it can be deployed." : `${files.length} ${files.length === 1 ? "file" : "files"}, ${size(bytes)}`;
-    if (files.length > MAX_FILES || bytes > MAX_BYTES) {
-      this.refuse("Too much for the page", `At most ${MAX_FILES} files and ${size(MAX_BYTES)}: “berth objects deploy” sends only what is imported.`);
-    }
+    this.piece("chosen").textContent = files.length === 0 ? "Nothing in it can be deployed." : `${files.length > MAX_FILES ? "More than " : ""}${counted(Math.min(files.length, MAX_FILES), "file", "files")}, ${size(bytes)}`;
+    this.isTooMuch = files.length > MAX_FILES || bytes > MAX_BYTES;
+    if (this.isTooMuch) this.refuseAsTooMuch();
+  }
+
+  refuseAsTooMuch() {
+    this.refuse("Too much for the page", `At most ${number(MAX_FILES)} files and ${size(MAX_BYTES)}: “berth objects deploy” sends only what is imported.`);
   }
 
   refuse(title, text) {
@@ -89,6 +171,10 @@ class BerthDeploy extends HTMLElement {
   send() {
     if (this.files.length === 0) {
       this.refuse("Nothing is chosen yet", "Drop the project's folder, or choose it.");
+      return;
+    }
+    if (this.isTooMuch) {
+      this.refuseAsTooMuch();
       return;
     }
     const body = new FormData();
@@ -122,12 +208,69 @@ class BerthDeploy extends HTMLElement {
     }
     this.busy(false);
     const { deployment, version, is_new: isNew, warnings } = said;
-    const what = isNew ? `Version ${version.number} of ${deployment.name} is deployed.` : `${deployment.name} runs just this already: version ${version.number}.`;
-    this.piece("result-text").textContent = [what, ...warnings.map((warning) => `${warning}.`)].join(" ");
-    const link = this.piece("result-link");
-    link.href = `/deployments/${deployment.name}`;
+    this.piece("result-text").textContent = isNew ? `Version ${number(version.number)} of ${deployment.name} is deployed.` : `${deployment.name} runs just this already: version ${number(version.number)}.`;
+    const told = this.piece("warnings");
+    told.textContent = warnings.map((warning) => `${warning}.`).join(" ");
+    told.hidden = warnings.length === 0;
+    this.piece("result-link").href = `/deployments/${deployment.name}`;
+    this.piece("result-address").href = deployment.address;
+    this.piece("result-host").textContent = `Open ${new URL(deployment.address).host}`;
+    this.piece("hosts").replaceChildren();
+    this.stands("progress", "busy moving", "Starting …");
     this.piece("result").hidden = false;
-    link.focus();
+    this.piece("result-text").focus();
+    this.follow(deployment);
+  }
+
+  /** Until every host runs it, or has said why it does not. */
+  async follow({ id }) {
+    const mine = {};
+    this.following = mine;
+    const begun = Date.now();
+    for (;;) {
+      try {
+        const answer = await fetch(`/api/v1/deployments/${id}/rollout`, { headers: { Accept: "application/json" } });
+        if (this.following !== mine) return;
+        if (answer.ok) {
+          const rollout = await answer.json();
+          if (this.following !== mine) return;
+          this.show(rollout);
+          if (rollout.standing === "runs") return;
+        } else if (answer.status < 500) {
+          this.stands("warning", "warn", answer.status === 404 ? "It was deleted meanwhile" : "This page may not look any more: reload it");
+          return;
+        }
+      } catch {
+        this.stands("offline", "warn", "The server cannot be reached; trying again …");
+      }
+      await new Promise((next) => { setTimeout(next, Date.now() - begun < SOON_MS ? LOOK_MS : LATER_MS); });
+      if (this.following !== mine) return;
+    }
+  }
+
+  show(rollout) {
+    const { tone, icon: name, words } = STANDINGS[rollout.standing];
+    this.stands(name, tone, words(rollout));
+    const hosts = rollout.hosts.map(({ host, standing, version, problem }) => {
+      const [state, sign] = STEPS[standing];
+      const row = document.createElement("li");
+      row.className = `step ${state}`;
+      row.append(icon(sign), element("span", "step-name", host));
+      row.append(element("span", "step-time", version === null ? "" : `version ${number(version)}`));
+      if (problem !== null) row.append(element("span", "step-detail wrap", problem));
+      return row;
+    });
+    const list = this.piece("hosts");
+    list.replaceChildren(...hosts);
+    list.hidden = hosts.length === 0;
+  }
+
+  stands(name, tone, words) {
+    const [place, text] = [this.piece("standing"), this.piece("standing-text")];
+    place.className = `status ${tone}`;
+    place.querySelector("use").setAttribute("href", `/icons.svg#${name}`);
+    // Said anew only where it is news.
+    if (text.textContent !== words) text.textContent = words;
   }
 }
 

@@ -6,6 +6,8 @@ use leptos::prelude::*;
 /// Hosts send a reading every five seconds.
 const BEAT: std::time::Duration = std::time::Duration::from_secs(5);
 
+const QUICK_BEAT: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The attribute of `<html>` with the time at which the server made the document, in seconds since 1970.
 pub(crate) const ATTRIBUTE: &str = "data-now";
 
@@ -57,14 +59,26 @@ pub fn use_now() -> Signal<Option<Timestamp>> {
 /// Rises every few seconds while somebody looks at the page: for what is measured, of which the server tells nobody.
 /// On the server and until the page is alive it is 0.
 pub fn use_beat() -> Signal<u64> {
+    beat(Signal::stored(true), BEAT)
+}
+
+/// As [`use_beat`], every second while something is `awaited` that comes soon.
+pub fn use_quick_beat(awaited: Signal<bool>) -> Signal<u64> {
+    beat(awaited, QUICK_BEAT)
+}
+
+fn beat(goes: Signal<bool>, period: std::time::Duration) -> Signal<u64> {
     let beat = RwSignal::new(0_u64);
     Effect::new(move || {
+        if !goes.get() {
+            return;
+        }
         let tick = move || {
             if !document().hidden() {
                 beat.update(|beat| *beat += 1);
             }
         };
-        let handle = set_interval_with_handle(tick, BEAT).ok();
+        let handle = set_interval_with_handle(tick, period).ok();
         on_cleanup(move || {
             if let Some(handle) = handle {
                 handle.clear();

@@ -1,5 +1,7 @@
 //! What server functions stand on: the services and the caller of their request, and refusals as problems.
 
+use std::sync::OnceLock;
+
 use api::Problem;
 use http::request::Parts;
 use leptos::prelude::*;
@@ -11,10 +13,17 @@ use crate::Failure;
 /// Server functions answer below this; everything else is a page.
 pub const FUNCTIONS: &str = "/fn/";
 
-/// How the server tells an error: logs its inside cause, and makes the problem for outside. Provided with each request,
-/// so that pages and REST say the same.
-#[derive(Clone, Copy)]
-pub struct Tell(pub fn(Error, Option<String>) -> Problem);
+/// How the server tells an error: logs its inside cause, and makes the problem for outside, so that pages and REST say the
+/// same.
+pub type Tell = fn(Error, Option<String>) -> Problem;
+
+/// Not of a request's context, which is gone after an `await` if the reader has left meanwhile.
+static TELL: OnceLock<Tell> = OnceLock::new();
+
+/// Has errors told so from now on; the first one set stays.
+pub fn tell_by(tell: Tell) {
+    TELL.get_or_init(|| tell);
+}
 
 /// Who asks, of what.
 pub(crate) fn asked() -> Result<(Services, Call), Failure> {
@@ -53,7 +62,10 @@ pub(crate) fn failure(error: Error) -> Failure {
 pub(crate) fn told(error: Error) -> Failure {
     let request_id = use_context::<Parts>()
         .and_then(|parts| parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned));
-    Failure(expect_context::<Tell>().0(error, request_id))
+    match TELL.get() {
+        Some(tell) => Failure(tell(error, request_id)),
+        None => Failure::misunderstood("no server tells it"),
+    }
 }
 
 /// The script of a page that reads what it shows, which is asked in JSON (`Data`). That it is gone is an answer, which the

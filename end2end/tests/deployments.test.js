@@ -2,14 +2,16 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, mkdir, rm, truncate, writeFile } from "node:fs/promises";
 import { request as ask } from "node:http";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 
 import { startBerth } from "../harness/berth.js";
-import { assertGoodPage, assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
+import { AxeBuilder } from "@axe-core/playwright";
+
+import { THEMES, assertGoodPage, assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
 import { enter, member } from "../harness/people.js";
 
 const EXAMPLES = new URL("../../examples/objects/", import.meta.url).pathname;
@@ -104,6 +106,11 @@ test("a folder is chosen in the page, deployed, and is a chat in a browser", asy
   await page.getByLabel("Note").fill("the first");
   await page.getByRole("button", { name: "Deploy" }).click();
   await page.getByText("Version 1 of chat is deployed.").waitFor();
+  await page.getByText("Running on 2 hosts", { exact: true }).waitFor({ timeout: LONG_MS });
+  assert.equal(await page.getByRole("list", { name: "Hosts" }).getByText("version 1", { exact: true }).count(), 2);
+  const address = await page.getByRole("link", { name: /^Open chat\.localhost:/ }).getAttribute("href");
+  assert.equal(address, `http://chat.localhost:${new URL(berth.address).port}`);
+  await assertGoodPage(page, "deploy-done");
   await page.getByRole("link", { name: "Show it" }).click();
   await page.getByRole("heading", { level: 1, name: "chat" }).waitFor();
   await page.getByText("runs", { exact: true }).first().waitFor({ timeout: LONG_MS });
@@ -132,6 +139,78 @@ test("a folder is chosen in the page, deployed, and is a chat in a browser", asy
   await page.context().close();
 });
 
+/** Drags what is at these paths from outside over the page, and gives what lets go of it. */
+async function drag(page, ...files) {
+  const browser = await page.context().newCDPSession(page);
+  const data = { items: [], files, dragOperationsMask: 1 };
+  const send = (type, [x, y] = [400, 400]) => browser.send("Input.dispatchDragEvent", { type, x, y, data });
+  await send("dragEnter");
+  await send("dragOver");
+  return { drop: () => send("drop"), leave: () => send("dragOver", [-10, -10]) };
+}
+
+test("a folder is dropped on the page, wherever on it, and what is too much is told", async () => {
+  const page = await as(admin, { expected: REFUSED });
+  await open(page, `${berth.address}/deploy`);
+  const aside = await drag(page, join(EXAMPLES, "rate-limiter"));
+  await page.getByText("Let go to choose it").waitFor();
+  assert.equal(await page.locator("[data-drop][data-over]").count(), 1);
+  await aside.leave();
+  await page.getByText("Drop a folder here").waitFor();
+  assert.equal(await page.locator("[data-drop][data-over]").count(), 0);
+
+  const many = await mkdtemp(join(berth.folder, "many-"));
+  for (let made = 0; made <= 5000; made += 1) await writeFile(join(many, `${made}.js`), "");
+  await (await drag(page, many)).drop();
+  await page.getByText("More than 5,000 files").waitFor({ timeout: LONG_MS });
+  const tooMuch = page.getByRole("alert").filter({ hasText: "At most 5,000 files and 32 MiB" });
+  await tooMuch.waitFor();
+  await page.getByRole("button", { name: "Deploy" }).click();
+  await tooMuch.waitFor();
+  await rm(many, { recursive: true });
+
+  const large = await mkdtemp(join(berth.folder, "large-"));
+  await writeFile(join(large, "large.bin"), "");
+  await truncate(join(large, "large.bin"), 33 * 1024 * 1024);
+  await (await drag(page, large)).drop();
+  await page.getByText("1 file, 33 MiB").waitFor();
+  await tooMuch.waitFor();
+  await assertGoodPage(page, "deploy-too-much");
+  await rm(large, { recursive: true });
+
+  await (await drag(page, join(EXAMPLES, "rate-limiter"))).drop();
+  await page.getByText(/^[0-9]+ files, [0-9.]+ KiB$/).waitFor();
+  assert.equal(await page.getByRole("alert").count(), 0);
+  await page.getByRole("button", { name: "Deploy" }).click();
+  await page.getByText("Version 1 of rate-limiter is deployed.").waitFor();
+  await page.getByText("Running on 2 hosts", { exact: true }).waitFor({ timeout: LONG_MS });
+  assertQuiet(page);
+  await page.context().close();
+});
+
+test("an address that leads nowhere says so, to people and to programs", async () => {
+  const { port } = new URL(berth.address);
+  const page = await newPage(browser, { expected: [/status of 404/] });
+  const answer = await page.goto(`http://nothing.localhost:${port}/some/where`);
+  assert.equal(answer.status(), 404);
+  await page.getByRole("heading", { level: 1, name: "There is nothing at this address" }).waitFor();
+  await page.getByText("has the name “nothing”.", { exact: false }).waitFor();
+  assert.equal(await page.getByRole("link", { name: "Go to the portal" }).getAttribute("href"), berth.address);
+  for (const colorScheme of THEMES) {
+    await page.emulateMedia({ colorScheme });
+    const { violations } = await new AxeBuilder({ page }).analyze();
+    assert.deepEqual(violations.map(({ id, help }) => `${id}: ${help}`), [], colorScheme);
+    await page.screenshot({ path: new URL(`../results/nowhere-${colorScheme}.png`, import.meta.url).pathname });
+  }
+  assertQuiet(page);
+  await page.context().close();
+  for (const method of ["GET", "POST"]) {
+    const { status, text } = await call("nothing", "/", { method });
+    const { type, title } = JSON.parse(text);
+    assert.deepEqual([status, type, title], [404, "urn:berth:problem:not-found", "There is nothing at this address"], method);
+  }
+});
+
 test("a mistake is told at its file, line and column, in the page and on the command line", async () => {
   const folder = await mkdtemp(join(berth.folder, "broken-"));
   await mkdir(join(folder, "src"));
@@ -148,6 +227,22 @@ test("a mistake is told at its file, line and column, in the page and on the com
   const refused = await cli("deploy", folder).then(() => null, (error) => error);
   assert.equal(refused?.code, 2);
   assert.ok(refused.stderr.includes(place), refused.stderr);
+
+  // What only the hosts find out, when they load it.
+  await writeFile(join(folder, "src/index.ts"), "const a: number = 1;\nmissing.call(a);\nexport default { fetch() { return new Response(); } };\n");
+  const unloadable = await as(admin);
+  await open(unloadable, `${berth.address}/deploy`);
+  await unloadable.getByLabel("A folder").setInputFiles(folder);
+  await unloadable.getByRole("button", { name: "Deploy" }).click();
+  await unloadable.getByText("No host can run it", { exact: true }).waitFor({ timeout: LONG_MS });
+  const said = unloadable.getByRole("list", { name: "Hosts" }).getByText(/src\/index\.ts:2:\d+: ReferenceError: .*missing/);
+  assert.equal(await said.count(), 2);
+  await assertGoodPage(unloadable, "deploy-unloadable");
+  await unloadable.context().close();
+  const failed = await cli("deploy", folder).then(() => null, (error) => error);
+  assert.equal(failed?.code, 1);
+  assert.match(failed.stderr, /version 1 does not run:\n {2}local-1, local-2: .*src\/index\.ts:2:\d+: ReferenceError/);
+  await cli("delete", "broken", "--yes");
 
   // Deeper than any parser follows: the reader ends, the portal does not.
   await writeFile(join(folder, "src/index.ts"), `export default ${"(".repeat(400_000)}1${")".repeat(400_000)};\n`);
@@ -174,6 +269,7 @@ test("a folder is deployed without JavaScript, and refused with what is wrong", 
   await page.getByLabel("A folder").setInputFiles(join(EXAMPLES, "document"));
   await page.getByRole("button", { name: "Deploy" }).click();
   await page.getByRole("heading", { level: 1, name: "document" }).waitFor();
+  await page.getByText(/^version 1, running on (2|[01] of 2) hosts$/).waitFor();
   assertQuiet(page);
   await page.context().close();
   await answers("document", "/notes", "[]");
@@ -191,7 +287,6 @@ test("the command line deploys, waits until it answers, and counts", async () =>
     assert.deepEqual(await call("counter", "/a", { method: "POST" }), { status: 200, text: expected });
   }
   assert.equal((await call("counter", "/a")).text, "3\n");
-  await cli("deploy", join(EXAMPLES, "rate-limiter"));
   const headers = { "x-client": "ann" };
   const states = [];
   for (let asked = 0; asked < 8; asked += 1) states.push((await call("rate-limiter", "/", { headers })).status);
@@ -251,10 +346,13 @@ test("objects are found, looked into by keys and by SQL, and heard", async () =>
   await asked.getByRole("button", { name: "Ask" }).click();
   await asked.getByRole("cell", { name: "water the plants" }).waitFor();
   await asked.getByText("job 1: water the plants").waitFor();
+  assert.equal(await asked.locator("header .crumbs").getByRole("link", { name: "Objects of scheduler" }).count(), 1);
   await asked.getByLabel("One statement that only reads").fill("DELETE FROM jobs");
   await asked.getByRole("button", { name: "Ask" }).click();
   await asked.getByText("only statements that read", { exact: false }).waitFor();
-  assertQuiet(asked);
+  await open(asked, `${berth.address}/deployments/scheduler/console`);
+  await asked.getByText("job 1: water the plants").waitFor();
+  await assertGoodPage(asked, "deployment-console");
   await asked.context().close();
   assert.equal(await cli("sql", "scheduler", "Scheduler", "/jobs", "SELECT count(*) AS n FROM jobs"), "n\n1\n");
 });
@@ -299,7 +397,7 @@ test("an object, then a deployment, is deleted by typing what is lost", async ()
   await page.getByRole("link", { name: "chat", exact: true }).waitFor();
   assert.equal(await page.getByRole("link", { name: "counter", exact: true }).count(), 0);
   // As any name that leads nowhere.
-  await until("its address leads nowhere", async () => (await call("counter", "/a")).status === 403);
+  await until("its address leads nowhere", async () => (await call("counter", "/a")).status === 404);
   await assertGoodPage(page, "deployments");
   await page.context().close();
 });

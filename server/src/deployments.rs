@@ -15,7 +15,12 @@ use rand::Rng;
 use services::{Error, links, objects::Entrance};
 use tokio::{io::DuplexStream, time::timeout};
 
-use crate::{security, sign_in::is_cookie, state::AppState};
+use crate::{
+    outside::{self, Said},
+    security,
+    sign_in::is_cookie,
+    state::AppState,
+};
 
 /// From the request's end to the answer's first line.
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
@@ -41,25 +46,31 @@ const CLIENT_HEADERS: [HeaderName; 7] = [
     header::FORWARDED,
 ];
 
-fn plain(status: StatusCode, text: &'static str) -> Response {
-    (status, [(header::CACHE_CONTROL, "no-store")], text).into_response()
+pub(crate) fn unavailable(error: &Error, is_page: bool) -> Response {
+    tracing::warn!(%error, "a deployment cannot be reached");
+    let detail = "What it holds is safe. Try again in a moment.";
+    let title = "The deployment cannot be reached now";
+    Said { status: StatusCode::BAD_GATEWAY, title, detail, portal: None }.to(is_page, "unavailable")
 }
 
-pub(crate) fn unavailable(error: &Error) -> Response {
-    tracing::warn!(%error, "a deployment cannot be reached");
-    plain(StatusCode::BAD_GATEWAY, "The deployment cannot be reached now. Try again in a moment.\n")
+fn no_host(is_page: bool) -> Response {
+    let detail =
+        "The deployment is there, and runs as soon as a host that runs objects is back. What it holds is safe.";
+    let title = "No host that runs objects is online now";
+    Said { status: StatusCode::SERVICE_UNAVAILABLE, title, detail, portal: None }.to(is_page, "unavailable")
 }
 
 /// Answers what comes to a deployment's host.
 pub(crate) async fn answer(state: &AppState, entrance: &Entrance, request: Request) -> Response {
+    let is_page = outside::is_page(request.headers());
     if entrance.hosts.is_empty() {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "No host that runs objects is online now. Try again later.\n");
+        return no_host(is_page);
     }
     let passed = match connect(state, entrance).await {
         Ok(stream) => pass(state, stream, request).await,
         Err(error) => Err(error),
     };
-    passed.unwrap_or_else(|error| unavailable(&error))
+    passed.unwrap_or_else(|error| unavailable(&error, is_page))
 }
 
 /// A connection to one of the hosts: any does, as each knows where an object is.

@@ -11,6 +11,7 @@ pub mod failure;
 mod health;
 mod notebooks;
 mod origins;
+mod outside;
 mod pages;
 pub mod projects;
 mod replicas;

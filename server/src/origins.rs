@@ -3,12 +3,16 @@
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, Uri, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     middleware::Next,
     response::Response,
 };
 
-use crate::{deployments, notebooks, state::AppState};
+use crate::{
+    deployments, notebooks,
+    outside::{self, Said},
+    state::AppState,
+};
 
 /// The first label of the host to which a request comes; `None` for the portal's own.
 fn name<'a>(uri: &'a Uri, headers: &'a HeaderMap, domain: &str) -> Option<&'a str> {
@@ -31,7 +35,29 @@ pub async fn by_host(State(state): State<AppState>, request: Request, next: Next
     match services::objects::entrance(&state.services, &name).await {
         Ok(Some(entrance)) => deployments::answer(&state, &entrance, request).await,
         Ok(None) => notebooks::answer(state, &name, request).await,
-        Err(error) => deployments::unavailable(&error),
+        Err(error) => deployments::unavailable(&error, outside::is_page(request.headers())),
+    }
+}
+
+/// What an address says that leads nowhere: none has this name, whoever asks. Errors of looking are told as such.
+pub(crate) async fn nowhere(state: &AppState, name: &str, headers: &HeaderMap) -> Option<Response> {
+    let is_page = outside::is_page(headers);
+    match services::objects::is_address(&state.services, name).await {
+        Ok(true) => None,
+        Ok(false) => {
+            let detail = format!(
+                "No deployment and no notebook has the name “{name}”. It may have been deleted, or the address is mistyped."
+            );
+            let portal = Some(state.config.public_url.as_str());
+            let said = Said {
+                status: StatusCode::NOT_FOUND,
+                title: "There is nothing at this address",
+                detail: &detail,
+                portal,
+            };
+            Some(said.to(is_page, "not-found"))
+        }
+        Err(error) => Some(deployments::unavailable(&error, is_page)),
     }
 }
 

@@ -27,7 +27,6 @@ fn context(services: Services, version: Version) -> impl Fn() + Clone + Send + S
     move || {
         provide_context(version.clone());
         provide_context(services.clone());
-        provide_context(app::server::Tell(crate::failure::told));
         let parts = use_context::<Parts>();
         let extensions = parts.as_ref().map(|parts| &parts.extensions);
         let call = extensions.and_then(|left| left.get::<Authenticated>().cloned());
@@ -85,6 +84,7 @@ async fn keep(request: Request, next: Next) -> Response {
 }
 
 pub fn router(state: &AppState) -> Router<AppState> {
+    app::server::tell_by(crate::failure::told);
     let site = &state.config.site_dir;
     let context = context(state.services.clone(), version(site));
     let functions = {

@@ -30,6 +30,7 @@ pub fn command(args: &[String]) -> Result<ExitCode> {
     } else {
         None
     };
+    let beside = if name == "objects" { setup::workerd()? } else { None };
     let mut build = cargo("cargo")?;
     build.args(["build", "--profile", profile]);
     for package in packages(name) {
@@ -44,6 +45,9 @@ pub fn command(args: &[String]) -> Result<ExitCode> {
     eprintln!("built with the profile '{profile}'");
     let mut bench = clean(program);
     bench.args(args).env("BENCH_SITE", paths::site(Mode::Release)?).env("BENCH_CACHE", paths::cache()?.join("bench"));
+    if let Some(program) = beside {
+        bench.env("BERTH_WORKERD", program);
+    }
     setup::on_path(&mut bench, tools.as_deref())?;
     let status = bench.status()?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

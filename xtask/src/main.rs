@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod dev;
+mod jobs;
 mod paths;
 mod processes;
 mod setup;
@@ -45,7 +46,6 @@ fn run(args: &[String]) -> Result<ExitCode> {
         "bench" => bench::command(rest),
         "dev" => dev::command(rest),
         "test" => test::command(rest),
-        test::RUNNER => test::runner(rest),
         "web" => web::command(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

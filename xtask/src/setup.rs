@@ -48,6 +48,8 @@ const PYTHON: Tool = Tool {
 };
 /// Of PyPI, pinned.
 const UV_VERSION: &str = "0.13.9";
+/// Of npm, pinned: that of the recorded transcripts.
+const WORKERD_VERSION: &str = "1.20261117.1";
 /// Debian's own toolchain with the WebAssembly target, used when rustup's has none.
 pub const DEBIAN_WASM: Tool = Tool {
     program: "/usr/lib/rustlib/src/rust/library/std/Cargo.toml",
@@ -156,6 +158,31 @@ fn install_uv_in(part: &Path, python: &Path) -> Result<()> {
     pip.args(["-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]);
     cargo::output(pip.arg(format!("uv=={UV_VERSION}")))?;
     fs::rename(venv.join("bin/uv"), part.join("ready/uv"))?;
+    Ok(())
+}
+
+/// npm workerd, beside which objects are measured. `None` where it cannot be had.
+pub fn workerd() -> Result<Option<PathBuf>> {
+    if let Some(program) = env::var_os("BERTH_WORKERD") {
+        return Ok(Some(program.into()));
+    }
+    let folder = paths::cache()?.join("workerd");
+    let program = folder.join("node_modules/.bin/workerd");
+    if !program.is_file()
+        && let Err(error) = install_workerd(&folder)
+    {
+        eprintln!("note: no npm workerd, so nothing stands beside what is measured: {error:#}");
+        return Ok(None);
+    }
+    Ok(Some(program))
+}
+
+fn install_workerd(folder: &Path) -> Result<()> {
+    ensure(&[NODE])?;
+    eprintln!("installing workerd {WORKERD_VERSION} from npm");
+    let mut npm = cargo::clean("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--prefix"]).arg(folder);
+    cargo::output(npm.arg(format!("workerd@{WORKERD_VERSION}")))?;
     Ok(())
 }
 

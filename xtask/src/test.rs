@@ -1,21 +1,23 @@
 //! `cargo xtask test`: everything that must hold, and a last line that sums it up.
 
-use std::io::{BufRead as _, BufReader};
 use std::num::NonZero;
-use std::os::unix::process::CommandExt as _;
-use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use serde::Deserialize;
 
+use crate::jobs::{self, Job, Tally, count_cargo, count_node};
 use crate::paths::{self, Mode};
 use crate::{cargo, dev, setup, tidy};
 
-/// The word by which cargo is told to run tests through this program.
-pub const RUNNER: &str = "run-test";
 const THREADS: &str = "RUST_TEST_THREADS";
-/// A folder that tests have on their `PATH`.
-const TOOLS: &str = "XTASK_TOOLS";
+/// Test programs at a time: they wait for limits and for each other's processes more than they compute. Pages take what the
+/// processor has, and their tests come one by one after the others; but for one that waits minutes until a notebook is idle.
+const AT_A_TIME: usize = 2;
+const IDLE: &str = "notebooks-visit.test.js";
+/// What takes longest, to be started first.
+const FIRST: [&str; 3] = [IDLE, "server it", "agent it"];
 
 const USAGE: &str = "\
 Usage: cargo xtask test [lint] [rust] [browser]
@@ -32,11 +34,15 @@ enum Part {
     Browser,
 }
 
-/// Tests that passed and failed, of all runners together. A step that has no tests of its own counts as one.
-#[derive(Default, Debug, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
+impl Part {
+    /// What its step of building is called.
+    fn build(self) -> &'static str {
+        match self {
+            Self::Lint => "lint",
+            Self::Rust => "build of the tests",
+            Self::Browser => "build for the browser",
+        }
+    }
 }
 
 pub fn command(args: &[String]) -> Result<ExitCode> {
@@ -58,69 +64,39 @@ pub fn command(args: &[String]) -> Result<ExitCode> {
     }
     let mut tally = Tally::default();
     if parts.contains(&Part::Lint) {
-        lint(&mut tally)?;
+        lint(&mut tally);
     }
-    if parts.contains(&Part::Rust) {
-        rust(&mut tally)?;
+    let mut jobs = Vec::new();
+    for (part, collect) in [(Part::Rust, rust as fn() -> Result<Vec<Job>>), (Part::Browser, browser)] {
+        if parts.contains(&part) {
+            tally.step(part.build(), || {
+                jobs.extend(collect()?);
+                Ok(())
+            });
+        }
     }
-    if parts.contains(&Part::Browser) {
-        browser(&mut tally)?;
-    }
+    jobs.sort_by_key(|job| FIRST.iter().position(|name| *name == job.name).unwrap_or(FIRST.len()));
+    let (beside, alone) = jobs.into_iter().partition(|job| job.name == IDLE || !job.name.ends_with(".js"));
+    let logs = paths::target()?.join("test-output");
+    tally.add(jobs::run(beside, AT_A_TIME, &logs)?);
+    tally.add(jobs::run(alone, 1, &logs)?);
     println!("{} passed, {} failed", tally.passed, tally.failed);
     Ok(if tally.failed == 0 && tally.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-impl Tally {
-    /// Counts a step as one test, and says why it failed.
-    fn step(&mut self, name: &str, result: Result<()>) {
-        match result {
-            Ok(()) => self.passed += 1,
-            Err(error) => {
-                eprintln!("FAILED {name}: {error:#}");
-                self.failed += 1;
-            }
-        }
-    }
-
-    /// Runs a test runner, shows its output, and adds what `count` finds in each line. A runner that fails without
-    /// having counted a failure counts as one.
-    fn runner(&mut self, command: &mut Command, count: fn(&str) -> Tally) -> Result<()> {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("could not start {}", cargo::describe(command)))?;
-        let output = child.stdout.take().context("the runner has no output")?;
-        let mut failed = 0;
-        for line in BufReader::new(output).split(b'\n') {
-            let line = line?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            let counted = count(&line);
-            self.passed += counted.passed;
-            failed += counted.failed;
-        }
-        let status = child.wait()?;
-        if !status.success() && failed == 0 {
-            eprintln!("FAILED {}: {status}", cargo::describe(command));
-            failed = 1;
-        }
-        self.failed += failed;
-        Ok(())
-    }
-}
-
-fn lint(tally: &mut Tally) -> Result<()> {
-    let mut format = cargo::cargo("cargo")?;
-    tally.step("formatting", cargo::run(format.args(["fmt", "--all", "--", "--check"])));
-    tally.step("tidy", check_tidy());
+fn lint(tally: &mut Tally) {
+    tally.step("formatting", || {
+        let mut format = cargo::cargo("cargo")?;
+        cargo::run(format.args(["fmt", "--all", "--", "--check"]))
+    });
+    tally.step("tidy", check_tidy);
     // The page's two halves have different features, so clippy looks at each.
     let clippy = |args: &[&str]| -> Result<()> {
         let mut clippy = cargo::cargo("cargo")?;
         cargo::run(clippy.args(["clippy", "--quiet", "--locked"]).args(args).args(["--", "-D", "warnings"]))
     };
-    tally.step("clippy", clippy(&["--workspace", "--all-targets"]));
-    tally.step("clippy of the web half", clippy(&["--package", "app", "--lib", "--features", "hydrate"]));
-    Ok(())
+    tally.step("clippy", || clippy(&["--workspace", "--all-targets"]));
+    tally.step("clippy of the web half", || clippy(&["--package", "app", "--lib", "--features", "hydrate"]));
 }
 
 fn check_tidy() -> Result<()> {
@@ -131,96 +107,82 @@ fn check_tidy() -> Result<()> {
     if findings.wrong.is_empty() { Ok(()) } else { bail!("{}", findings.wrong.join("\n")) }
 }
 
-fn rust(tally: &mut Tally) -> Result<()> {
-    setup::ensure(&[setup::BUBBLEWRAP, setup::POSTGRES, setup::PODMAN, setup::BTRFS])?;
-    let tools = setup::notebooks()?;
-    let mut test = cargo::cargo("cargo")?;
-    let this = std::env::current_exe()?;
-    let runner = format!("target.'cfg(unix)'.runner = ['{}', '{RUNNER}']", this.display());
-    test.args(["--config", &runner, "test", "--workspace", "--locked", "--no-fail-fast"]);
-    // Not on cargo's own PATH: some crates are built anew when that changes.
-    if let Some(tools) = tools {
-        test.env(TOOLS, tools);
-    }
-    tally.runner(&mut test, count_cargo)
+/// What Cargo says of each thing it has built, a line each.
+#[derive(Deserialize)]
+struct Artifact {
+    manifest_path: PathBuf,
+    target: Target,
+    profile: Profile,
+    executable: Option<PathBuf>,
 }
 
-/// Becomes a test program that cargo has built. The agent's tests wait for time limits rather than for the processor, so
-/// that many run at a time: on 2 processors 30 s instead of 90 s.
-pub fn runner(args: &[String]) -> Result<ExitCode> {
-    let Some((program, rest)) = args.split_first() else { bail!("{RUNNER} is for cargo, which names a program") };
-    let mut command = Command::new(program);
-    command.args(rest);
-    setup::on_path(&mut command, std::env::var_os(TOOLS).as_ref().map(Path::new))?;
-    if std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == "agent") && std::env::var_os(THREADS).is_none() {
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+/// The workspace's test programs, built, and its documentation's tests.
+fn rust() -> Result<Vec<Job>> {
+    setup::ensure(&[setup::BUBBLEWRAP, setup::POSTGRES, setup::PODMAN, setup::BTRFS])?;
+    let tools = setup::notebooks()?;
+    let mut build = cargo::cargo("cargo")?;
+    build.args(["test", "--workspace", "--locked", "--no-run", "--message-format", "json-render-diagnostics"]);
+    let built = build.stderr(Stdio::inherit()).output()?;
+    ensure!(built.status.success(), "{} ended with {}", cargo::describe(&build), built.status);
+    let mut jobs = Vec::new();
+    for line in String::from_utf8_lossy(&built.stdout).lines() {
+        // Cargo says other things as well, which have other fields.
+        let Ok(artifact) = serde_json::from_str::<Artifact>(line) else { continue };
+        if let Artifact { profile: Profile { test: true }, executable: Some(program), .. } = &artifact {
+            jobs.push(rust_job(&artifact, program, tools.as_deref())?);
+        }
+    }
+    let mut documentation = cargo::cargo("cargo")?;
+    documentation.args(["test", "--workspace", "--locked", "--no-fail-fast", "--doc", "--quiet"]);
+    jobs.push(Job { name: "documentation".to_owned(), command: documentation, count: count_cargo });
+    Ok(jobs)
+}
+
+/// A test program as Cargo runs it: in its package's folder, and with what it takes for that folder from the environment.
+fn rust_job(artifact: &Artifact, program: &Path, tools: Option<&Path>) -> Result<Job> {
+    let package = artifact.manifest_path.parent().context("a manifest without a folder")?;
+    let crate_name = package.file_name().context("a package without a folder")?.to_string_lossy();
+    let mut command = cargo::clean(program);
+    command.current_dir(package).env("CARGO_MANIFEST_DIR", package).env("CARGO_TARGET_DIR", paths::target()?);
+    setup::on_path(&mut command, tools)?;
+    // They wait for time limits rather than for the processor.
+    if ["agent", "server"].contains(&crate_name.as_ref()) && std::env::var_os(THREADS).is_none() {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         command.env(THREADS, (4 * processors).to_string());
     }
-    Err(command.exec()).with_context(|| format!("cannot run {program}"))
+    Ok(Job { name: format!("{crate_name} {}", artifact.target.name), command, count: count_cargo })
 }
 
-fn browser(tally: &mut Tally) -> Result<()> {
+/// The browser's tests, a program for each file, with what they run built.
+fn browser() -> Result<Vec<Job>> {
     setup::ensure(&[setup::BUBBLEWRAP, setup::CHROMIUM, setup::NODE])?;
     let tools = setup::notebooks()?;
-    if let Err(error) = dev::build(Mode::Development) {
-        tally.step("build for the browser", Err(error));
-        return Ok(());
-    }
+    dev::build(Mode::Development)?;
     let folder = paths::root()?.join("end2end");
     let mut install = cargo::clean("npm");
     cargo::run(install.current_dir(&folder).args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]))?;
-    let mut node = cargo::clean("node");
-    setup::on_path(&mut node, tools.as_deref())?;
-    node.current_dir(&folder)
-        .args(["--test", "--test-concurrency=1", "--test-reporter=spec", "tests/"])
-        .env("CARGO_TARGET_DIR", paths::target()?)
-        .env("XTASK_PROGRAM", std::env::current_exe()?)
-        .env("XTASK_ROOT", paths::root()?);
-    tally.runner(&mut node, count_node)
-}
-
-/// `test result: ok. 5 passed; 0 failed; 0 ignored; ...`
-fn count_cargo(line: &str) -> Tally {
-    if !line.starts_with("test result:") {
-        return Tally::default();
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder.join("tests"))? {
+        files.push(entry?.file_name().into_string().map_err(|name| anyhow!("{name:?} is no text"))?);
     }
-    let number = |word: &str| -> u64 {
-        let words: Vec<&str> = line.split([' ', ';']).collect();
-        let at = words.iter().position(|candidate| *candidate == word);
-        at.and_then(|at| words.get(at.checked_sub(1)?)?.parse().ok()).unwrap_or(0)
+    files.sort();
+    let (target, root, xtask) = (paths::target()?, paths::root()?, std::env::current_exe()?);
+    let job = |file: String| -> Result<Job> {
+        let mut node = cargo::clean("node");
+        setup::on_path(&mut node, tools.as_deref())?;
+        node.current_dir(&folder).args(["--test", "--test-reporter=spec"]).arg(format!("tests/{file}"));
+        node.env("CARGO_TARGET_DIR", &target).env("XTASK_PROGRAM", &xtask).env("XTASK_ROOT", &root);
+        Ok(Job { name: file, command: node, count: count_node })
     };
-    Tally { passed: number("passed"), failed: number("failed") }
-}
-
-/// `ℹ pass 5` and `ℹ fail 0`, or with `#` where the output is no terminal.
-fn count_node(line: &str) -> Tally {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    match words.as_slice() {
-        ["ℹ" | "#", "pass", number] => Tally { passed: number.parse().unwrap_or(0), failed: 0 },
-        ["ℹ" | "#", "fail" | "cancelled", number] => Tally { passed: 0, failed: number.parse().unwrap_or(0) },
-        _ => Tally::default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn runners_are_counted() {
-        let cargo =
-            "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
-        assert_eq!(count_cargo(cargo), Tally { passed: 12, failed: 3 });
-        assert_eq!(count_cargo("12 passed; 3 failed"), Tally::default());
-        assert_eq!(count_node("ℹ pass 7"), Tally { passed: 7, failed: 0 });
-        assert_eq!(count_node("# fail 2"), Tally { passed: 0, failed: 2 });
-        assert_eq!(count_node("ℹ tests 7"), Tally::default());
-    }
-
-    #[test]
-    fn a_runner_that_dies_without_a_word_has_failed() {
-        let mut tally = Tally::default();
-        tally.runner(&mut Command::new("false"), count_cargo).unwrap();
-        assert_eq!(tally, Tally { passed: 0, failed: 1 });
-    }
+    files.into_iter().map(job).collect()
 }

@@ -95,6 +95,16 @@ fn AccountMenu(viewer: Viewer) -> impl IntoView {
     }
 }
 
+/// Where the way back leads, and what that is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Up(pub Signal<(String, String)>);
+
+impl From<(&str, &str)> for Up {
+    fn from((address, name): (&str, &str)) -> Self {
+        Up(Signal::stored((address.to_owned(), name.to_owned())))
+    }
+}
+
 /// A page: its title (also the document's), what it is for, and its actions:
 ///
 /// ```text
@@ -115,7 +125,7 @@ pub fn Page(
     #[prop(optional, into)] lede: Option<String>,
     /// The way back up, `(address, name)`.
     #[prop(optional, into)]
-    up: Option<(&'static str, &'static str)>,
+    up: Option<Up>,
     #[prop(optional, into)] actions: ViewFnOnce,
     /// No limit of width: for timelines.
     #[prop(optional)]
@@ -152,7 +162,9 @@ pub fn Page(
         <div class=class>
             <header class="page-head">
                 <div>
-                    {up.map(|(href, name)| view! { <p class="crumbs"><a href=href><Icon name="chevron-left"/>{name}</a></p> })}
+                    {up.map(|Up(up)| view! {
+                        <p class="crumbs"><a href=move || up.get().0><Icon name="chevron-left"/>{move || up.get().1}</a></p>
+                    })}
                     <h1 tabindex="-1">{heading}</h1>
                     {lede.map(|lede| view! { <p class="lede">{lede}</p> })}
                 </div>

@@ -181,7 +181,12 @@ impl Badge {
         moving("starting")
     }
 
-    /// Of a deployment that a host does not run, or that does not answer there.
+    /// Of a deployment that some of its hosts run, and the others cannot.
+    pub const fn runs_in_part() -> Self {
+        badge("warning", "runs in part", Tone::Warn)
+    }
+
+    /// Of a deployment that cannot run, or does not answer.
     pub const fn in_trouble() -> Self {
         badge("warning", "in trouble", Tone::Bad)
     }

@@ -35,7 +35,7 @@ pub fn Deploy() -> impl IntoView {
                 <form class="form card" method="post" action=UPLOAD enctype="multipart/form-data">
                     <div class="drop" data-drop="">
                         <Icon name="deployments"/>
-                        <p class="drop-title">"Drop a folder here"</p>
+                        <p class="drop-title" data-drop-title="">"Drop a folder here"</p>
                         <p class="soft" data-chosen="" role="status">"or choose it below."</p>
                     </div>
                     <div class="form-row">
@@ -64,11 +64,18 @@ pub fn Deploy() -> impl IntoView {
                         <span class="soft" role="status" data-state=""></span>
                     </div>
                 </form>
-                <div class="notice good" data-result="" role="status" hidden=true>
-                    <Icon name="ok"/>
-                    <span data-result-text=""></span>
-                    <a class="button small" data-result-link="" href="/deployments">"Show it"</a>
-                </div>
+                <section class="card" data-result="" hidden=true aria-labelledby="deployed">
+                    <div class="card-head">
+                        <h2 id="deployed" tabindex="-1" data-result-text="">"Deployed"</h2>
+                        <span class="status" role="status" data-standing=""><Icon name="progress"/><span data-standing-text=""></span></span>
+                    </div>
+                    <p class="soft" data-warnings="" hidden=true></p>
+                    <ol class="steps" aria-label="Hosts" data-hosts="" hidden=true></ol>
+                    <div class="form-actions">
+                        <a class="button primary" data-result-address="" href="/deployments" rel="external noopener" target="_blank"><span data-result-host="">"Open it"</span><Icon name="external"/></a>
+                        <a class="button" data-result-link="" href="/deployments">"Show it"</a>
+                    </div>
+                </section>
             </berth-deploy>
             <p class="soft">"The same on the command line: " <code>"berth objects deploy DIR"</code> ", and " <code>"berth objects dev DIR"</code> " runs it on your own computer first."</p>
         </Page>

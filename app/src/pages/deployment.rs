@@ -2,6 +2,7 @@
 
 use api::Page as Items;
 use api::deployments::{Deployment, DeploymentVersion};
+use api::objects::RolloutStanding;
 use domain::access::Action;
 use domain::events::EventKind;
 use leptos::prelude::*;
@@ -10,7 +11,7 @@ use leptos_router::hooks::{use_params_map, use_query_map};
 use super::deployment_stats::{FetchStats, StatsSection};
 use super::deployments::Address;
 use crate::Failure;
-use crate::clock::use_beat;
+use crate::clock::{use_beat, use_quick_beat};
 use crate::components::confirm::{Confirm, ConfirmWord};
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
@@ -18,7 +19,7 @@ use crate::components::load::{failure_of, follow};
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Ago, Time, at};
-use crate::components::units::{bytes, count};
+use crate::components::units::{bytes, count, grouped};
 use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 
@@ -99,15 +100,19 @@ pub fn DeploymentPage() -> impl IntoView {
     let id = named();
     let shown = Data::new(move || Fetch { deployment: id.get() }, move || live.get());
     let beat = use_beat();
-    let stats = Data::new(move || FetchStats { deployment: id.get() }, move || live.get() + beat.get());
+    let starting = RwSignal::new(false);
+    let soon = use_quick_beat(starting.into());
+    let stats = Data::new(move || FetchStats { deployment: id.get() }, move || live.get() + beat.get() + soon.get());
     let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
     view! {
         <Parts part=Part::Overview about>
-            {follow(shown, move |shown| view! { <Overview shown/> }.into_any())}
-            {follow(stats, move |stats| {
-                let version = Signal::derive(move || shown.get().and_then(Result::ok).map_or(0, |(deployment, _)| deployment.version));
-                view! { <StatsSection stats version/> }.into_any()
-            })}
+            {follow(shown, move |shown| view! {
+                <Overview shown/>
+                {follow(stats, move |stats| {
+                    Effect::new(move || starting.set(stats.with(|stats| stats.standing == RolloutStanding::Starting)));
+                    view! { <StatsSection stats/> }.into_any()
+                })}
+            }.into_any())}
         </Parts>
     }
 }
@@ -237,8 +242,8 @@ fn VersionRow(version: DeploymentVersion, deployment: Deployment, running: Submi
     };
     view! {
         <tr>
-            <th scope="row" class="num">{number}</th>
-            <td data-label="Note">{note}</td>
+            <th scope="row" class="num">{grouped(number.into())}</th>
+            <td data-label="Note" class="wrap">{note}</td>
             <td data-label="Made" class="nowrap">{at(&created_at).map(|at| view! { <Ago at/> })}</td>
             <td data-label="Who">{person}</td>
             <td data-label="Code" class="nowrap">{count(modules.len(), "module", "modules")}", "{bytes(size)}</td>

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use api::Page as Items;
 use api::deployments::Deployment;
+use api::objects::{DeploymentBrief, RolloutStanding};
 use domain::access::Action;
 use domain::events::EventKind;
 use leptos::prelude::*;
 use leptos_router::hooks::use_query_map;
 
-use super::deployment_stats::{Brief, FetchBriefs, by_name, rate};
+use super::deployment_stats::{FetchBriefs, by_name};
 use crate::clock::use_beat;
 use crate::components::empty::Empty;
 use crate::components::icon::Icon;
@@ -19,6 +20,7 @@ use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Ago, at};
+use crate::components::units::{grouped, rate};
 use crate::functions::Data;
 use crate::live::use_live;
 use crate::viewer::use_viewer;
@@ -64,8 +66,8 @@ pub fn Deployments() -> impl IntoView {
 }
 
 #[component]
-fn Table(shown: Signal<Items<Deployment>>, briefs: Data<Vec<Brief>>, may_deploy: bool) -> impl IntoView {
-    let briefs = Memo::new(move |before: Option<&HashMap<String, Brief>>| match (briefs.get(), before) {
+fn Table(shown: Signal<Items<Deployment>>, briefs: Data<Vec<DeploymentBrief>>, may_deploy: bool) -> impl IntoView {
+    let briefs = Memo::new(move |before: Option<&HashMap<String, DeploymentBrief>>| match (briefs.get(), before) {
         (Some(Ok(briefs)), _) => by_name(briefs),
         (Some(Err(_)) | None, Some(before)) => before.clone(),
         (Some(Err(_)) | None, None) => HashMap::new(),
@@ -85,17 +87,23 @@ fn Table(shown: Signal<Items<Deployment>>, briefs: Data<Vec<Brief>>, may_deploy:
     let row = move |deployment: Deployment| {
         let Deployment { name, address, version, person, changed_at, .. } = deployment;
         let of = name.clone();
-        let brief = Memo::new(move |_| {
-            briefs.with(|briefs| briefs.get(&of).map(|brief| (brief.standing, rate(brief.requests_per_s), brief.live)))
+        let brief = Memo::new(move |_| briefs.with(|briefs| briefs.get(&of).cloned()));
+        let standing = Memo::new(move |_| {
+            brief.with(|brief| {
+                let DeploymentBrief { standing, running, hosts, .. } = brief.as_ref()?;
+                let part = (*standing == RolloutStanding::Partly).then(|| format!("on {running} of {hosts} hosts"));
+                Some((*standing, part))
+            })
         });
-        let standing = move || match brief.get() {
-            Some((standing, ..)) => view! { <Status badge=standing/> }.into_any(),
+        let standing = move || match standing.get() {
+            Some((standing, why)) => view! { <Status badge=standing why/> }.into_any(),
             None => view! { <span class="faint">"–"</span> }.into_any(),
         };
-        let (rate, live) = (
-            move || brief.get().map_or("–".to_owned(), |(_, rate, _)| rate),
-            move || brief.get().map_or("–".to_owned(), |(.., live)| live.to_string()),
-        );
+        let figure = move |of: fn(&DeploymentBrief) -> String| {
+            move || brief.with(|brief| brief.as_ref().map_or_else(|| "–".to_owned(), of))
+        };
+        let rate = figure(|brief| rate(brief.requests_per_s));
+        let live = figure(|brief| grouped(brief.live.into()));
         view! {
             <tr>
                 <th scope="row"><a class="main-link" href=format!("/deployments/{name}")>{name.clone()}</a></th>
@@ -103,7 +111,7 @@ fn Table(shown: Signal<Items<Deployment>>, briefs: Data<Vec<Brief>>, may_deploy:
                 <td data-label="Address"><Address address/></td>
                 <td class="num" data-label="Requests / s">{rate}</td>
                 <td class="num" data-label="In memory">{live}</td>
-                <td class="num" data-label="Version">{version}</td>
+                <td class="num" data-label="Version">{grouped(version.into())}</td>
                 <td data-label="Who">{person}</td>
                 <td data-label="Changed" class="nowrap">{at(&changed_at).map(|at| view! { <Ago at/> })}</td>
             </tr>

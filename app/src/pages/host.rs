@@ -244,6 +244,15 @@ fn Metrics(readings: Vec<HostReading>) -> impl IntoView {
                 <dt>"Disk"</dt><dd>{bytes(last.disk_used_bytes)}" of "{bytes(last.disk_total_bytes)}" used"</dd>
                 <dt>"Waiting for"</dt>
                 <dd>"CPU "{waiting(last.psi_cpu)}", memory "{waiting(last.psi_memory)}", disk "{waiting(last.psi_io)}" of the time"</dd>
+                {last.objects.map(|objects| view! {
+                    <dt>"Objects"</dt>
+                    <dd>{objects.live}" in memory, "{objects.engines}" engines with "{bytes(objects.memory_bytes)}</dd>
+                    <dt>"Requests"</dt>
+                    <dd>
+                        {format!("{:.1}", objects.requests_per_s)}" a second, "{format!("{:.1}", objects.errors_per_s)}" of them failed; "
+                        {format!("{:.2}", objects.cpu)}" CPUs"
+                    </dd>
+                })}
             </dl>
         </section>
     }.into_any()

@@ -14,14 +14,14 @@ use crate::clock::use_beat;
 use crate::components::confirm::{Confirm, ConfirmWord};
 use crate::components::console::Console;
 use crate::components::icon::Icon;
-use crate::components::layout::Page;
+use crate::components::layout::{Page, Up};
 use crate::components::load::{failure_of, follow};
 use crate::components::problem::FailurePanel;
 use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading};
 use crate::components::tags::query_part;
 use crate::components::time::{Ago, Time, at};
-use crate::components::units::bytes;
+use crate::components::units::{bytes, count, grouped};
 use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 
@@ -172,16 +172,17 @@ pub fn ObjectPage() -> impl IntoView {
         move || FetchHeld { which: which.get(), start: given("start"), query: given("sql") },
         move || deleting.answered(),
     );
+    let up = Up(Signal::derive(move || {
+        which.with(|Which { deployment, .. }| {
+            (format!("/deployments/{deployment}/objects"), format!("Objects of {deployment}"))
+        })
+    }));
     let about = Signal::derive(move || {
         let (object, _) = shown.get()?.ok()?;
         Some(object.name.unwrap_or_else(|| format!("{} {}…", object.class, short(&object.id))))
     });
     view! {
-        <Page title="Object" about needs=Action::DeploymentsRead>
-            <p>{move || {
-                let Which { deployment, .. } = which.get();
-                view! { <a class="address" href=format!("/deployments/{deployment}/objects")><Icon name="chevron-left"/>"Objects of "{deployment.clone()}</a> }
-            }}</p>
+        <Page title="Object" about needs=Action::DeploymentsRead up>
             {failure_of(move || deleting.failure_beside(&["confirm"]))}
             {follow(shown, move |shown| view! { <Shown shown held which deleting/> }.into_any())}
         </Page>
@@ -216,15 +217,15 @@ fn State(object: ObjectInfo) -> impl IntoView {
     view! {
         <div aria-live="polite"><Status badge/></div>
         <dl class="facts two">
+            {object.name.map(|name| view! { <dt class="whole">"Name"</dt><dd class="mono whole">{name}</dd> })}
             <dt>"Class"</dt><dd class="mono">{object.class}</dd>
             <dt>"Host"</dt><dd><a href=format!("/hosts/{}", object.host_id)>{object.host}</a></dd>
-            {object.name.map(|name| view! { <dt>"Name"</dt><dd class="mono">{name}</dd> })}
-            <dt>"Id"</dt><dd class="mono">{object.id}</dd>
             <dt>"Size"</dt><dd>{bytes(object.bytes)}</dd>
             <dt>"Last used"</dt><dd>{used.map(|at| view! { <Ago at/> })}</dd>
-            <dt>"Sockets"</dt><dd>{object.sockets}</dd>
-            <dt>"At work on"</dt><dd>{object.running}</dd>
+            <dt>"Sockets"</dt><dd>{grouped(object.sockets.into())}</dd>
+            <dt>"At work on"</dt><dd>{count(object.running as usize, "event", "events")}</dd>
             <dt>"Alarm"</dt><dd>{alarm.map_or_else(|| "none".into_any(), |at| view! { <Time at/> }.into_any())}</dd>
+            <dt class="whole">"Id"</dt><dd class="mono whole">{object.id}</dd>
         </dl>
     }
 }
@@ -279,7 +280,7 @@ fn HeldThere(held: Signal<Option<Held>>, which: Memo<Which>) -> impl IntoView {
                 <button class="button" type="submit">"Show"</button>
             </form>
             {move || held.with(|held| held.as_ref().map(|held| held.kv.clone())).map(|kv| match kv {
-                Ok(entries) => view! { <Keys entries which=which.get()/> }.into_any(),
+                Ok(entries) => view! { <Keys entries which=which.get() from=given("start")/> }.into_any(),
                 Err(failure) => view! { <FailurePanel failure/> }.into_any(),
             })}
         </section>
@@ -301,17 +302,18 @@ fn HeldThere(held: Signal<Option<Held>>, which: Memo<Which>) -> impl IntoView {
 }
 
 #[component]
-fn Keys(entries: KvEntries, which: Which) -> impl IntoView {
+fn Keys(entries: KvEntries, which: Which, from: String) -> impl IntoView {
     let KvEntries { items, next_start } = entries;
     if items.is_empty() {
-        return view! { <p class="soft">"No keys from there on."</p> }.into_any();
+        let none = if from.is_empty() { "It has no keys." } else { "No keys from there on." };
+        return view! { <p class="soft">{none}</p> }.into_any();
     }
     let headings = vec![Heading::text("Key"), Heading::text("Value"), Heading::number("Size")];
     let row = |entry: KvEntry| {
         let value = entry.text.unwrap_or_else(|| format!("0x{}", entry.value));
         view! {
             <tr>
-                <th scope="row" class="mono">{entry.key}</th>
+                <th scope="row" class="mono wrap">{entry.key}</th>
                 <td data-label="Value" class="mono wrap">{value}</td>
                 <td class="num" data-label="Size">{bytes(entry.bytes)}</td>
             </tr>

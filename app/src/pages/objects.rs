@@ -19,7 +19,7 @@ use crate::components::status::{Badge, Status};
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Ago, at};
-use crate::components::units::bytes;
+use crate::components::units::{bytes, grouped};
 use crate::functions::Data;
 use crate::live::use_live;
 
@@ -191,14 +191,15 @@ fn Table(deployment: String, objects: Objects, wanted: Wanted) -> impl IntoView 
         let href = format!("/deployments/{deployment}/objects/{}/{}", query_part(&object.class), object.id);
         let begun: String = object.id.chars().take(12).collect();
         let badge = badge(&object);
+        let title = object.name.clone().unwrap_or_else(|| object.id.clone());
         view! {
             <tr>
-                <th scope="row"><a class="main-link mono" href=href title=object.id.clone()>{object.name.clone().unwrap_or_else(|| format!("{begun}…"))}</a></th>
+                <th scope="row"><a class="main-link mono clip" href=href title=title>{object.name.clone().unwrap_or_else(|| format!("{begun}…"))}</a></th>
                 <td data-label="Class">{object.class}</td>
                 <td data-label="State"><Status badge/></td>
                 <td data-label="Host">{object.host}</td>
                 <td class="num" data-label="Size">{bytes(object.bytes)}</td>
-                <td class="num" data-label="Sockets">{object.sockets}</td>
+                <td class="num" data-label="Sockets">{grouped(object.sockets.into())}</td>
                 <td data-label="Last used" class="nowrap">{object.last_used_at.as_deref().and_then(at).map(|at| view! { <Ago at/> })}</td>
             </tr>
         }

@@ -73,6 +73,11 @@ pub enum Retry {
 }
 
 impl LinkError {
+    /// The server has told that this host's certificate is worth nothing any more.
+    pub fn is_revoked(&self) -> bool {
+        matches!(self, Self::Closed { reason: Some(CloseReason::Revoked), .. })
+    }
+
     pub fn retry(&self) -> Retry {
         match self {
             Self::Closed { reason: Some(reason), .. } => match reason {

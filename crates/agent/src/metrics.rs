@@ -149,6 +149,7 @@ impl Sampler {
             psi_io: psi(before.psi_io_us, now.psi_io_us),
             rx_bytes_per_s: rate(before.rx_bytes, now.rx_bytes, elapsed_us),
             tx_bytes_per_s: rate(before.tx_bytes, now.tx_bytes, elapsed_us),
+            objects: None,
         })
     }
 }

@@ -115,7 +115,10 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
     let objects = Box::pin(Objects::open(config, &identity, dialer.clone(), &stop)).await?;
     let tunnel = Tunnel::new();
     let reach = Arc::new(Reach { sessions: sessions.clone(), notebooks: notebooks.clone(), objects: objects.clone() });
-    let streams = tokio::spawn(tunnel::keep(tunnel.clone(), dialer, reach, stop.clone()));
+    // Requests that came through the tunnel are answered through it.
+    let drained = CancellationToken::new();
+    let streams = tokio::spawn(tunnel::keep(tunnel.clone(), dialer, reach, drained.clone()));
+    let draining = tokio::spawn(drain(objects.clone(), stop.clone(), drained));
     let labels = config.labels.clone();
     let agent = Agent {
         state,
@@ -140,6 +143,9 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
     if tokio::time::timeout(STOP_SEND, agent.notebooks.builds_ended()).await.is_err() {
         tracing::warn!("the building of an environment could not be ended");
     }
+    if let Err(error) = draining.await {
+        tracing::error!(%error, "the draining of objects");
+    }
     if let Err(error) = streams.await {
         tracing::error!(%error, "the tunnel's task");
     }
@@ -148,6 +154,15 @@ pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), Ru
     }
     environments.tidy();
     kept
+}
+
+/// After `stop` lets objects finish what they are at.
+async fn drain(objects: Option<Arc<Objects>>, stop: CancellationToken, drained: CancellationToken) {
+    let _done = drained.drop_guard();
+    stop.cancelled().await;
+    if let Some(objects) = objects {
+        objects.drain().await;
+    }
 }
 
 fn dialer(identity: &Identity) -> Result<Dialer, DialError> {
@@ -189,6 +204,9 @@ impl Agent {
                     backoff.reset();
                 }
                 Left::Lost(error) => {
+                    if let (true, Some(objects)) = (error.is_revoked(), &self.objects) {
+                        objects.revoked().await;
+                    }
                     let pause = backoff.next(error.retry());
                     match error.retry() {
                         Retry::Soon => tracing::warn!(pause_ms = pause.as_millis(), "no link: {error}"),
@@ -321,7 +339,8 @@ impl Agent {
             tracing::warn!(%error, "no reading of this host's metrics");
             HostMetrics { at_ms: clock::now().as_millisecond(), ..HostMetrics::default() }
         });
-        link.send(&ToServer::Heartbeat { available, metrics }).await
+        let objects = self.objects.as_ref().map(|objects| objects.metrics());
+        link.send(&ToServer::Heartbeat { available, metrics: HostMetrics { objects, ..metrics } }).await
     }
 
     async fn ask_for_renewal(&self, link: &mut Link) -> Result<Option<(String, Instant)>, LinkError> {

@@ -63,6 +63,8 @@ pub struct DeploymentVersion {
     pub digest: String,
     pub vars: BTreeMap<String, serde_json::Value>,
     pub bindings: Vec<Binding>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
     pub note: String,
     pub person: String,
     pub person_id: Uuid,
@@ -80,7 +82,7 @@ pub struct ModuleInfo {
 
 impl From<domain::deployments::Version> for DeploymentVersion {
     fn from(version: domain::deployments::Version) -> Self {
-        let domain::deployments::Code { main, modules, vars, bindings, migrations: _ } = version.code;
+        let domain::deployments::Code { main, modules, vars, bindings, services, migrations: _ } = version.code;
         let info = |domain::deployments::ModuleInfo { name, kind, bytes }| ModuleInfo { name, kind, bytes };
         Self {
             number: version.number,
@@ -90,6 +92,7 @@ impl From<domain::deployments::Version> for DeploymentVersion {
             digest: version.bundle.0.iter().map(|byte| format!("{byte:02x}")).collect(),
             vars: vars.into_iter().collect(),
             bindings: bindings.into_iter().map(Into::into).collect(),
+            services: services.into_iter().map(Into::into).collect(),
             note: version.note,
             person: version.created_by_name,
             person_id: version.created_by.uuid(),
@@ -121,6 +124,30 @@ impl From<Binding> for domain::deployments::Binding {
     }
 }
 
+/// A name in `env` for an entry point of the deployment itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Service {
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 128))]
+    pub name: String,
+    /// `default`, or the name of a class that extends `WorkerEntrypoint`.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 128))]
+    pub entrypoint: String,
+}
+
+impl From<domain::deployments::Service> for Service {
+    fn from(domain::deployments::Service { name, entrypoint }: domain::deployments::Service) -> Self {
+        Self { name, entrypoint }
+    }
+}
+
+impl From<Service> for domain::deployments::Service {
+    fn from(Service { name, entrypoint }: Service) -> Self {
+        Self { name, entrypoint }
+    }
+}
+
 /// `POST /deployments`: a new version, under a new name or one of the caller's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,6 +167,9 @@ pub struct Deploy {
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(max_items = 64))]
     pub bindings: Vec<Binding>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 64))]
+    pub services: Vec<Service>,
     /// All that there ever were, in order: those behind the one that was taken last are taken.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(max_items = 200))]

@@ -51,6 +51,26 @@ pub struct HostReading {
     pub psi_io: f32,
     pub rx_bytes_per_s: u64,
     pub tx_bytes_per_s: u64,
+    /// Null where it runs no objects.
+    #[serde(default)]
+    pub objects: Option<ObjectReading>,
+}
+
+/// A host's objects, in a reading of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ObjectReading {
+    /// Objects in memory.
+    pub live: u32,
+    /// Processes that run them, and what these have in memory together.
+    pub engines: u32,
+    pub memory_bytes: u64,
+    /// Processors that they keep busy: 1 is one of them all the time.
+    pub cpu: f32,
+    /// Requests that came to this host.
+    pub requests_per_s: f32,
+    /// Those of them that failed.
+    pub errors_per_s: f32,
 }
 
 /// `GET /hosts/{id}/metrics`: the last ten minutes, oldest first, one reading every five seconds.
@@ -109,6 +129,7 @@ impl From<domain::hosts::HostMetrics> for HostReading {
             psi_io,
             rx_bytes_per_s,
             tx_bytes_per_s,
+            objects,
         } = metrics;
         HostReading {
             at_ms,
@@ -124,7 +145,15 @@ impl From<domain::hosts::HostMetrics> for HostReading {
             psi_io,
             rx_bytes_per_s,
             tx_bytes_per_s,
+            objects: objects.map(ObjectReading::from),
         }
+    }
+}
+
+impl From<domain::hosts::ObjectMetrics> for ObjectReading {
+    fn from(metrics: domain::hosts::ObjectMetrics) -> Self {
+        let domain::hosts::ObjectMetrics { live, engines, memory_bytes, cpu, requests_per_s, errors_per_s } = metrics;
+        ObjectReading { live, engines, memory_bytes, cpu, requests_per_s, errors_per_s }
     }
 }
 

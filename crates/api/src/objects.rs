@@ -1,18 +1,23 @@
 //! Objects of deployments and how they do, as REST v1, the command line and the pages see them.
 
+mod rollout;
 #[cfg(feature = "protocol")]
 mod told;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use rollout::{DeploymentBrief, HostRollout, HostStanding, Rollout, RolloutStanding, running_on};
 #[cfg(feature = "protocol")]
-pub use told::ToldByHost;
+pub use told::{BriefByHost, ToldByHost};
 
 /// `GET /deployments/{id}/stats`: the last 15 minutes, of all hosts together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentStats {
+    /// The version that is to run.
+    pub version: u32,
+    pub standing: RolloutStanding,
     /// By 10 seconds, oldest first; without a gap, up to the last one that is over.
     pub points: Vec<StatsPoint>,
     /// Of the last minute that is over.
@@ -48,14 +53,33 @@ pub struct StatsPoint {
 pub struct HostStats {
     pub host: String,
     pub host_id: Uuid,
-    /// The version that runs there.
+    pub standing: HostStanding,
+    /// The version that is there.
     pub version: Option<u32>,
     /// Why the wanted one does not, or why the host does not answer.
     pub problem: Option<String>,
+    /// The wanted version was tried there and does not load: so it stays until another one is to run. `problem` says the
+    /// same in a line.
+    #[serde(default)]
+    pub refused: Option<RefusedVersion>,
     /// The part of its objects that the host has, of 1.
     pub share: f64,
     pub live: u32,
     pub memory_bytes: u64,
+}
+
+/// A version that does not load on a host. What ran there before goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RefusedVersion {
+    pub version: u32,
+    /// As JavaScript says it: `SyntaxError: …`.
+    pub message: String,
+    /// Where in its modules; null where that is not known.
+    pub file: Option<String>,
+    /// Both count from 1.
+    pub line: Option<u32>,
+    pub column: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +162,8 @@ pub struct SqlResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConsoleLine {
+    /// Counts up on each host, from its agent's start on: who comes back knows what was read.
+    pub seq: u64,
     /// RFC 3339.
     pub at: String,
     /// `debug`, `log`, `info`, `warn` or `error`.

@@ -31,6 +31,9 @@ struct Options {
     /// The long form: as many attempts as the promise names.
     #[arg(long, global = true)]
     full: bool,
+    /// Only this part of the benchmark of objects.
+    #[arg(long, global = true)]
+    only: Option<objects::Part>,
     #[command(subcommand)]
     name: Name,
 }
@@ -44,7 +47,8 @@ enum Name {
     /// Launch to a JupyterLab that is usable, one at a time and 50 at once; round trips to a kernel; a restart of the server.
     /// Beside a bare JupyterLab and JupyterHub.
     Notebooks,
-    /// One object's durable writes and reads, and the first answer of new ones; beside npm workerd with the same module.
+    /// One object's durable writes and reads, and the first answer of new ones, beside npm workerd with the same module;
+    /// forwarding between two hosts; memory, limits, and many objects.
     Objects,
     /// The machines page, the way of an event to a browser, the size of the page's code.
     Pages,
@@ -78,7 +82,7 @@ fn run() -> Result<()> {
     match options.name {
         Name::Agents => agents::run(&mut report)?,
         Name::Notebooks => runtime()?.block_on(notebooks::run(&mut report, options.full))?,
-        Name::Objects => runtime()?.block_on(objects::run(&mut report, options.full))?,
+        Name::Objects => runtime()?.block_on(objects::run(&mut report, options.full, options.only))?,
         Name::Pages => runtime()?.block_on(pages::run(&mut report, options.full))?,
         Name::Reservations => runtime()?.block_on(reservations::run(&mut report, options.full))?,
         Name::Session => runtime()?.block_on(session::run(&mut report, options.full))?,

@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod client;
+mod forwarding;
 mod here;
 
 const READY: Duration = Duration::from_secs(20);
@@ -163,13 +164,53 @@ struct Figures {
 
 async fn measure(served: &Served, seconds: u64) -> Result<Figures> {
     let mut new = first_answers(served).await?;
-    let writes = rate(served.address, "POST", "/one", seconds).await?;
-    let reads = rate(served.address, "GET", "/one", seconds).await?;
+    let writes = rate(served.address, "POST", "/one", seconds).await?.0;
+    let reads = rate(served.address, "GET", "/one", seconds).await?.0;
     Ok(Figures { writes, reads, new_p50_ms: percentile(&mut new, 0.5), new_p99_ms: percentile(&mut new, 0.99) })
 }
 
-pub async fn run(report: &mut Report, full: bool) -> Result<()> {
-    let seconds = if full { 20 } else { 5 };
+/// What is measured, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Writes, reads and new objects, beside workerd.
+    Peer,
+    Forwarding,
+    Wakes,
+    Limits,
+    Neighbours,
+    Live,
+    AtRest,
+}
+
+impl Part {
+    const ALL: [Self; 7] =
+        [Self::Peer, Self::Forwarding, Self::Wakes, Self::Limits, Self::Neighbours, Self::Live, Self::AtRest];
+
+    async fn run(self, report: &mut Report, full: bool) -> Result<()> {
+        let seconds = if full { 20 } else { 5 };
+        let directory = tempfile::tempdir().context("a directory")?;
+        let place = directory.path();
+        match self {
+            Self::Peer => beside_workerd(report, seconds).await,
+            Self::Forwarding => forwarding::run(report, place, seconds).await,
+            Self::Wakes => here::wakes(report, place).await,
+            Self::Limits => here::limits(report, place).await,
+            Self::Neighbours => here::neighbours(report, place, seconds).await,
+            Self::Live => here::live(report, place).await,
+            Self::AtRest => here::at_rest(report, place, if full { 1_000_000 } else { 50_000 }).await,
+        }
+    }
+}
+
+/// All parts, or only one.
+pub async fn run(report: &mut Report, full: bool, only: Option<Part>) -> Result<()> {
+    for part in Part::ALL.into_iter().filter(|part| only.is_none_or(|only| only == *part)) {
+        Box::pin(part.run(report, full)).await.with_context(|| format!("{part:?}"))?;
+    }
+    Ok(())
+}
+
+async fn beside_workerd(report: &mut Report, seconds: u64) -> Result<()> {
     let (ours_dir, theirs_dir) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let ours = {
         let served = berth(ours_dir.path()).await.context("berth objects dev")?;
@@ -204,5 +245,5 @@ pub async fn run(report: &mut Report, full: bool) -> Result<()> {
     report.add(beside(p50.target(Wanted::AtMost, 5.0), |figures| figures.new_p50_ms));
     let p99 = Row::new("the same, p99", ours.new_p99_ms, "ms");
     report.add(beside(p99, |figures| figures.new_p99_ms));
-    here::run(report, full).await
+    Ok(())
 }

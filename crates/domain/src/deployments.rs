@@ -78,6 +78,9 @@ pub struct Code {
     /// Plain values in `env`: name and JSON.
     pub vars: Vec<(String, serde_json::Value)>,
     pub bindings: Vec<Binding>,
+    /// To its own entry points.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
     pub migrations: Vec<Migration>,
 }
 
@@ -103,6 +106,14 @@ pub struct ModuleInfo {
 pub struct Binding {
     pub name: String,
     pub class: String,
+}
+
+/// A name in `env` for an entry point of the deployment itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    /// `default`, or the name of a class.
+    pub entrypoint: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -145,7 +156,7 @@ fn within(what: &'static str, count: usize, most: usize) -> Result<(), BadCode> 
 impl Code {
     pub fn check(&self) -> Result<(), BadCode> {
         self.check_modules()?;
-        within("bindings", self.bindings.len(), MAX_BINDINGS)?;
+        within("bindings", self.bindings.len() + self.services.len(), MAX_BINDINGS)?;
         within("variables", self.vars.len(), MAX_VARS)?;
         let mut env: Vec<&str> = Vec::new();
         for (name, _) in &self.vars {
@@ -155,6 +166,11 @@ impl Code {
         for Binding { name, class } in &self.bindings {
             identifier("binding", name)?;
             identifier("class", class)?;
+            env.push(name);
+        }
+        for Service { name, entrypoint } in &self.services {
+            identifier("binding", name)?;
+            identifier("entry point", entrypoint)?;
             env.push(name);
         }
         env.sort_unstable();
@@ -219,6 +235,7 @@ mod tests {
             modules: vec![module("index.js"), module("lib/a.js")],
             vars: vec![("GREETING".to_owned(), "hello".into())],
             bindings: vec![Binding { name: "ROOMS".to_owned(), class: "Room".to_owned() }],
+            services: vec![Service { name: "SELF".to_owned(), entrypoint: "default".to_owned() }],
             migrations: Vec::new(),
         }
     }
@@ -257,6 +274,8 @@ mod tests {
         check(&|code| code.bindings[0].name = "GREETING".to_owned(), Err("env.GREETING is given twice"));
         check(&|code| code.bindings[0].name = "1".to_owned(), Err("is no name of a binding"));
         check(&|code| code.bindings[0].class = "A B".to_owned(), Err("is no name of a class"));
+        check(&|code| code.services[0].name = "ROOMS".to_owned(), Err("env.ROOMS is given twice"));
+        check(&|code| code.services[0].entrypoint = "A B".to_owned(), Err("is no name of a entry point"));
         check(&|code| code.vars[0].0 = "a-b".to_owned(), Err("is no name of a variable"));
         check(&|code| code.vars[0].1 = "x".repeat(MAX_VARS_BYTES).into(), Err("bytes of variables"));
     }

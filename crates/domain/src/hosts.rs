@@ -112,4 +112,23 @@ pub struct HostMetrics {
     pub psi_io: f32,
     pub rx_bytes_per_s: u64,
     pub tx_bytes_per_s: u64,
+    /// None where it runs no objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<ObjectMetrics>,
+}
+
+/// A host's objects, in a reading of the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ObjectMetrics {
+    /// In memory.
+    pub live: u32,
+    /// Processes, and what they have in memory together.
+    pub engines: u32,
+    pub memory_bytes: u64,
+    /// Processors that they keep busy: 1 is one of them all the time.
+    pub cpu: f32,
+    /// Of clients, that came here.
+    pub requests_per_s: f32,
+    /// Those of them that failed.
+    pub errors_per_s: f32,
 }

@@ -9,6 +9,8 @@
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod host;
+#[cfg(feature = "engine")]
+mod meter;
 pub mod project;
 #[cfg(feature = "engine")]
 mod sqlite;

@@ -5,11 +5,13 @@
 //! [`Limits`].
 
 mod frames;
+mod gated;
 mod http;
 mod limits;
 mod problem;
 
 pub use frames::{FRAME_BYTES, FrameError, Frames, write_frame};
+pub use gated::Gated;
 pub use http::{Body, Headers, HttpRequest, HttpResponse, Redirect};
 pub use limits::Limits;
 pub use problem::Problem;
@@ -37,6 +39,9 @@ ids! {
     /// over all processes of a host; the sockets that the host dials itself have ids from 2^52 on. JavaScript sees ids as
     /// numbers: all of them, whoever gives them, are below 2^53.
     SocketId(u64);
+    /// Something that one object gave another to call: a function, a target of RPC, a stream. Whoever gives it gives the id;
+    /// engines count up from [`Load::first_socket`], and what comes from other hosts has ids from 2^52 on.
+    StubId(u64);
     /// Position of a commit in the life of an object's database: 1 is its first.
     Seq(u64);
     /// Index into [`Load::namespaces`].
@@ -61,6 +66,14 @@ impl std::fmt::Debug for ObjectId {
 /// A value in the structured clone format of [`crate::engine::clone`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cloned(#[serde(with = "serde_bytes")] pub Vec<u8>);
+
+/// Arguments or a result of RPC.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Passed {
+    pub value: Cloned,
+    /// What of it can be called. Each was given once, to whoever gets this.
+    pub stubs: Vec<StubId>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ModuleKind {
@@ -98,6 +111,14 @@ impl std::fmt::Debug for Namespace {
     }
 }
 
+/// A binding in `env` to an entry point that the main module exports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub binding: String,
+    /// `default`, or the name of a class that extends `WorkerEntrypoint`.
+    pub entrypoint: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Load {
     pub modules: Vec<Module>,
@@ -106,8 +127,9 @@ pub struct Load {
     /// Name and JSON text of each plain value in `env`.
     pub vars: Vec<(String, String)>,
     pub namespaces: Vec<Namespace>,
+    pub services: Vec<Service>,
     pub limits: Limits,
-    /// First id for a socket of this process.
+    /// First id for a socket of this process, and for a stub.
     pub first_socket: SocketId,
     /// Unix milliseconds at which the engine's clock stands until the first [`ToEngine::Tick`].
     pub now_ms: i64,
@@ -157,7 +179,7 @@ pub enum SocketData {
 pub struct Rpc {
     pub path: Vec<String>,
     /// `None` reads the property.
-    pub args: Option<Cloned>,
+    pub args: Option<Passed>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -174,6 +196,11 @@ pub enum Inspect {
 pub enum EventKind {
     Fetch(HttpRequest),
     Rpc(Rpc),
+    /// A call of something that the activation gave.
+    Stub {
+        stub: StubId,
+        rpc: Rpc,
+    },
     /// The host's index says that an alarm is due; the database has the last word.
     Alarm {
         scheduled_ms: i64,
@@ -200,7 +227,7 @@ pub enum EventKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     Http(HttpResponse),
-    Value(Cloned),
+    Value(Passed),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,6 +283,11 @@ pub enum ToEngine {
     /// The reader of a body that the engine sends has gone.
     StreamCancelled {
         stream: StreamId,
+    },
+    /// Whoever was given it wants no more of it.
+    StubDropped {
+        activation: Activation,
+        stub: StubId,
     },
     /// The whole pages that [`FromEngine::ReadPages`] asked for, in order; nothing else may come before it but what was
     /// already on its way.
@@ -320,6 +352,8 @@ pub enum Destination {
     Internet(HttpRequest),
     /// An object, wherever it runs.
     Object { namespace: NamespaceIndex, id: ObjectId, name: Option<String>, what: ObjectCall },
+    /// What the activation was given.
+    Stub { stub: StubId, rpc: Rpc },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -384,7 +418,7 @@ pub enum FromEngine {
         activation: Activation,
         event: EventId,
         after: Seq,
-        value: Cloned,
+        value: Passed,
     },
     Failed {
         activation: Activation,
@@ -471,6 +505,21 @@ pub enum FromEngine {
     StreamCancelled {
         stream: StreamId,
     },
+    /// The object wants no more of what it was given.
+    StubDropped {
+        activation: Activation,
+        stub: StubId,
+        after: Seq,
+    },
+    /// What the activation gave cannot be called any more.
+    StubWithdrawn {
+        stub: StubId,
+    },
+    /// It gave them to another one of the process, in an answer that the host does not see.
+    StubsPassed {
+        activation: Activation,
+        stubs: Vec<StubId>,
+    },
     Console {
         activation: Activation,
         level: Level,
@@ -508,40 +557,4 @@ pub enum FromEngine {
     Wake {
         at_ms: Option<i64>,
     },
-}
-
-impl FromEngine {
-    /// The commit that must be durable before anybody sees the frame.
-    pub fn after_mut(&mut self) -> Option<&mut Seq> {
-        match self {
-            Self::Response { after, .. }
-            | Self::Returned { after, .. }
-            | Self::Failed { after, .. }
-            | Self::AlarmRan { after, .. }
-            | Self::Call { after, .. }
-            | Self::SocketSend { after, .. }
-            | Self::SocketClose { after, .. }
-            | Self::Chunk { after, .. }
-            | Self::StreamFailed { after, .. } => Some(after),
-            Self::Loaded { .. }
-            | Self::LoadFailed { .. }
-            | Self::ReadPages { .. }
-            | Self::Commit(_)
-            | Self::Inspected { .. }
-            | Self::Finished { .. }
-            | Self::CancelCall { .. }
-            | Self::SocketAccept { .. }
-            | Self::SocketAttachment { .. }
-            | Self::AutoResponse { .. }
-            | Self::Credit { .. }
-            | Self::StreamCancelled { .. }
-            | Self::Console { .. }
-            | Self::Quiet { .. }
-            | Self::Reset { .. }
-            | Self::Closed { .. }
-            | Self::Inside { .. }
-            | Self::Stays { .. }
-            | Self::Wake { .. } => None,
-        }
-    }
 }

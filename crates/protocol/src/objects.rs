@@ -7,7 +7,7 @@
 pub mod control;
 
 use domain::{
-    deployments::Binding,
+    deployments::{Binding, Service},
     ids::{DeploymentId, HostId, NamespaceId, TenantId},
 };
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,9 @@ pub struct Planned {
     pub main: String,
     pub vars: Vec<(String, serde_json::Value)>,
     pub bindings: Vec<Binding>,
+    /// Bindings to its own entry points.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
     pub classes: Vec<PlannedClass>,
     /// Which host has each group of objects, by the group's number; `None` where none has it yet.
     pub groups: Vec<Option<Holder>>,

@@ -6,7 +6,7 @@ use domain::{
     access::{Action, Permit},
     deployments::{
         Binding, Class, Code, Deployment, Digest, KEPT_VERSIONS, MAX_DEPLOYMENTS, MAX_NOTE_CHARS, Migrated, Migration,
-        ModuleInfo, Version, migrate,
+        ModuleInfo, Service, Version, migrate,
     },
     events::EventKind,
     ids::DeploymentId,
@@ -34,6 +34,7 @@ pub struct Ask {
     pub modules: Vec<Module>,
     pub vars: Vec<(String, serde_json::Value)>,
     pub bindings: Vec<Binding>,
+    pub services: Vec<Service>,
     pub migrations: Vec<Migration>,
     pub note: String,
 }
@@ -115,6 +116,7 @@ fn prepare(ask: &Ask) -> Result<Prepared> {
         modules,
         vars: ask.vars.clone(),
         bindings: ask.bindings.clone(),
+        services: ask.services.clone(),
         migrations: ask.migrations.clone(),
     };
     code.check().map_err(|bad| Error::invalid("modules", bad.to_string()))?;

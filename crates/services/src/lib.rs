@@ -114,6 +114,8 @@ struct Inner {
     relay: links::RelaySlot,
     under_way: idempotency::UnderWay,
     noted_use: notebooks::NotedUse,
+    entrances: objects::Entrances,
+    kept_briefs: objects::KeptBriefs,
     /// The database's disk is full, as far as writes have shown.
     is_full: AtomicBool,
 }
@@ -152,6 +154,8 @@ impl Services {
             relay: links::RelaySlot::default(),
             under_way: idempotency::UnderWay::default(),
             noted_use: notebooks::NotedUse::default(),
+            entrances: objects::Entrances::default(),
+            kept_briefs: objects::KeptBriefs::default(),
             is_full: AtomicBool::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -193,6 +197,12 @@ impl Services {
     }
     pub(crate) fn noted_use(&self) -> &notebooks::NotedUse {
         &self.inner.noted_use
+    }
+    pub(crate) fn entrances(&self) -> &objects::Entrances {
+        &self.inner.entrances
+    }
+    pub(crate) fn kept_briefs(&self) -> &objects::KeptBriefs {
+        &self.inner.kept_briefs
     }
     /// The links of agents that this replica holds.
     pub fn links(&self) -> &links::Links {

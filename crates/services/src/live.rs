@@ -3,7 +3,13 @@
 //! One task tails the events table: woken at once by a commit of this replica ([`Hub::nudge`]), by PostgreSQL's NOTIFY
 //! for the others', and otherwise once a second. Operations need not remember anything: what is committed is told.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use domain::{
     access::Action,
@@ -42,12 +48,14 @@ pub struct Hub {
     events: broadcast::Sender<Event>,
     readings: broadcast::Sender<Reading>,
     nudge: Arc<Notify>,
+    /// The revision of the newest event that was passed on.
+    seen: Arc<AtomicI64>,
 }
 
 impl Default for Hub {
     fn default() -> Self {
         let (events, readings) = (broadcast::channel(QUEUE).0, broadcast::channel(QUEUE).0);
-        Self { events, readings, nudge: Arc::new(Notify::new()) }
+        Self { events, readings, nudge: Arc::new(Notify::new()), seen: Arc::default() }
     }
 }
 
@@ -55,6 +63,10 @@ impl Hub {
     /// Something was committed: look now.
     pub fn nudge(&self) {
         self.nudge.notify_one();
+    }
+    /// How far this replica has come in passing events on: nothing that was read before is surely true once this has moved.
+    pub(crate) fn seen(&self) -> i64 {
+        self.seen.load(Ordering::Acquire)
     }
     /// All tenants' readings from now on; a reader that lags misses some, and newer ones follow.
     pub fn readings(&self) -> broadcast::Receiver<Reading> {
@@ -153,6 +165,7 @@ async fn tail(services: &Services, seen: Option<i64>) -> std::result::Result<i64
         let count = events.len();
         for event in events {
             seen = event.revision;
+            services.live().seen.store(seen, Ordering::Release);
             // No subscriber is no fault: the events stay in the table.
             if services.live().events.send(event).is_err() {
                 continue;

@@ -2,7 +2,9 @@
 //!
 //! A host's objects are asked for where they are ([`host`]): nothing that an object holds is kept by the server.
 
+mod briefs;
 mod console;
+mod entrances;
 mod host;
 mod plan;
 
@@ -24,7 +26,11 @@ use store::{
     deployments::{groups, namespaces, plan as rows, plan::ObjectHost},
 };
 
+pub(crate) use briefs::KeptBriefs;
+pub use briefs::{AllBriefs, BriefsOfHost, briefs, rollout};
 pub use console::{Said, console};
+pub(crate) use entrances::Entrances;
+pub use entrances::{Entrance, entrance};
 pub use plan::{bundle, plan};
 pub use protocol::objects::control::Look;
 
@@ -92,23 +98,9 @@ async fn place(
     Ok(())
 }
 
-/// Where requests to a deployment can be sent.
-#[derive(Debug, Clone)]
-pub struct Entrance {
-    pub tenant: TenantId,
-    pub deployment: DeploymentId,
-    /// Hosts that take them now, in no order.
-    pub hosts: Vec<HostId>,
-}
-
-/// What the address with this first label leads to, if it is a deployment's. For requests of people and programs that Berth need
-/// not know: a deployment decides itself whom it answers.
-pub async fn entrance(services: &Services, name: &str) -> Result<Option<Entrance>> {
-    let conn = services.store().read();
-    let Some((tenant, deployment)) = rows::by_address(conn, name).await? else { return Ok(None) };
-    let hosts = rows::hosts(conn, &Permit::system(tenant), MAX_HOSTS).await?;
-    let hosts = hosts.into_iter().filter(|host| host.is_online).map(|host| host.host).collect();
-    Ok(Some(Entrance { tenant, deployment, hosts }))
+/// Whether the address with this first label leads anywhere, to a deployment or a notebook of whoever.
+pub async fn is_address(services: &Services, name: &str) -> Result<bool> {
+    Ok(store::addresses::is_taken(services.store().read(), name).await?)
 }
 
 /// How a deployment does on one host.
@@ -159,31 +151,38 @@ impl Where {
     }
 }
 
-fn not_told(error: &Error) -> String {
-    if matches!(error, Error::NotFound { .. }) {
-        return "it has not come to this host yet".to_owned();
+async fn status_on(
+    services: &Services,
+    tenant: TenantId,
+    host: &ObjectHost,
+    path: &str,
+) -> std::result::Result<DeploymentStatus, String> {
+    if !host.is_online {
+        return Err("the host is offline".to_owned());
     }
-    error.to_string()
+    match host::get(services, tenant, host.host, path).await {
+        Ok(status) => Ok(status),
+        // It has not come to the host yet.
+        Err(Error::NotFound { .. }) => Ok(DeploymentStatus::default()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
-/// Of each host that runs objects. One that does not answer says why.
-pub async fn status(services: &Services, call: &Call, which: &str) -> Result<Vec<OnHost>> {
+/// The version that is to run, and how it does on each host that runs objects. One that does not answer says why.
+pub async fn status(services: &Services, call: &Call, which: &str) -> Result<(u32, Vec<OnHost>)> {
     let place = Where::of(services, call, Action::DeploymentsRead, which).await?;
     let held = groups::get(services.store().read(), &place.permit, place.deployment.id).await?;
     let (tenant, path) = (place.deployment.tenant, format!("/deployments/{}", place.deployment.id));
     let answers = futures_util::stream::iter(place.hosts).map(|host| {
         let (path, held) = (&path, &held);
         async move {
-            let status = match host.is_online {
-                true => host::get(services, tenant, host.host, path).await.map_err(|error| not_told(&error)),
-                false => Err("the host is offline".to_owned()),
-            };
+            let status = status_on(services, tenant, &host, path).await;
             let groups = held.iter().filter(|held| held.host == host.host).count();
             let groups = u16::try_from(groups).unwrap_or(GROUPS);
             OnHost { host: host.host, host_name: host.name, groups, status }
         }
     });
-    Ok(answers.buffered(ASKED_AT_ONCE).collect().await)
+    Ok((place.deployment.version, answers.buffered(ASKED_AT_ONCE).collect().await))
 }
 
 /// Which objects are wanted; all that is given has to hold.

@@ -1,6 +1,7 @@
 //! The first labels of addresses (`NAME.apps.example.org`), of all tenants and kinds.
 
 use domain::access::Permit;
+use sea_orm::{ConnectionTrait, FromQueryResult};
 use uuid::Uuid;
 
 use crate::{StoreError, Tx, sessions::Written, sql};
@@ -25,6 +26,14 @@ pub(crate) struct Holder<'a> {
 pub(crate) async fn take(tx: &Tx, name: &str) -> Result<bool, StoreError> {
     let insert = "insert into address_names (name) values ($1) on conflict (name) do nothing";
     Ok(sql::execute(tx.conn(), insert, [name.into()]).await? == 1)
+}
+
+/// Whether something of any tenant has the name.
+pub async fn is_taken<C: ConnectionTrait>(conn: &C, name: &str) -> Result<bool, StoreError> {
+    #[derive(FromQueryResult)]
+    struct Row {}
+    let row: Option<Row> = sql::one(conn, "select name from address_names where name = $1", [name.into()]).await?;
+    Ok(row.is_some())
 }
 
 /// Deletes what has the name, if it is still what the caller read, and gives the name up.

@@ -13,7 +13,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait;
 
-mod addresses;
+pub mod addresses;
 pub mod audit;
 pub mod certificates;
 mod convert;

@@ -18,6 +18,10 @@ mod world;
 pub use ports::free_port;
 pub use world::World;
 
+/// A module of objects that count: each says which life of it answers, echoes bodies, and holds sockets. Binding
+/// `COUNTERS`, class `Counter`.
+pub const COUNTER: &str = include_str!("../objects/counter.js");
+
 /// Connections of one test's store.
 const CONNECTIONS: u32 = 8;
 

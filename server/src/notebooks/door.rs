@@ -12,7 +12,14 @@ use services::{Error, notebooks};
 
 use super::{notice, proxy};
 use crate::{
-    caller::Caller, error_page::escaped, extract::Named, failure::Failure, sign_in::is_cookie, state::AppState,
+    caller::Caller,
+    error_page::escaped,
+    extract::Named,
+    failure::Failure,
+    origins::nowhere,
+    outside::{Said, is_page},
+    sign_in::is_cookie,
+    state::AppState,
 };
 
 /// Where a ticket is taken, at the notebook's origin; JupyterLab has nothing there.
@@ -86,6 +93,11 @@ fn is_own(headers: &HeaderMap, origin: &str) -> bool {
 /// Answers what comes to a notebook's origin.
 pub(crate) async fn answer(state: AppState, name: &str, request: Request) -> Response {
     let origin = state.config.app_origin(name);
+    if cookie(request.headers()).is_none()
+        && let Some(nowhere) = nowhere(&state, name, request.headers()).await
+    {
+        return nowhere;
+    }
     if request.uri().path() == ENTRANCE {
         return enter(&state, name, request).await;
     }
@@ -105,7 +117,10 @@ pub(crate) async fn answer(state: AppState, name: &str, request: Request) -> Res
     };
     match notebooks::visitor(&state.services, name, &secret).await {
         Ok(visitor) => proxy::pass(state, Arc::new(visitor), request).await,
-        Err(Error::NotSignedIn) => to_portal(&state, name, request.headers()),
+        Err(Error::NotSignedIn) => match nowhere(&state, name, request.headers()).await {
+            Some(nowhere) => nowhere,
+            None => to_portal(&state, name, request.headers()),
+        },
         Err(Error::Conflict(why)) => {
             let next = format!("{why}. Its files are kept; it can be started again in the portal.");
             told(StatusCode::SERVICE_UNAVAILABLE, "The notebook does not run", &next)
@@ -119,19 +134,11 @@ pub(crate) async fn answer(state: AppState, name: &str, request: Request) -> Res
 
 /// Who has no cookie that counts gets one by way of the portal, which knows who is signed in. Only pages are led there.
 fn to_portal(state: &AppState, name: &str, headers: &HeaderMap) -> Response {
-    let is_page = headers.get("sec-fetch-mode").map_or_else(|| accepts_pages(headers), |mode| mode == "navigate");
-    if !is_page {
+    if !is_page(headers) {
         return told(StatusCode::FORBIDDEN, "This is not for you", "Open the notebook from the portal.");
     }
     let portal = state.config.public_url.trim_end_matches('/');
     Redirect::to(&format!("{portal}/notebooks/{name}/open")).into_response()
-}
-
-fn accepts_pages(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// Takes the ticket that the portal's page sends, for a cookie.
@@ -177,18 +184,7 @@ async fn enter(state: &AppState, name: &str, request: Request) -> Response {
 
 /// A page of the server's own at a notebook's origin, which has none of the portal's files.
 pub(super) fn told(status: StatusCode, title: &str, next: &str) -> Response {
-    let (title, next) = (escaped(title), escaped(next));
-    let page = format!(
-        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"color-scheme\" content=\"light dark\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title}</title></head>\
-         <body><main><h1>{title}</h1><p>{next}</p></main></body></html>"
-    );
-    let mut response = (status, Html(page)).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    Said { status, title, detail: next, portal: None }.page()
 }
 
 #[cfg(test)]

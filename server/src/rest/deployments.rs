@@ -71,6 +71,7 @@ pub(crate) fn ask_of(ask: Deploy) -> Result<deployments::Ask, Error> {
         modules: ask.modules.into_iter().map(content).collect::<Result<_, _>>()?,
         vars: ask.vars.into_iter().collect(),
         bindings: ask.bindings.into_iter().map(Into::into).collect(),
+        services: ask.services.into_iter().map(Into::into).collect(),
         migrations: ask.migrations.into_iter().map(Into::into).collect(),
         note: ask.note,
     })

@@ -1,10 +1,12 @@
-//! `/objects`, and how deployments do: `/deployments/{id}/stats` and `/deployments/{id}/console`.
+//! `/objects`, and how deployments do: `/deployments/{id}/rollout`, `/deployments/{id}/stats` and `/deployments/{id}/console`.
 
 use std::{convert::Infallible, time::Duration};
 
 use api::{
     Problem,
-    objects::{ConsoleLine, DeploymentStats, KvEntries, KvEntry, ObjectInfo, Objects, SqlQuery, SqlResult, ToldByHost},
+    objects::{
+        ConsoleLine, DeploymentStats, KvEntries, KvEntry, ObjectInfo, Objects, Rollout, SqlQuery, SqlResult, ToldByHost,
+    },
 };
 use axum::{
     Json,
@@ -35,6 +37,7 @@ const MAX_QUERY_BYTES: usize = 100_000;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .routes(routes!(rollout))
         .routes(routes!(stats))
         .routes(routes!(console))
         .routes(routes!(list))
@@ -42,6 +45,21 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(kv))
         .routes(routes!(sql))
         .routes(routes!(object_console))
+}
+
+/// How far hosts are with the version that is to run: what is to be asked after a deployment, until `standing` is settled.
+#[utoipa::path(
+    get, path = "/deployments/{id}/rollout", tag = "deployments", operation_id = "get_deployment_rollout",
+    params(("id" = String, Path, description = "Id or name")), responses((status = 200, body = Rollout))
+)]
+async fn rollout(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Named(which): Named<String>,
+) -> Result<Json<Rollout>, Failure> {
+    let (deployment, told) = objects::rollout(&state.services, &call, &which).await?;
+    let told: Vec<_> = told.iter().map(|host| host.of(deployment.id)).collect();
+    Ok(Json(Rollout::of_briefs(deployment.version, &told)))
 }
 
 /// How it does: requests, errors, latency and processor time of the last 15 minutes, and on which hosts it runs.
@@ -54,9 +72,9 @@ async fn stats(
     Caller(call): Caller,
     Named(which): Named<String>,
 ) -> Result<Json<DeploymentStats>, Failure> {
-    let told = objects::status(&state.services, &call, &which).await?;
+    let (version, told) = objects::status(&state.services, &call, &which).await?;
     let told = told.into_iter().map(by_host).collect();
-    Ok(Json(DeploymentStats::new(told, state.services.clock().now())))
+    Ok(Json(DeploymentStats::new(version, told, state.services.clock().now())))
 }
 
 fn by_host(objects::OnHost { host, host_name, groups, status }: objects::OnHost) -> ToldByHost {

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use testkit::free_port;
+use testkit::{COUNTER, free_port};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 
@@ -16,28 +16,6 @@ use crate::{
     process::{Agent, Deployment},
     site::{client, until},
 };
-
-/// Each object counts, says which life of it that is, and holds sockets.
-const COUNTER: &str = r#"
-import { DurableObject } from "cloudflare:workers";
-export class Counter extends DurableObject {
-  life = crypto.randomUUID();
-  async fetch(request) {
-    if (request.headers.get("upgrade") === "websocket") {
-      const [client, server] = Object.values(new WebSocketPair());
-      this.ctx.acceptWebSocket(server);
-      return new Response(null, { status: 101, webSocket: client });
-    }
-    const n = ((await this.ctx.storage.get("n")) ?? 0) + (request.method === "POST" ? 1 : 0);
-    this.ctx.storage.put("n", n);
-    return new Response(`${n} ${this.life}`);
-  }
-  webSocketMessage(socket, message) { socket.send(`${this.life} ${message}`); }
-}
-export default {
-  fetch: (request, env) => env.COUNTERS.getByName(new URL(request.url).pathname.slice(1)).fetch(request),
-};
-"#;
 
 /// Where requests go in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -208,27 +186,39 @@ async fn with_a_killed_agent(two: &mut OnHost, doors: &[Door]) {
     }
 }
 
-/// A host that is revoked calls no other any more: of its own objects it has what it had, of the others' it gets none.
+/// A host that is revoked serves nothing any more, and says why.
 async fn a_revoked_host(deployment: &Deployment, one: &OnHost, two: &OnHost) {
+    let listed = deployment.json("GET", "/objects?deployment=counters", None).await;
+    let on_two: BTreeSet<&str> = listed["items"]
+        .as_array()
+        .expect("objects")
+        .iter()
+        .filter(|object| object["host"] == "two")
+        .filter_map(|object| object["name"].as_str())
+        .filter(|name| name.starts_with("object-"))
+        .collect();
     let hosts = deployment.json("GET", "/hosts", None).await;
     let all = hosts["items"].as_array().expect("hosts");
     let id = all.iter().find(|host| host["name"] == "one").and_then(|host| host["id"].as_str()).expect("its id");
     deployment.json("POST", &format!("/hosts/{id}/revoke"), None).await;
-    let refused = || async {
-        for object in 0..OBJECTS {
-            if one.door.ask("GET", &format!("object-{object}")).await.is_some_and(|(status, _)| status >= 500) {
-                return Some(());
-            }
-        }
-        None
-    };
-    until("it is cut off from the other", refused).await;
-    // The other one serves what it has.
-    let mut served = 0;
     for object in 0..OBJECTS {
-        served += usize::from(
-            two.door.ask("GET", &format!("object-{object}")).await.is_some_and(|(status, _)| status == 200),
+        let refused = || async {
+            one.door
+                .ask("GET", &format!("object-{object}"))
+                .await
+                .filter(|(status, _)| *status == 503)
+                .map(|found| found.1)
+        };
+        let why = until("it serves nothing", refused).await;
+        assert!(why.contains("certificate was revoked"), "{why}");
+    }
+    // The other one serves what it has, and no more.
+    for object in (0..OBJECTS).map(|object| format!("object-{object}")) {
+        let served = two.door.ask("GET", &object).await.is_some_and(|(status, _)| status == 200);
+        assert_eq!(
+            served,
+            on_two.contains(object.as_str()),
+            "{object}, where these were on the host that is left: {on_two:?}"
         );
     }
-    assert!((1..OBJECTS).contains(&served), "{served} of {OBJECTS} are on the host that is left");
 }

@@ -122,7 +122,9 @@ async fn programs_and_terminals_run_through_the_server_that_does_not_hold_the_li
     assert!(seen.contains("30 100"), "{seen}");
 
     // A client that goes away leaves nothing running.
-    let mut program = agent::exec(url, &two.token, &active, &["sh", "-c", "echo $$ > pid; exec sleep 1000"]).await;
+    let mut program =
+        agent::exec(url, &two.token, &active, &["sh", "-c", "echo $$ > pid; echo up; exec sleep 1000"]).await;
+    assert_eq!(agent::output(&mut program, 3).await, b"up\n");
     program.close(None).await.unwrap();
     let gone = || async {
         let check = ["sh", "-c", "kill -0 $(cat pid) 2>/dev/null && echo there || echo gone"];

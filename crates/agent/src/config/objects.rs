@@ -19,6 +19,7 @@ const MIN_MEMORY_BYTES: u64 = 256 << 20;
 const MAX_PRIVATE: usize = 256;
 const MAX_NAME_BYTES: usize = 253;
 const IDLE_SECONDS: std::ops::RangeInclusive<u32> = 1..=86_400;
+const DRAIN_SECONDS: std::ops::RangeInclusive<u32> = 0..=600;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObjectsConfig {
@@ -37,6 +38,8 @@ pub struct ObjectsConfig {
     pub hibernate: Duration,
     /// And one that would lose something by it, after this.
     pub evict: Duration,
+    /// What is under way may take so long when the agent is asked to stop.
+    pub drain: Duration,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +54,7 @@ pub(super) struct ObjectsText {
     allow_private: Vec<Spanned<String>>,
     hibernate_s: Option<Spanned<u32>>,
     evict_s: Option<Spanned<u32>>,
+    drain_s: Option<Spanned<u32>>,
 }
 
 /// Of `HOST:PORT`, where the host is a name or an address, an IPv6 address in brackets.
@@ -82,9 +86,20 @@ impl Checker<'_> {
         }
         let peer_address = self.peer_address(text, peer_listen);
         let allow_private = self.allow_private(&text.allow_private);
-        let hibernate = self.idle("hibernate_s", text.hibernate_s.as_ref(), 10);
-        let evict = self.idle("evict_s", text.evict_s.as_ref(), 100);
-        ObjectsConfig { listen, peer_listen, peer_address, allow_private, cpu_millis, memory_bytes, hibernate, evict }
+        let hibernate = self.seconds("hibernate_s", text.hibernate_s.as_ref(), 10, IDLE_SECONDS);
+        let evict = self.seconds("evict_s", text.evict_s.as_ref(), 100, IDLE_SECONDS);
+        let drain = self.seconds("drain_s", text.drain_s.as_ref(), 10, DRAIN_SECONDS);
+        ObjectsConfig {
+            listen,
+            peer_listen,
+            peer_address,
+            allow_private,
+            cpu_millis,
+            memory_bytes,
+            hibernate,
+            evict,
+            drain,
+        }
     }
 
     fn listen(&mut self, key: &str, text: Option<&Spanned<String>>, default: SocketAddr) -> SocketAddr {
@@ -139,12 +154,18 @@ impl Checker<'_> {
         names.iter().take(MAX_PRIVATE).map(|name| name.get_ref().to_ascii_lowercase()).collect()
     }
 
-    fn idle(&mut self, key: &str, text: Option<&Spanned<u32>>, default_s: u32) -> Duration {
+    fn seconds(
+        &mut self,
+        key: &str,
+        text: Option<&Spanned<u32>>,
+        default_s: u32,
+        allowed: std::ops::RangeInclusive<u32>,
+    ) -> Duration {
         let seconds = text.map_or(default_s, |text| *text.get_ref());
         if let Some(text) = text
-            && !IDLE_SECONDS.contains(&seconds)
+            && !allowed.contains(&seconds)
         {
-            let (least, most) = (IDLE_SECONDS.start(), IDLE_SECONDS.end());
+            let (least, most) = (allowed.start(), allowed.end());
             self.problem(text, format!("{key} = {seconds} cannot be"), format!("{least} to {most} seconds"));
         }
         Duration::from_secs(seconds.into())
@@ -163,19 +184,19 @@ mod tests {
         let some = some.expect("is there");
         assert_eq!((some.cpu_millis, some.memory_bytes), (1_500, 2 << 30));
         assert_eq!((some.listen, some.peer_listen), (DEFAULT_LISTEN, DEFAULT_PEER_LISTEN));
-        assert_eq!((some.hibernate.as_secs(), some.evict.as_secs()), (10, 100));
+        assert_eq!((some.hibernate.as_secs(), some.evict.as_secs(), some.drain.as_secs()), (10, 100, 10));
         let more = "[objects]\ncpus = 1\nmemory = \"2GiB\"\nlisten = \"0.0.0.0:80\"\npeer_listen = \"[::1]:81\"\n\
-            allow_private = [\"DB.internal\", \"10.0.0.9\"]\nhibernate_s = 2\nevict_s = 3\n";
+            allow_private = [\"DB.internal\", \"10.0.0.9\"]\nhibernate_s = 2\nevict_s = 3\ndrain_s = 0\n";
         let more = parse(more).expect("is there");
         assert_eq!(more.peer_address, "[::1]:81");
         assert!(more.allow_private.iter().eq(["10.0.0.9", "db.internal"]), "{more:?}");
-        assert_eq!((more.hibernate.as_secs(), more.evict.as_secs()), (2, 3));
+        assert_eq!((more.hibernate.as_secs(), more.evict.as_secs(), more.drain.as_secs()), (2, 3, 0));
     }
 
     #[test]
     fn mistakes_are_told_with_their_lines() {
         let text = "[objects]\ncpus = 0\nmemory = \"1MiB\"\nlisten = \"8787\"\npeer_listen = \"0.0.0.0:0\"\n\
-            peer_address = \"0.0.0.0:1\"\nallow_private = [\"http://db\"]\nhibernate_s = 0\nevict_s = 90000\n";
+            peer_address = \"0.0.0.0:1\"\nallow_private = [\"http://db\"]\nhibernate_s = 0\nevict_s = 90000\ndrain_s = 601\n";
         let found: Vec<String> =
             AgentConfig::parse(text).expect_err("is wrong").iter().map(ToString::to_string).collect();
         for words in [
@@ -187,6 +208,7 @@ mod tests {
             "line 7: 'http://db'",
             "line 8: hibernate_s = 0",
             "line 9: evict_s = 90000",
+            "line 10: drain_s = 601",
         ] {
             assert!(found.iter().any(|problem| problem.starts_with(words)), "{words}: {found:#?}");
         }

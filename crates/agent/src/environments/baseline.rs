@@ -14,7 +14,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Check, process::started_ticks};
+use super::{
+    Check,
+    namespace::{KINDS, Kind, Likeness, Namespace},
+    process::started_ticks,
+};
 
 /// The most files below the writable paths of one environment: more cannot be compared in good time.
 pub const MAX_WRITABLE_FILES: usize = 100_000;
@@ -88,10 +92,9 @@ pub struct Identity {
     pub session: String,
     /// The host user that it alone has; none where it shares one.
     pub uid: Option<u32>,
-    /// Inode numbers of its namespaces. The kernel gives them out again once the namespaces are gone.
-    pub namespaces: BTreeSet<u64>,
+    pub namespaces: BTreeSet<Namespace>,
     /// When all that was known of it had been killed, clock ticks since the host's start: what was started later and
-    /// has one of its namespace numbers has got the number anew.
+    /// has one of its namespaces' numbers has got the number anew, on kernels that tell no more than the number.
     pub ended_ticks: Option<u64>,
     /// Its directory on the host; empty if it has none.
     pub scratch: PathBuf,
@@ -390,14 +393,6 @@ fn socket_inodes(pid: i32) -> Vec<u64> {
         .collect()
 }
 
-/// Inode number of one of a process's namespaces.
-pub fn namespace(pid: i32, kind: &str) -> io::Result<u64> {
-    let link = fs::read_link(format!("/proc/{pid}/ns/{kind}"))?;
-    link.to_str()
-        .and_then(|text| text.split_once('[')?.1.strip_suffix(']')?.parse().ok())
-        .ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
 /// What is left when processes that were killed have had the time to end: one that is ending has left its control
 /// group already, but not its user and its namespaces.
 fn settled_leftovers(identity: &Identity) -> io::Result<Vec<Leftover>> {
@@ -441,7 +436,7 @@ pub fn leftovers(identity: &Identity) -> io::Result<Vec<Leftover>> {
 /// has let go of its files and its other namespaces, which no process that can still run is without; one that hangs while it
 /// closes a file is not in this state.
 fn waits_for_others(pid: i32, state: &str) -> bool {
-    state.starts_with('S') && namespace(pid, "mnt").is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    state.starts_with('S') && Namespace::of(pid, Kind::Mnt).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn belongs(pid: i32, uids: &str, identity: &Identity) -> Option<&'static str> {
@@ -463,13 +458,7 @@ fn belongs(pid: i32, uids: &str, identity: &Identity) -> Option<&'static str> {
             return Some("is in the session's control group");
         }
     }
-    let earlier = || identity.ended_ticks.is_none_or(|ended| started_ticks(pid).is_ok_and(|ticks| ticks <= ended));
-    if ["mnt", "pid", "net", "user", "ipc"]
-        .iter()
-        .any(|kind| namespace(pid, kind).is_ok_and(|inode| identity.namespaces.contains(&inode)))
-        && earlier()
-        && !is_anothers(&fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(), &identity.session)
-    {
+    if is_inside(pid, identity) {
         return Some("is in the session's namespaces");
     }
     if !identity.session.is_empty() {
@@ -489,6 +478,22 @@ fn belongs(pid: i32, uids: &str, identity: &Identity) -> Option<&'static str> {
     }
     let files = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     files.filter_map(Result::ok).any(|entry| inside(entry.path())).then_some("holds the session's files open")
+}
+
+fn is_inside(pid: i32, identity: &Identity) -> bool {
+    let likeness = |kind: &Kind| Some(Namespace::of(pid, *kind).ok()?.among(&identity.namespaces));
+    match KINDS.iter().filter_map(likeness).max().unwrap_or(Likeness::Different) {
+        Likeness::Different => false,
+        Likeness::Same => true,
+        // A stranger may have got the number since.
+        Likeness::Number => {
+            identity.ended_ticks.is_none_or(|ended| started_ticks(pid).is_ok_and(|ticks| ticks <= ended))
+                && !is_anothers(
+                    &fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default(),
+                    &identity.session,
+                )
+        }
+    }
 }
 
 /// Whether these control groups are of the agent's making for something else (another session, the building of an environment),

@@ -9,6 +9,7 @@ pub mod baseline;
 pub mod cgroup;
 mod connect;
 pub mod container;
+pub mod namespace;
 pub(crate) mod process;
 mod record;
 pub mod sandbox;

@@ -216,7 +216,7 @@ impl Notebooks {
                 adopted => {
                     // With its sandbox, as after a restart of the host, or by itself.
                     let why = match adopted {
-                        Ok(running) => self.why(&running, limits),
+                        Ok(running) => self.why(&running, limits).await,
                         Err(_) => "it ended while the host's agent was not running".to_owned(),
                     };
                     self.end_later(id, Run::new(found.kind, limits, person, Stage::Ending), Some(why));
@@ -279,16 +279,16 @@ impl Notebooks {
             if !matches!(*run.stage(), Stage::Running(_)) {
                 return;
             }
-            let why = notebooks.why(&running, run.limits);
+            let why = notebooks.why(&running, run.limits).await;
             *run.stage() = Stage::Ending;
             notebooks.destroy(id, &|_| {}).await;
             notebooks.tell_ended(id, why);
         });
     }
 
-    fn why(&self, running: &Running, limits: MachineLimits) -> String {
+    async fn why(&self, running: &Running, limits: MachineLimits) -> String {
         let log = jupyter::log_tail(&self.rooms.directory(running.kind, run_of(running.session)));
-        if self.rooms.sandbox.out_of_memory(running) > 0 {
+        if self.rooms.out_of_memory(running).await {
             format!("it ran out of its {} MiB of memory; JupyterLab's last words:\n{log}", limits.memory_bytes >> 20)
         } else {
             format!("JupyterLab ended by itself; its last words:\n{log}")

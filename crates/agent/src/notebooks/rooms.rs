@@ -41,6 +41,14 @@ impl Rooms {
         }
     }
 
+    /// Whether the kernel has ended a process of a run for want of memory.
+    pub async fn out_of_memory(&self, running: &Running) -> bool {
+        match running.kind {
+            MachineKind::Sandbox => self.sandbox.out_of_memory(running) > 0,
+            MachineKind::Container => self.container.out_of_memory(running).await,
+        }
+    }
+
     /// What is put there goes with the run.
     pub fn directory(&self, kind: MachineKind, run: RunId) -> PathBuf {
         match kind {

@@ -7,12 +7,14 @@ use std::{
 };
 
 use domain::ids::{DeploymentId, HostId, NamespaceId};
-use objects::host::{Host, outgoing::Policy};
-use protocol::objects::{Plan, Planned};
+use objects::host::{Host, deployment::Version, outgoing::Policy, trial::TrialError};
+use objects::wire::Problem;
+use protocol::objects::{Plan, Planned, control::Refused};
 
 use super::{
+    bar::Bar,
     code,
-    kept::{self, BadBundle, BadPlan, Kept, KeptError},
+    kept::{self, BadBundle, BadPlan, Kept, KeptError, KeptRefusal},
     peers::Peers,
     places::Places,
     server::{FetchError, Server},
@@ -35,6 +37,8 @@ pub enum FollowError {
     Kept(#[from] KeptError),
     #[error("other hosts cannot be talked to: {0}")]
     Tls(#[from] TlsError),
+    #[error("this host may run no objects any more")]
+    Barred,
     #[error("{}", Left(.0))]
     Left(Vec<(String, NotDone)>),
 }
@@ -64,6 +68,8 @@ pub enum NotDone {
     Kept(#[from] KeptError),
     #[error("it cannot be set up: {0}")]
     Deploy(#[from] objects::host::outgoing::OutgoingError),
+    #[error("it cannot be tried: {0}")]
+    Trial(#[from] TrialError),
     #[error("what it holds cannot be deleted: {0}")]
     Delete(#[source] io::Error),
     #[error("the work was interrupted: {0}")]
@@ -72,14 +78,16 @@ pub enum NotDone {
 
 /// What was done so far.
 #[derive(Default)]
-struct Done {
-    plan: Option<Arc<Plan>>,
+pub(super) struct Done {
+    pub plan: Option<Arc<Plan>>,
     /// It is on the disk as well.
     is_kept: bool,
-    running: HashMap<DeploymentId, Planned>,
+    pub running: HashMap<DeploymentId, Planned>,
     deleted: HashSet<NamespaceId>,
-    /// Why the version of the plan does not run.
-    problems: HashMap<DeploymentId, String>,
+    /// Versions of the plan that do not load.
+    pub refused: HashMap<DeploymentId, KeptRefusal>,
+    /// Why else the version of the plan does not run.
+    pub problems: HashMap<DeploymentId, String>,
 }
 
 pub struct Applier {
@@ -91,10 +99,13 @@ pub struct Applier {
     /// Private names that workers of this host may send requests to.
     pub allow_private: BTreeSet<String>,
     identity: Mutex<Identity>,
-    done: Mutex<Done>,
+    pub(super) done: Mutex<Done>,
+    pub(super) bar: Bar,
+    /// Held by whoever changes what runs.
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
-fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -108,7 +119,8 @@ impl Applier {
         allow_private: BTreeSet<String>,
     ) -> Self {
         let (own, identity) = (identity.host, Mutex::new(identity));
-        Self { host, places, peers, kept, own, allow_private, identity, done: Mutex::default() }
+        let (done, bar, turn) = (Mutex::default(), Bar::default(), tokio::sync::Mutex::default());
+        Self { host, places, peers, kept, own, allow_private, identity, done, bar, turn }
     }
 
     /// From now on this host shows this certificate to others.
@@ -124,11 +136,13 @@ impl Applier {
         Ok(())
     }
 
-    /// Which version of a deployment runs here, and why the plan's does not.
-    pub fn status(&self, deployment: DeploymentId) -> (Option<u32>, Option<String>) {
+    /// Which version of a deployment runs here, why the plan's does not, and whether that is because it does not load.
+    pub fn status(&self, deployment: DeploymentId) -> (Option<u32>, Option<String>, Option<Refused>) {
         let done = locked(&self.done);
         let version = done.running.get(&deployment).map(|running| running.version);
-        (version, done.problems.get(&deployment).cloned())
+        let refused = done.refused.get(&deployment).map(|kept| kept.refused.clone());
+        let problem = done.problems.get(&deployment).cloned();
+        (version, problem.or_else(|| refused.as_ref().map(ToString::to_string)), refused)
     }
 
     /// What of a deployment runs here.
@@ -138,9 +152,14 @@ impl Applier {
 
     /// What was kept of before, before there is a link.
     pub async fn begin(&self) -> Result<(), FollowError> {
+        let _turn = self.turn.lock().await;
+        if self.was_barred().await? {
+            return Ok(());
+        }
         let kept = self.kept.clone();
         match blocking(move || kept.plan()).await {
             Ok(Some(plan)) => {
+                self.remember_refused().await;
                 locked(&self.done).is_kept = true;
                 self.apply(plan, None).await
             }
@@ -154,38 +173,29 @@ impl Applier {
 
     async fn apply(&self, plan: Plan, mut server: Option<&mut Server>) -> Result<(), FollowError> {
         let plan = Arc::new(plan);
+        locked(&self.done).plan = Some(plan.clone());
+        if !plan.hosts.iter().any(|peer| peer.host == self.own) {
+            return Ok(self.begin_bar("the server's plan does not name this host any more").await?);
+        }
         self.places.are(&plan);
         self.host.places_changed();
         let others = plan.hosts.iter().filter(|peer| peer.host != self.own);
         self.peers.are(others.map(|peer| (peer.host, peer.address.clone())));
         self.show(&plan)?;
-        locked(&self.done).plan = Some(plan.clone());
         let mut left = Vec::new();
-        let changes = {
-            let done = locked(&self.done);
-            code::changes(&done.running, &done.deleted, &plan)
-        };
+        let changes = self.changes(&plan).await?;
         for id in changes.remove {
-            self.host.remove(&id.to_string());
-            let mut done = locked(&self.done);
-            done.problems.remove(&id);
-            if let Some(gone) = done.running.remove(&id) {
-                tracing::info!(deployment = gone.name, "removed");
-            }
+            self.remove(id);
         }
+        self.restore_refused().await;
         for planned in changes.deploy {
-            let deployed = self.deploy(planned, server.as_deref_mut()).await;
-            let mut done = locked(&self.done);
-            match deployed {
-                Ok(()) => {
-                    tracing::info!(deployment = planned.name, version = planned.version, "deployed");
-                    done.problems.remove(&planned.id);
-                    done.running.insert(planned.id, planned.clone());
-                }
-                Err(error) => {
-                    done.problems.insert(planned.id, error.to_string());
-                    left.push((format!("version {} of '{}'", planned.version, planned.name), error));
-                }
+            if let Err(error) = self.take_up(planned, server.as_deref_mut()).await {
+                locked(&self.done).problems.insert(planned.id, error.to_string());
+                left.push((format!("version {} of '{}'", planned.version, planned.name), error));
+            }
+            // Meanwhile it may have been.
+            if self.bar.is_down() {
+                return Err(FollowError::Barred);
             }
         }
         for namespace in changes.delete {
@@ -197,8 +207,25 @@ impl Applier {
         if !left.is_empty() {
             return Err(FollowError::Left(left));
         }
-        let kept = self.kept.clone();
-        Ok(blocking(move || kept.forget_others(&plan)).await?)
+        let (kept, before) = (self.kept.clone(), self.in_their_place());
+        Ok(blocking(move || kept.forget_others(plan.deployments.iter().chain(&before))).await?)
+    }
+
+    /// What is to be done; what is not true any more is forgotten.
+    async fn changes<'a>(&self, plan: &'a Plan) -> Result<code::Changes<'a>, KeptError> {
+        self.forget_refused(plan).await?;
+        let mut done = locked(&self.done);
+        let refused = done.refused.iter().map(|(id, kept)| (*id, kept.planned.clone())).collect();
+        let changes = code::changes(&done.running, &refused, &done.deleted, plan);
+        done.problems.retain(|id, _| changes.deploy.iter().any(|planned| planned.id == *id));
+        Ok(changes)
+    }
+
+    fn remove(&self, id: DeploymentId) {
+        self.host.remove(&id.to_string());
+        if let Some(gone) = locked(&self.done).running.remove(&id) {
+            tracing::info!(deployment = gone.name, "removed");
+        }
     }
 
     async fn delete(&self, namespace: NamespaceId) -> Result<(), NotDone> {
@@ -207,7 +234,36 @@ impl Applier {
         deleted.await?.map_err(NotDone::Delete)
     }
 
-    async fn deploy(&self, planned: &Planned, server: Option<&mut Server>) -> Result<(), NotDone> {
+    /// Has a version run, if it loads.
+    async fn take_up(&self, planned: &Planned, server: Option<&mut Server>) -> Result<(), NotDone> {
+        // What was kept was tried when it came.
+        let is_known = server.is_none();
+        let version = self.version(planned, server).await?;
+        let problem = if is_known { None } else { self.trial(planned, &version).await? };
+        match problem {
+            Some(problem) => self.refuse(planned, version, &problem).await,
+            None => {
+                self.run(planned, version, None)?;
+                tracing::info!(deployment = planned.name, version = planned.version, "deployed");
+                locked(&self.done).problems.remove(&planned.id);
+                Ok(())
+            }
+        }
+    }
+
+    /// `problem`: why it does not load, if it does not.
+    pub(super) fn run(&self, planned: &Planned, version: Version, problem: Option<Problem>) -> Result<(), NotDone> {
+        let policy = Policy { allowed: self.allow_private.iter().cloned().collect() };
+        let name = planned.id.to_string();
+        match problem {
+            Some(problem) => self.host.deploy_refused(&name, version, policy, problem)?,
+            None => self.host.deploy(&name, version, policy)?,
+        };
+        locked(&self.done).running.insert(planned.id, planned.clone());
+        Ok(())
+    }
+
+    pub(super) async fn version(&self, planned: &Planned, server: Option<&mut Server>) -> Result<Version, NotDone> {
         let (kept, digest) = (self.kept.clone(), planned.digest);
         let bundle = match blocking(move || kept.bundle(&digest)).await? {
             Some(bundle) => bundle,
@@ -222,13 +278,11 @@ impl Applier {
                 bundle
             }
         };
-        let policy = Policy { allowed: self.allow_private.iter().cloned().collect() };
-        self.host.deploy(&planned.id.to_string(), code::version(planned, bundle), policy)?;
-        Ok(())
+        Ok(code::version(planned, bundle))
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, KeptError> + Send + 'static,
 ) -> Result<T, KeptError> {
     tokio::task::spawn_blocking(work).await?
@@ -238,9 +292,15 @@ impl Round for Applier {
     type Error = FollowError;
 
     async fn round(&self, dialer: &Dialer) -> Result<(), FollowError> {
+        let bars = self.bar.count();
         let mut server = Server::connect(dialer).await?;
         let bytes = server.plan().await?;
         let plan = kept::read_plan(&bytes)?;
+        let _turn = self.turn.lock().await;
+        // It may be older than what was told since.
+        if self.bar.count() != bars {
+            return Err(FollowError::Barred);
+        }
         let (before, was_kept) = {
             let done = locked(&self.done);
             (done.plan.clone(), done.is_kept)
@@ -259,6 +319,7 @@ impl Round for Applier {
             blocking(move || kept.keep_plan(&bytes)).await
         };
         locked(&self.done).is_kept = is_kept.is_ok();
+        self.lift_bar(&plan).await?;
         // What cannot be kept is followed all the same.
         self.apply(plan, Some(&mut server)).await?;
         Ok(is_kept?)

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use domain::{
-    deployments::ModuleKind,
+    deployments::{ModuleKind, Service},
     ids::{DeploymentId, NamespaceId},
 };
 use objects::{
     host::deployment::{NamespaceInfo, Version},
-    wire::{self, Limits},
+    wire::{self, ClassInfo, Limits},
 };
 use protocol::{
     bundle::{self, Bundle},
@@ -23,14 +23,19 @@ pub struct Changes<'a> {
     pub delete: Vec<NamespaceId>,
 }
 
-/// `running`: what was deployed, as it was planned then. `deleted`: of which namespaces nothing is left.
+/// `running`: what was deployed, as it was planned then. `refused`: what does not load, as it was planned then; it is not
+/// tried again. `deleted`: of which namespaces nothing is left.
 pub fn changes<'a>(
     running: &HashMap<DeploymentId, Planned>,
+    refused: &HashMap<DeploymentId, Planned>,
     deleted: &HashSet<NamespaceId>,
     plan: &'a Plan,
 ) -> Changes<'a> {
     let gone = running.keys().filter(|id| !plan.deployments.iter().any(|planned| planned.id == **id));
-    let differs = |planned: &&Planned| running.get(&planned.id).is_none_or(|running| !is_same_code(running, planned));
+    let is_in = |known: &HashMap<DeploymentId, Planned>, planned: &Planned| {
+        known.get(&planned.id).is_some_and(|known| is_same_code(known, planned))
+    };
+    let differs = |planned: &&Planned| !is_in(running, planned) && !is_in(refused, planned);
     Changes {
         remove: gone.copied().collect(),
         deploy: plan.deployments.iter().filter(differs).collect(),
@@ -38,9 +43,20 @@ pub fn changes<'a>(
     }
 }
 
-fn is_same_code(a: &Planned, b: &Planned) -> bool {
+pub fn is_same_code(a: &Planned, b: &Planned) -> bool {
     let code = |planned: &Planned| (planned.version, planned.digest);
-    code(a) == code(b) && a.main == b.main && a.vars == b.vars && a.bindings == b.bindings && a.classes == b.classes
+    code(a) == code(b)
+        && a.main == b.main
+        && a.vars == b.vars
+        && a.bindings == b.bindings
+        && a.services == b.services
+        && a.classes == b.classes
+}
+
+/// A class whose objects the plan gives to the version, and which its main module does not export.
+pub fn missing_class<'a>(planned: &'a Planned, exported: &[ClassInfo]) -> Option<&'a str> {
+    let classes = planned.classes.iter().map(|class| class.class.as_str());
+    classes.into_iter().find(|class| !exported.iter().any(|exported| exported.name == *class))
 }
 
 /// A version that the objects' host can run.
@@ -60,8 +76,13 @@ pub fn version(planned: &Planned, bundle: Bundle) -> Version {
         main: planned.main.clone(),
         vars: planned.vars.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
         namespaces: namespaces.collect(),
+        services: planned.services.iter().map(service).collect(),
         limits: Limits::default(),
     }
+}
+
+fn service(of: &Service) -> wire::Service {
+    wire::Service { binding: of.name.clone(), entrypoint: of.entrypoint.clone() }
 }
 
 fn module(module: bundle::Module) -> wire::Module {
@@ -94,6 +115,7 @@ mod tests {
             main: "index.js".to_owned(),
             vars: vec![("LEVEL".to_owned(), 3.into())],
             bindings: vec![Binding { name: "ROOMS".to_owned(), class: "Room".to_owned() }],
+            services: vec![Service { name: "SELF".to_owned(), entrypoint: "default".to_owned() }],
             classes: vec![class],
             groups: vec![None; usize::from(GROUPS)],
         }
@@ -113,15 +135,27 @@ mod tests {
         let running: HashMap<_, _> = [&stays, &before, &goes].map(|planned| (planned.id, planned.clone())).into();
         let (gone, known) = (NamespaceId::new(), NamespaceId::new());
         let wanted = Plan { deleted: vec![gone, known], ..plan(vec![moved.clone(), after.clone(), planned(1)]) };
-        let found = changes(&running, &[known].into(), &wanted);
+        let none = HashMap::new();
+        let found = changes(&running, &none, &[known].into(), &wanted);
         assert_eq!(found.remove, [goes.id]);
         assert_eq!(found.deploy, [&wanted.deployments[1], &wanted.deployments[2]], "that objects move is no new code");
         assert_eq!(found.delete, [gone]);
+        // What does not load is not tried again.
+        let refused = HashMap::from([(after.id, after.clone())]);
+        assert_eq!(changes(&running, &refused, &HashSet::new(), &wanted).deploy, [&wanted.deployments[2]]);
         // Back to what ran before is a change as well.
         after.version = 1;
         after.digest = before.digest;
         let found = plan(vec![moved, after]);
-        assert_eq!(changes(&running, &HashSet::new(), &found).deploy, Vec::<&Planned>::new());
+        assert_eq!(changes(&running, &none, &HashSet::new(), &found).deploy, Vec::<&Planned>::new());
+    }
+
+    #[test]
+    fn every_class_with_objects_has_to_be_there() {
+        let planned = planned(1);
+        let exported = |name: &str| ClassInfo { name: name.to_owned(), rpc: true };
+        assert_eq!(missing_class(&planned, &[exported("Other"), exported("Room")]), None);
+        assert_eq!(missing_class(&planned, &[exported("Other")]), Some("Room"));
     }
 
     #[test]

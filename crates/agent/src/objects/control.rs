@@ -24,11 +24,11 @@ use objects::{
 use protocol::objects::{
     Planned, PlannedClass,
     control::{
-        Bucket, Console, DeploymentStatus, Failed, Line, LineOf, Look, MAX_LINES, MAX_OBJECTS, MAX_WAIT_MS,
-        ObjectStatus, Objects,
+        AskBriefs, BRIEF_BUCKETS, Brief, Briefs, Bucket, Console, DeploymentStatus, Failed, Line, LineOf, Look,
+        MAX_BRIEFS, MAX_LINES, MAX_OBJECTS, MAX_WAIT_MS, ObjectStatus, Objects,
     },
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::io::{AsyncRead, AsyncWrite};
 use uuid::Uuid;
 
@@ -192,7 +192,10 @@ async fn take(applier: &Applier, request: Request<Incoming>) -> Result<Response<
     let query = Query(head.uri.query().unwrap_or_default());
     let path: Vec<&str> = head.uri.path().trim_matches('/').split('/').collect();
     let ["deployments", named, rest @ ..] = path.as_slice() else {
-        return Err(ControlError::NotFound("such question"));
+        return match (&head.method, path.as_slice()) {
+            (&Method::POST, ["briefs"]) => json(StatusCode::OK, &briefs(applier, read(body).await?)?),
+            (_, _) => Err(ControlError::NotFound("such question")),
+        };
     };
     let named: DeploymentId = id("deployment", named)?;
     let deployment = || applier.host.deployment(&named.to_string()).ok_or(ControlError::NotHere);
@@ -213,8 +216,7 @@ async fn take(applier: &Applier, request: Request<Incoming>) -> Result<Response<
                     Ok(empty(StatusCode::NO_CONTENT))
                 }
                 (&Method::POST, ["look"]) => {
-                    let body = Limited::new(body, MAX_ASK_BYTES).collect().await.map_err(ControlError::Body)?;
-                    let what = inspect(serde_json::from_slice(&body.to_bytes())?);
+                    let what = inspect(read(body).await?);
                     Ok(text(StatusCode::OK, deployment.inspect(key, what).await?))
                 }
                 (_, _) => Err(ControlError::NotFound("such question")),
@@ -222,6 +224,11 @@ async fn take(applier: &Applier, request: Request<Incoming>) -> Result<Response<
         }
         (_, _) => Err(ControlError::NotFound("such question")),
     }
+}
+
+async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, ControlError> {
+    let body = Limited::new(body, MAX_ASK_BYTES).collect().await.map_err(ControlError::Body)?;
+    Ok(serde_json::from_slice(&body.to_bytes())?)
 }
 
 fn inspect(look: Look) -> Inspect {
@@ -232,8 +239,34 @@ fn inspect(look: Look) -> Inspect {
     }
 }
 
+/// Of those that are here, or that say why they are not.
+fn briefs(applier: &Applier, AskBriefs { deployments }: AskBriefs) -> Result<Briefs, ControlError> {
+    if deployments.len() > MAX_BRIEFS {
+        return Err(ControlError::Bad("deployments", format!("{} of at most {MAX_BRIEFS}", deployments.len())));
+    }
+    let brief = |deployment: DeploymentId| {
+        let (version, problem, refused) = applier.status(deployment);
+        let Some(found) = applier.host.deployment(&deployment.to_string()) else {
+            let problem = Some(problem?);
+            return Some(Brief { deployment, version: None, problem, refused, live: 0, requests: Vec::new() });
+        };
+        let (_, does_not_load) = found.version();
+        let buckets = found.buckets();
+        let recent = buckets.get(buckets.len().saturating_sub(BRIEF_BUCKETS)..).unwrap_or_default();
+        Some(Brief {
+            deployment,
+            version,
+            problem: problem.or(does_not_load.map(|problem| problem.to_string())),
+            refused,
+            live: u32::try_from(found.live_objects()).unwrap_or(u32::MAX),
+            requests: recent.iter().map(|bucket| (bucket.at_ms, bucket.requests)).collect(),
+        })
+    };
+    Ok(Briefs { briefs: deployments.into_iter().filter_map(brief).collect() })
+}
+
 fn status(applier: &Applier, named: DeploymentId) -> Result<DeploymentStatus, ControlError> {
-    let (version, problem) = applier.status(named);
+    let (version, problem, refused) = applier.status(named);
     let Some(deployment) = applier.host.deployment(&named.to_string()) else {
         // Its code has not come yet.
         let problem = Some(problem.ok_or(ControlError::NotHere)?);
@@ -243,6 +276,7 @@ fn status(applier: &Applier, named: DeploymentId) -> Result<DeploymentStatus, Co
     Ok(DeploymentStatus {
         version,
         problem: problem.or(does_not_load.map(|problem| problem.to_string())),
+        refused,
         live: u32::try_from(deployment.live_objects()).unwrap_or(u32::MAX),
         engines: u32::try_from(deployment.engines().len()).unwrap_or(u32::MAX),
         memory_bytes: deployment.engines_memory_bytes(),

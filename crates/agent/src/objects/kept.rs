@@ -11,8 +11,9 @@ use std::{
 use domain::deployments::{GROUPS, MAX_BINDINGS, MAX_BUNDLE_BYTES, MAX_DEPLOYMENTS};
 use protocol::{
     bundle::{Bundle, BundleError},
-    objects::{MAX_PLAN_BYTES, Plan, Planned},
+    objects::{MAX_PLAN_BYTES, Plan, Planned, control::Refused},
 };
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::whole;
@@ -21,6 +22,7 @@ use crate::whole;
 const BUNDLE_OVERHEAD_BYTES: usize = 2 * 1024 * 1024;
 pub const MAX_ENCODED_BUNDLE_BYTES: usize = MAX_BUNDLE_BYTES + BUNDLE_OVERHEAD_BYTES;
 const MAX_HOSTS: usize = 100_000;
+const MAX_REASON_BYTES: usize = 1_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BadPlan {
@@ -65,7 +67,7 @@ pub fn read_plan(bytes: &[u8]) -> Result<Plan, BadPlan> {
 
 fn check(planned: &Planned) -> Result<(), BadPlan> {
     let name = || planned.name.clone();
-    within("bindings", planned.bindings.len(), MAX_BINDINGS)?;
+    within("bindings", planned.bindings.len() + planned.services.len(), MAX_BINDINGS)?;
     if planned.groups.len() != usize::from(GROUPS) {
         return Err(BadPlan::Groups { name: name(), count: planned.groups.len() });
     }
@@ -82,8 +84,19 @@ pub enum KeptError {
     File { path: PathBuf, source: io::Error },
     #[error("{path} is damaged: {source}")]
     Plan { path: PathBuf, source: BadPlan },
+    #[error("{path} cannot be written: {source}")]
+    Encode { path: PathBuf, source: rmp_serde::encode::Error },
     #[error("the work was interrupted: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
+}
+
+/// A version that does not load.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptRefusal {
+    pub planned: Planned,
+    pub refused: Refused,
+    /// What runs in its place.
+    pub before: Option<Planned>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +135,13 @@ fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, KeptError> {
         Err(error) => Err(failed(path)(error)),
         Ok(found) if found.len() > limit as u64 => Err(failed(path)(io::ErrorKind::FileTooLarge.into())),
         Ok(_) => fs::read(path).map(Some).map_err(failed(path)),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), KeptError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path)(error)),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
@@ -173,9 +193,43 @@ impl Kept {
         whole::write(&path, bytes).map_err(failed(&path))
     }
 
-    /// Removes the bundles that the plan does not name.
-    pub fn forget_others(&self, plan: &Plan) -> Result<(), KeptError> {
-        let wanted: BTreeSet<String> = plan.deployments.iter().map(|planned| hex::encode(planned.digest)).collect();
+    /// Versions that do not load, with what runs in their place.
+    pub fn refused(&self) -> Result<Vec<KeptRefusal>, KeptError> {
+        let path = self.0.join("refused");
+        let Some(bytes) = read(&path, MAX_PLAN_BYTES)? else { return Ok(Vec::new()) };
+        rmp_serde::from_slice(&bytes).map_err(|error| KeptError::Plan { path, source: error.into() })
+    }
+
+    pub fn keep_refused(&self, refused: &[KeptRefusal]) -> Result<(), KeptError> {
+        let path = self.0.join("refused");
+        if refused.is_empty() {
+            return remove(&path);
+        }
+        let bytes =
+            rmp_serde::to_vec_named(refused).map_err(|source| KeptError::Encode { path: path.clone(), source })?;
+        whole::write(&path, &bytes).map_err(failed(&path))
+    }
+
+    /// Why this host may run no objects, if it may not.
+    pub fn barred(&self) -> Result<Option<String>, KeptError> {
+        let bytes = read(&self.0.join("barred"), MAX_REASON_BYTES)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    pub fn keep_barred(&self, why: Option<&str>) -> Result<(), KeptError> {
+        let path = self.0.join("barred");
+        match why {
+            Some(why) => {
+                let end = (0..=why.len().min(MAX_REASON_BYTES)).rev().find(|at| why.is_char_boundary(*at)).unwrap_or(0);
+                whole::write(&path, &why.as_bytes()[..end]).map_err(failed(&path))
+            }
+            None => remove(&path),
+        }
+    }
+
+    /// Removes the bundles that nobody names.
+    pub fn forget_others<'a>(&self, named: impl Iterator<Item = &'a Planned>) -> Result<(), KeptError> {
+        let wanted: BTreeSet<String> = named.map(|planned| hex::encode(planned.digest)).collect();
         let bundles = self.bundles();
         for entry in fs::read_dir(&bundles).map_err(failed(&bundles))? {
             let entry = entry.map_err(failed(&bundles))?;

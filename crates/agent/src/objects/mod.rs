@@ -4,14 +4,17 @@
 //! With the server away all goes on by the plan that was kept.
 
 mod apply;
+mod bar;
 mod code;
 mod control;
 mod follow;
 pub mod group;
 mod kept;
+mod metrics;
 pub mod peers;
 mod places;
 mod port;
+mod refused;
 mod server;
 pub mod tls;
 
@@ -19,13 +22,16 @@ use std::{
     io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use domain::deployments::ObjectOffer;
+use domain::{deployments::ObjectOffer, hosts::ObjectMetrics};
 use objects::host::{
-    ErrorPages, Host, HostOptions, OpenHostError, Program, child::COMMAND, deployment::IdleTimes, elsewhere::Elsewhere,
+    ErrorPages, Host, HostOptions, OpenHostError, Program,
+    child::COMMAND,
+    deployment::{Deployment, IdleTimes},
+    elsewhere::Elsewhere,
     log::LogOptions,
 };
 use protocol::tunnel::Door;
@@ -34,7 +40,10 @@ use tokio::{
     net::TcpListener,
     sync::watch,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use self::{
     apply::Applier,
@@ -53,6 +62,8 @@ use crate::{
 
 /// WebSockets of clients, of one deployment.
 const CLIENT_SOCKETS: usize = 32_768;
+/// What is said to whoever asks a host that was revoked.
+const REVOKED: &str = "its certificate was revoked";
 /// How long connections may take to end with the agent.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -82,9 +93,18 @@ pub fn directory(state_dir: &Path) -> PathBuf {
 pub struct Objects {
     offer: ObjectOffer,
     applier: Arc<Applier>,
+    sampler: Mutex<metrics::Sampler>,
     rounds: Arc<Rounds>,
     group: Group,
+    /// Cancelled when the agent is asked to stop.
+    stop: CancellationToken,
+    /// How long what is under way then may take.
+    drain: Duration,
+    /// Clients' requests.
+    requests: TaskTracker,
     tasks: TaskTracker,
+    /// Cancelled when nothing is under way any more.
+    ended: CancellationToken,
 }
 
 impl Objects {
@@ -112,18 +132,28 @@ impl Objects {
         if let Err(error) = applier.begin().await {
             tracing::warn!("not all of the plan that was kept runs: {error}");
         }
-        let tasks = TaskTracker::new();
-        tasks.spawn(port::serve_clients(object_port, applier.clone(), stop.clone()));
-        tasks.spawn(port::serve_peers(peer_port, applier.clone(), stop.clone()));
+        let (requests, tasks, ended) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
+        let serving = port::serve_clients(object_port, applier.clone(), stop.clone());
+        requests.spawn(ended.clone().run_until_cancelled_owned(serving));
+        let serving = port::serve_peers(peer_port, applier.clone(), stop.clone());
+        tasks.spawn(ended.clone().run_until_cancelled_owned(serving));
         tasks.spawn(follow::follow(rounds.clone(), applier.clone(), dialer, stop.clone()));
         tracing::info!(requests = %wanted.listen, hosts = %wanted.peer_listen, "objects run here");
         let offer = ObjectOffer { address: wanted.peer_address.clone() };
-        Ok(Some(Arc::new(Self { offer, applier, rounds, group, tasks })))
+        let sampler = Mutex::default();
+        let (stop, drain) = (stop.clone(), wanted.drain);
+        let this = Self { offer, applier, sampler, rounds, group, stop, drain, requests, tasks, ended };
+        Ok(Some(Arc::new(this)))
     }
 
     /// What the server is told.
     pub fn offer(&self) -> ObjectOffer {
         self.offer.clone()
+    }
+
+    /// For the host's next reading.
+    pub fn metrics(&self) -> ObjectMetrics {
+        self.sampler.lock().unwrap_or_else(PoisonError::into_inner).sample(&self.applier.host)
     }
 
     pub fn link_is_up(&self, up: bool) {
@@ -142,18 +172,52 @@ impl Objects {
         }
     }
 
+    /// The server says that this host may do nothing for it any more.
+    pub async fn revoked(&self) {
+        if let Err(error) = self.applier.bar(REVOKED).await {
+            tracing::error!(%error, "that objects are not to run here any more is forgotten with the agent");
+        }
+    }
+
+    /// Counts as a request that is under way for as long as it is held. None if no more are taken.
+    pub fn admit(&self, door: Door) -> Option<TaskTrackerToken> {
+        match door {
+            Door::Requests if self.stop.is_cancelled() => None,
+            Door::Requests => Some(self.requests.token()),
+            // The server's questions may wait for long, and nobody waits for them.
+            Door::Control => Some(TaskTracker::new().token()),
+        }
+    }
+
     /// Serves a stream of the tunnel to its end.
     pub async fn serve<S>(&self, door: Door, stream: S)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         match door {
-            Door::Requests => port::serve_stream(stream, self.applier.clone()).await,
+            Door::Requests => port::serve_stream(stream, self.applier.clone(), self.stop.clone()).await,
             Door::Control => control::serve(stream, self.applier.clone()).await,
         }
     }
 
-    /// After `stop`: ends the engines, and removes what limits them.
+    /// After `stop`: ends when what is under way is done, or has taken too long.
+    pub async fn drain(&self) {
+        self.requests.close();
+        let deployments = self.applier.host.deployments();
+        let drained = async {
+            tokio::join!(
+                futures_util::future::join_all(deployments.iter().map(Deployment::drain)),
+                self.requests.wait()
+            );
+        };
+        if tokio::time::timeout(self.drain, drained).await.is_err() {
+            let limit_s = self.drain.as_secs();
+            tracing::warn!(limit_s, "what objects are at takes too long to wait for: it is cut");
+        }
+        self.ended.cancel();
+    }
+
+    /// After [`Self::drain`]: ends the engines, and removes what limits them.
     pub async fn end(self: Arc<Self>) {
         self.tasks.close();
         if tokio::time::timeout(END_LIMIT, self.tasks.wait()).await.is_err() {

@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use hyper::{Request, body::Incoming, header};
-use objects::host::{
-    deployment::Deployment,
-    http::{self, Client},
-};
+use objects::host::http::{self, Client, Routed};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -26,36 +23,37 @@ const HANDSHAKES: usize = 256;
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(50);
 
 /// Which deployment a request is for.
-fn route(applier: &Applier, request: &Request<Incoming>) -> Option<Arc<Deployment>> {
-    let said = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = request.uri().host().or(said)?;
-    applier.host.deployment(&applier.places.deployment_of(host)?)
-}
-
-/// The object port, until `stop`.
-pub async fn serve_clients(listener: TcpListener, applier: Arc<Applier>, stop: CancellationToken) {
-    let serving = http::serve(listener, CONNECTIONS, move |request: &Request<Incoming>| route(&applier, request));
-    tokio::select! {
-        () = serving => {}
-        () = stop.cancelled() => {}
+fn route(applier: &Applier, request: &Request<Incoming>) -> Routed {
+    if let Some(why) = applier.barred() {
+        return Routed::Unavailable(why);
     }
+    let said = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = request.uri().host().or(said);
+    host.and_then(|host| applier.host.deployment(&applier.places.deployment_of(host)?)).into()
 }
 
-/// A stream of the tunnel that carries requests to deployments.
-pub async fn serve_stream<S>(stream: S, applier: Arc<Applier>)
+/// The object port, until `stop` and the answers to what was asked before.
+pub async fn serve_clients(listener: TcpListener, applier: Arc<Applier>, stop: CancellationToken) {
+    let route = move |request: &Request<Incoming>| route(&applier, request);
+    http::serve_until(listener, CONNECTIONS, route, stop).await;
+}
+
+/// A stream of the tunnel that carries requests to deployments; as [`serve_clients`] after `stop`.
+pub async fn serve_stream<S>(stream: S, applier: Arc<Applier>, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    http::serve_connection(stream, Client::Proxy, move |request: &Request<Incoming>| route(&applier, request)).await;
+    let route = move |request: &Request<Incoming>| route(&applier, request);
+    http::serve_connection(stream, Client::Proxy, route, stop).await;
 }
 
-/// The port for other hosts, until `stop`.
+/// The port for other hosts, until `stop`; then their connections, until this is dropped.
 pub async fn serve_peers(listener: TcpListener, applier: Arc<Applier>, stop: CancellationToken) {
     let (strangers, known) = (Arc::new(Semaphore::new(HANDSHAKES)), Arc::new(Semaphore::new(PEER_CONNECTIONS)));
     let mut tasks = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             Some(_ended) = tasks.join_next(), if !tasks.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -72,6 +70,8 @@ pub async fn serve_peers(listener: TcpListener, applier: Arc<Applier>, stop: Can
             }
         }
     }
+    drop(listener);
+    while tasks.join_next().await.is_some() {}
 }
 
 async fn serve_peer(tcp: TcpStream, applier: Arc<Applier>, handshake: OwnedSemaphorePermit, known: Arc<Semaphore>) {

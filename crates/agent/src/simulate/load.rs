@@ -82,5 +82,6 @@ pub fn metrics(number: u32, busy: usize, at_ms: i64) -> HostMetrics {
         psi_io: random.random_range(0.0..0.02),
         rx_bytes_per_s: random.random_range(20_000..80_000) + 400_000 * u64::try_from(busy).unwrap_or_default(),
         tx_bytes_per_s: random.random_range(10_000..60_000) + 150_000 * u64::try_from(busy).unwrap_or_default(),
+        objects: None,
     }
 }

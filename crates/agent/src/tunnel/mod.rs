@@ -41,6 +41,8 @@ use crate::{
 };
 
 pub const TUNNEL_PATH: &str = "/agent/tunnel";
+/// How long the tunnel stays after the agent's end, for what is on its way.
+const LAST_WORDS_LIMIT: Duration = Duration::from_millis(200);
 const BUFFER_BYTES: usize = 64 * 1024;
 /// The longest that the server may take to read what was sent.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
@@ -146,9 +148,15 @@ pub async fn keep(tunnel: Tunnel, dialer: watch::Receiver<Dialer>, reach: Arc<Re
         }
         let opened_at = Instant::now();
         let current = dialer.borrow().clone();
+        let serving = serve(&current, &reach, &held);
+        tokio::pin!(serving);
         let lost = tokio::select! {
-            () = stop.cancelled() => return,
-            lost = Box::pin(serve(&current, &reach, &held)) => lost,
+            () = stop.cancelled() => {
+                // What was said last has not left yet.
+                drop(tokio::time::timeout(LAST_WORDS_LIMIT, serving).await);
+                return;
+            }
+            lost = &mut serving => lost,
         };
         if opened_at.elapsed() > Duration::from_secs(10) {
             backoff.reset();

@@ -30,7 +30,10 @@ pub struct Held {
 pub async fn serve(stream: Stream, open: Open, reach: Arc<Reach>, held: Arc<Held>) {
     let refuse = |why: String| stream.finish(Control::Refused { why });
     if let (Open::Objects { door }, Some(objects)) = (&open, &reach.objects) {
-        return to_objects(stream, objects, *door).await;
+        return match objects.admit(*door) {
+            Some(_under_way) => to_objects(stream, objects, *door).await,
+            None => refuse("this host is being stopped".to_owned()),
+        };
     }
     let (environment, running) = match reach.running(&open) {
         Ok(found) => found,

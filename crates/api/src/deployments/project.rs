@@ -4,11 +4,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::deployments::ModuleKind;
 use objects::{project, wire};
 
-use super::{Binding, Deploy, Migration, Module, RenamedClass};
+use super::{Binding, Deploy, Migration, Module, RenamedClass, Service};
 
 impl Deploy {
     /// Under the project's own name.
     pub fn of_project(project: project::Project, note: String) -> Self {
+        let services = project.config.own_services();
         let project::Project { config, modules, main, warnings: _, files: _ } = project;
         let binding = |binding: project::Binding| Binding { name: binding.name, class: binding.class_name };
         Deploy {
@@ -17,10 +18,15 @@ impl Deploy {
             modules: modules.into_iter().map(module).collect(),
             vars: config.vars,
             bindings: config.durable_objects.bindings.into_iter().map(binding).collect(),
+            services: services.into_iter().map(service).collect(),
             migrations: config.migrations.into_iter().map(migration).collect(),
             note,
         }
     }
+}
+
+fn service(wire::Service { binding, entrypoint }: wire::Service) -> Service {
+    Service { name: binding, entrypoint }
 }
 
 fn module(wire::Module { name, kind, body }: wire::Module) -> Module {
@@ -57,6 +63,7 @@ mod tests {
         let config = r#"{ "name": "chat", "main": "a.js", "vars": { "N": 3 },
             "rules": [{ "type": "Data", "globs": ["**/*.bin"] }],
             "durable_objects": { "bindings": [{ "name": "ROOMS", "class_name": "Room" }] },
+            "services": [{ "binding": "SELF", "service": "chat", "entrypoint": "Entry" }],
             "migrations": [{ "tag": "1", "new_classes": ["Old"] },
                 { "tag": "2", "new_sqlite_classes": ["X"], "renamed_classes": [{ "from": "Old", "to": "Room" }], "deleted_classes": ["Gone"] }] }"#;
         let files =
@@ -71,6 +78,7 @@ mod tests {
                 { "name": "b.bin", "kind": "data", "text": null, "base64": "/w==" },
             ],
             "bindings": [{ "name": "ROOMS", "class": "Room" }],
+            "services": [{ "name": "SELF", "entrypoint": "Entry" }],
             "migrations": [
                 { "tag": "1", "new": ["Old"], "renamed": [], "deleted": [] },
                 { "tag": "2", "new": ["X"], "renamed": [{ "from": "Old", "to": "Room" }], "deleted": ["Gone"] },

@@ -4,7 +4,10 @@ use domain::{deployments::GROUPS, ids::HostId};
 use jiff::Timestamp;
 use protocol::objects::control::{self, BUCKET_MS, BUCKETS, Bucket, DeploymentStatus, LATENCY_BOUNDS_US, ObjectStatus};
 
-use super::{ConsoleLine, DeploymentStats, HostStats, ObjectInfo, StatsPoint};
+use super::{
+    ConsoleLine, DeploymentBrief, DeploymentStats, HostRollout, HostStanding, HostStats, ObjectInfo, RefusedVersion,
+    Rollout, RolloutStanding, StatsPoint,
+};
 
 /// Rates are of so many points.
 const RATED_POINTS: usize = 6;
@@ -19,22 +22,32 @@ pub struct ToldByHost {
     pub status: Result<DeploymentStatus, String>,
 }
 
+/// What one host said of a deployment in short: nothing yet, or why it does not answer.
+#[derive(Debug, Clone)]
+pub struct BriefByHost<'a> {
+    pub host: HostId,
+    pub host_name: &'a str,
+    pub brief: Result<Option<&'a control::Brief>, &'a str>,
+}
+
 fn time(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
 }
 
 impl DeploymentStats {
-    pub fn new(told: Vec<ToldByHost>, now: Timestamp) -> Self {
+    /// `version`: the one that is to run.
+    pub fn new(version: u32, told: Vec<ToldByHost>, now: Timestamp) -> Self {
         let points = points(&told, now);
         let last = points.get(points.len().saturating_sub(RATED_POINTS)..).unwrap_or_default();
-        let per_s = |sum: u64| f64_of(sum) / (f64_of(BUCKET_MS.unsigned_abs()) / 1_000.0) / f64_of(RATED_POINTS as u64);
         let (requests_per_s, errors_per_s, cpu) = (
             per_s(last.iter().map(|point| point.requests).sum()),
             per_s(last.iter().map(|point| point.errors).sum()),
             per_s(last.iter().map(|point| point.cpu_us).sum()) / 1e6,
         );
-        let hosts: Vec<HostStats> = told.into_iter().map(host).collect();
+        let hosts: Vec<HostStats> = told.into_iter().map(|told| host(told, version)).collect();
         Self {
+            version,
+            standing: RolloutStanding::of(hosts.iter().map(|host| host.standing)),
             points,
             requests_per_s,
             errors_per_s,
@@ -46,6 +59,57 @@ impl DeploymentStats {
     }
 }
 
+impl Rollout {
+    /// `version`: the one that is to run.
+    pub fn of_briefs(version: u32, told: &[BriefByHost<'_>]) -> Self {
+        let host = |told: &BriefByHost<'_>| {
+            let (there, problem, refused) = match told.brief {
+                Ok(Some(brief)) => (brief.version, brief.problem.clone(), brief.refused.clone()),
+                Ok(None) => (None, None, None),
+                Err(why) => (None, Some(why.to_owned()), None),
+            };
+            HostRollout {
+                host: told.host_name.to_owned(),
+                host_id: told.host.uuid(),
+                standing: HostStanding::of(there, problem.as_deref(), version),
+                version: there,
+                problem,
+                refused: refused.map(RefusedVersion::from),
+            }
+        };
+        Self::new(version, told.iter().map(host).collect())
+    }
+}
+
+impl DeploymentBrief {
+    /// `version`: the one that is to run.
+    pub fn new(name: String, version: u32, told: &[BriefByHost<'_>], now: Timestamp) -> Self {
+        let Rollout { version: _, standing, running, hosts } = Rollout::of_briefs(version, told);
+        let briefs = || told.iter().filter_map(|told| told.brief.ok().flatten());
+        let end = end_of_last(now);
+        let rated = end - BUCKET_MS * i64::try_from(RATED_POINTS).unwrap_or(i64::MAX)..end;
+        let requests = briefs().flat_map(|brief| &brief.requests).filter(|(at_ms, _)| rated.contains(at_ms));
+        Self {
+            name,
+            standing,
+            running,
+            hosts: u32::try_from(hosts.len()).unwrap_or(u32::MAX),
+            requests_per_s: per_s(requests.map(|(_, requests)| requests).sum()),
+            live: briefs().map(|brief| brief.live).sum(),
+        }
+    }
+}
+
+/// A second, of what the rated points have together.
+fn per_s(sum: u64) -> f64 {
+    f64_of(sum) / (f64_of(BUCKET_MS.unsigned_abs()) / 1_000.0) / f64_of(RATED_POINTS as u64)
+}
+
+/// When the last bucket that is over ended.
+fn end_of_last(now: Timestamp) -> i64 {
+    now.as_millisecond().div_euclid(BUCKET_MS) * BUCKET_MS
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a few digits are shown")]
 fn f64_of(number: u64) -> f64 {
     number as f64
@@ -53,7 +117,7 @@ fn f64_of(number: u64) -> f64 {
 
 /// Every bucket that is over, of all hosts together.
 fn points(told: &[ToldByHost], now: Timestamp) -> Vec<StatsPoint> {
-    let end = now.as_millisecond().div_euclid(BUCKET_MS) * BUCKET_MS;
+    let end = end_of_last(now);
     let count = i64::try_from(BUCKETS).unwrap_or(i64::MAX) - 1;
     let buckets: Vec<&Bucket> =
         told.iter().filter_map(|told| told.status.as_ref().ok()).flat_map(|of| &of.buckets).collect();
@@ -92,7 +156,7 @@ fn quantile(latencies: &[u32], hundredths: u64) -> Option<u64> {
     })
 }
 
-fn host(ToldByHost { host, host_name, groups, status }: ToldByHost) -> HostStats {
+fn host(ToldByHost { host, host_name, groups, status }: ToldByHost, wanted: u32) -> HostStats {
     let share = f64::from(groups) / f64::from(GROUPS);
     let (status, problem) = match status {
         Ok(status) => {
@@ -104,11 +168,20 @@ fn host(ToldByHost { host, host_name, groups, status }: ToldByHost) -> HostStats
     HostStats {
         host: host_name,
         host_id: host.uuid(),
+        standing: HostStanding::of(status.version, problem.as_deref(), wanted),
         version: status.version,
         problem,
+        refused: status.refused.map(RefusedVersion::from),
         share,
         live: status.live,
         memory_bytes: status.memory_bytes,
+    }
+}
+
+impl From<control::Refused> for RefusedVersion {
+    fn from(control::Refused { version, message, place }: control::Refused) -> Self {
+        let (line, column) = place.as_ref().map(|place| (place.line, place.column)).unzip();
+        Self { version, message, file: place.map(|place| place.file), line, column }
     }
 }
 
@@ -133,9 +206,9 @@ impl ObjectInfo {
 
 impl ConsoleLine {
     pub fn new(class: Option<String>, host_name: String, line: control::Line) -> Self {
-        let control::Line { seq: _, at_ms, level, object, text } = line;
+        let control::Line { seq, at_ms, level, object, text } = line;
         let (id, name) = object.map_or((None, None), |object| (Some(object.id), object.name));
-        Self { at: time(at_ms).unwrap_or_default(), level, host: host_name, class, id, name, text }
+        Self { seq, at: time(at_ms).unwrap_or_default(), level, host: host_name, class, id, name, text }
     }
 }
 
@@ -164,7 +237,7 @@ mod tests {
         let away = ToldByHost { status: Err("the host is offline".to_owned()), ..told(Vec::new()) };
         // What is not over yet is left out.
         let first = told(vec![bucket(last, 10, &[(0, 9), (3, 1)]), bucket(100 * BUCKET_MS, 7, &[])]);
-        let stats = DeploymentStats::new(vec![first, told(vec![bucket(last, 20, &[(0, 20)])]), away], now);
+        let stats = DeploymentStats::new(2, vec![first, told(vec![bucket(last, 20, &[(0, 20)])]), away], now);
         assert_eq!(stats.points.len(), BUCKETS - 1);
         let point = stats.points.last().expect("a point");
         assert_eq!((point.at.as_str(), point.requests, point.errors), ("1970-01-01T00:16:30Z", 30, 2));
@@ -174,6 +247,29 @@ mod tests {
         assert!((stats.cpu - 1.0 / 60.0).abs() < 1e-9, "{}", stats.cpu);
         assert_eq!(stats.hosts[2].problem.as_deref(), Some("the host is offline"));
         assert!((stats.hosts[0].share - 0.5).abs() < 1e-9);
+        assert_eq!((stats.version, stats.standing), (2, RolloutStanding::Partly));
+    }
+
+    #[test]
+    fn a_list_adds_up_what_hosts_say_in_short() {
+        let now = Timestamp::from_millisecond(100 * BUCKET_MS + 3_000).expect("a time");
+        let brief = |requests: &[(i64, u64)]| control::Brief {
+            deployment: domain::ids::DeploymentId::new(),
+            version: Some(2),
+            problem: None,
+            refused: None,
+            live: 3,
+            requests: requests.iter().map(|(bucket, requests)| (bucket * BUCKET_MS, *requests)).collect(),
+        };
+        // The bucket that is not over yet is left out, as is one that is more than a minute old.
+        let (one, other) = (brief(&[(93, 500), (94, 20), (99, 10), (100, 900)]), brief(&[(99, 30)]));
+        let by = |brief| BriefByHost { host: HostId::new(), host_name: "a", brief };
+        let hosts = [by(Ok(Some(&one))), by(Ok(Some(&other))), by(Err("the host is offline"))];
+        let found = DeploymentBrief::new("chat".to_owned(), 2, &hosts, now);
+        assert_eq!((found.standing, found.running, found.hosts, found.live), (RolloutStanding::Partly, 2, 3, 6));
+        assert!((found.requests_per_s - 1.0).abs() < 1e-9, "{}", found.requests_per_s);
+        let coming = Rollout::of_briefs(2, &[by(Ok(Some(&one))), by(Ok(None))]);
+        assert_eq!((coming.standing, coming.hosts[1].standing), (RolloutStanding::Starting, HostStanding::Starting));
     }
 
     #[test]

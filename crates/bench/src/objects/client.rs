@@ -69,17 +69,18 @@ impl Connection {
     }
 }
 
-/// Requests a second on one object, over all connections.
-pub async fn rate(address: SocketAddr, method: &'static str, path: &'static str, seconds: u64) -> Result<f64> {
-    let done = Arc::new(AtomicU64::new(0));
+/// Requests a second on one object, over all connections; and how many there were, those to warm up included.
+pub async fn rate(address: SocketAddr, method: &'static str, path: &'static str, seconds: u64) -> Result<(f64, u64)> {
+    let (done, all) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let mut tasks = tokio::task::JoinSet::new();
     let (from, until) = (Instant::now() + WARM, Instant::now() + WARM + Duration::from_secs(seconds));
     for _ in 0..CONNECTIONS {
-        let done = Arc::clone(&done);
+        let (done, all) = (Arc::clone(&done), Arc::clone(&all));
         tasks.spawn(async move {
             let mut connection = Connection::open(address).await?;
             while Instant::now() < until {
                 connection.ask(method, path).await?;
+                all.fetch_add(1, Ordering::Relaxed);
                 if Instant::now() >= from {
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -91,7 +92,8 @@ pub async fn rate(address: SocketAddr, method: &'static str, path: &'static str,
         ended??;
     }
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-    Ok(done.load(Ordering::Relaxed) as f64 / (until - from).as_secs_f64())
+    let a_second = done.load(Ordering::Relaxed) as f64 / (until - from).as_secs_f64();
+    Ok((a_second, all.load(Ordering::Relaxed)))
 }
 
 /// Milliseconds that an answer takes.

@@ -10,13 +10,11 @@ use std::{
 
 use ::objects::{
     host::{
-        ErrorPages, Host, HostOptions, Program,
+        Host, HostOptions, Program,
         child::COMMAND,
         deployment::{Deployment, IdleTimes},
         http,
-        log::LogOptions,
         outgoing::Policy,
-        system_clock_ms,
     },
     project::{Project, Secret},
     wire::Limits,
@@ -76,17 +74,7 @@ impl Drop for Here {
 }
 
 fn options(state: &Path, idle: IdleTimes) -> Result<HostOptions> {
-    Ok(HostOptions {
-        directory: state.to_owned(),
-        log: LogOptions::default(),
-        program: Program::this(COMMAND, 16 << 30)?,
-        idle,
-        error_pages: ErrorPages::Detailed,
-        sockets: 100,
-        console: Box::new(|_line| {}),
-        elsewhere: None,
-        clock: Box::new(system_clock_ms),
-    })
+    Ok(HostOptions { idle, ..HostOptions::alone(state.to_owned(), Program::this(COMMAND, 16 << 30)?) })
 }
 
 async fn serve(deployment: &Arc<Deployment>) -> Result<(JoinHandle<()>, SocketAddr)> {
@@ -134,7 +122,7 @@ fn median_row(name: &str, samples: &mut [f64], unit: &'static str) -> Row {
     Row::new(name, percentile(samples, 0.5), unit)
 }
 
-async fn wakes(report: &mut Report, place: &Path) -> Result<()> {
+pub async fn wakes(report: &mut Report, place: &Path) -> Result<()> {
     let here = Here::start(place, hibernating(Duration::from_millis(100))).await?;
     let mut connection = Connection::open(here.address).await?;
     for number in 0..WAKES {
@@ -151,7 +139,7 @@ async fn wakes(report: &mut Report, place: &Path) -> Result<()> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
-async fn live(report: &mut Report, place: &Path) -> Result<()> {
+pub async fn live(report: &mut Report, place: &Path) -> Result<()> {
     let here = Here::start(place, hibernating(Duration::from_secs(3600))).await?;
     let mut connection = Connection::open(here.address).await?;
     connection.ask("POST", "/first").await?;
@@ -200,7 +188,7 @@ fn copies(state: &Path, count: u64) -> Result<()> {
     Ok(())
 }
 
-async fn at_rest(report: &mut Report, place: &Path, count: u64) -> Result<()> {
+pub async fn at_rest(report: &mut Report, place: &Path, count: u64) -> Result<()> {
     let state = place.join("state");
     {
         let here = Here::start(place, hibernating(Duration::from_millis(100))).await?;
@@ -227,7 +215,7 @@ async fn at_rest(report: &mut Report, place: &Path, count: u64) -> Result<()> {
     Ok(())
 }
 
-async fn limits(report: &mut Report, place: &Path) -> Result<()> {
+pub async fn limits(report: &mut Report, place: &Path) -> Result<()> {
     let here = Here::start(place, IdleTimes::default()).await?;
     for (what, deed) in
         [("a native search", "search"), ("a regular expression", "regex"), ("SQL", "sql"), ("a loop", "loop")]
@@ -260,7 +248,7 @@ async fn reads(address: SocketAddr, seconds: u64) -> Result<Vec<f64>> {
     Ok(samples)
 }
 
-async fn neighbours(report: &mut Report, place: &Path, seconds: u64) -> Result<()> {
+pub async fn neighbours(report: &mut Report, place: &Path, seconds: u64) -> Result<()> {
     let here = Here::start(place, IdleTimes::default()).await?;
     reads(here.address, 1).await?;
     let alone = percentile(&mut reads(here.address, seconds).await?, 0.99);
@@ -280,14 +268,4 @@ async fn neighbours(report: &mut Report, place: &Path, seconds: u64) -> Result<(
     let row = Row::new("a neighbour's read with a runaway tenant, p99 (peer: without)", beside, "ms");
     report.add(row.target(Wanted::AtMost, alone * 1.1).beside(alone));
     Ok(())
-}
-
-pub async fn run(report: &mut Report, full: bool) -> Result<()> {
-    let place = || tempfile::tempdir().context("a directory");
-    wakes(report, place()?.path()).await.context("waking up")?;
-    limits(report, place()?.path()).await.context("limits")?;
-    neighbours(report, place()?.path(), if full { 20 } else { 5 }).await.context("neighbours")?;
-    live(report, place()?.path()).await.context("live objects")?;
-    let count = if full { 1_000_000 } else { 50_000 };
-    at_rest(report, place()?.path(), count).await.context("objects at rest")
 }

@@ -1,5 +1,6 @@
 //! `berth objects`, as far as the server does it.
 
+mod console;
 mod objects;
 mod wait;
 
@@ -29,7 +30,7 @@ pub async fn command(client: &Client, ask: &args::Deployed) -> Result<(), Fault>
         args::Deployed::Console(Console { deployment, class, object, json }) => {
             let named = class.clone().zip(object.clone());
             let one = named.map(|(class, object)| OneObject { deployment: deployment.clone(), class, object });
-            self::objects::console(client, deployment, one.as_ref(), json.output()).await
+            self::console::console(client, deployment, one.as_ref(), json.output()).await
         }
         args::Deployed::Kv { object, json } => self::objects::kv(client, object, json.output()).await,
         args::Deployed::Sql { object, query, json } => self::objects::sql(client, object, query, json.output()).await,
@@ -105,6 +106,7 @@ async fn versions(client: &Client, which: &str, output: Output) -> Result<(), Fa
 
 async fn run_version(client: &Client, which: &str, version: u32) -> Result<(), Fault> {
     let deployment: Deployment = client.post(&[PATH, which, "run"], &RunVersion { version }).await?;
+    wait::running(client, &deployment).await?;
     eprintln!("{} runs version {}.", printable(&deployment.name), deployment.version);
     Ok(())
 }

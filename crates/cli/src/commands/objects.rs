@@ -12,12 +12,11 @@ use std::{
 
 use objects::{
     host::{
-        ErrorPages, Host, HostOptions, Program,
+        Host, HostOptions, Program,
         child::COMMAND,
-        deployment::{ConsoleLine, Deployment, IdleTimes},
+        deployment::{ConsoleLine, Deployment},
         http,
         log::LogOptions,
-        system_clock_ms,
     },
     project::{Project, ProjectError, Secret},
     wire::{Level, Limits},
@@ -36,7 +35,6 @@ use crate::{
 /// How often the project's files are looked at.
 const LOOK: Duration = Duration::from_millis(200);
 const CONNECTIONS: usize = 4096;
-const CLIENT_SOCKETS: usize = 4096;
 /// Of an engine's whole process.
 const ENGINE_MEMORY_BYTES: u64 = 4 << 30;
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -61,15 +59,9 @@ pub async fn dev(ask: &ObjectsDev) -> Result<(), Fault> {
     let bound = listener.local_addr().map_err(Fault::io("cannot listen"))?;
     let program = Program::this(COMMAND, ENGINE_MEMORY_BYTES).map_err(Fault::io("cannot find this program"))?;
     let host = Host::open(HostOptions {
-        directory: state,
         log: LogOptions { segment_bytes: SEGMENT_BYTES, ..LogOptions::default() },
-        program,
-        idle: IdleTimes::default(),
-        error_pages: ErrorPages::Detailed,
-        sockets: CLIENT_SOCKETS,
         console: Box::new(print),
-        elsewhere: None,
-        clock: Box::new(system_clock_ms),
+        ..HostOptions::alone(state, program)
     })
     .map_err(|error| Fault::Failed(error.to_string()))?;
     let mut terminated = signal(SignalKind::terminate()).map_err(Fault::io("cannot listen for signals"))?;

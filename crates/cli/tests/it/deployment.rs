@@ -112,16 +112,32 @@ impl Deployment {
         let notebooks = "[notebooks]\ncpus = 4\nmemory = \"8GiB\"\n";
         let text = format!("state_dir = \"{}\"\n\n{notebooks}{}\n{}", state.display(), machine("a"), machine("b"));
         fs::write(&config, text).expect("the agent's configuration");
-        let agent = |arguments: &[&str]| {
-            let mut command = Command::new(self.programs.join("berth-agent"));
-            command.args(arguments).env("BERTH_AGENT_CONFIG", &config).env("BERTH_LOG", "warn").stdin(Stdio::null());
-            command
-        };
         let zero = zero.display().to_string();
-        let joined = agent(&["enroll", &zero, "--name", "lab"]).output().expect("berth-agent enroll");
+        let joined = self.agent_command(&["enroll", &zero, "--name", "lab"]).output().expect("berth-agent enroll");
         assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
-        self.agent = Some(agent(&["run"]).spawn().expect("berth-agent run"));
+        self.agent = Some(self.agent_command(&["run"]).spawn().expect("berth-agent run"));
         wait("both machines are free", || (self.free() == 2).then_some(()));
+    }
+
+    fn agent_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.programs.join("berth-agent"));
+        command.args(arguments).env("BERTH_AGENT_CONFIG", self.path("agent.toml")).env("BERTH_LOG", "warn");
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the agent anew, with objects on its host.
+    pub fn offer_objects(&mut self) {
+        let config = self.path("agent.toml");
+        let mut text = fs::read_to_string(&config).expect("the agent's configuration");
+        let at = |port: u16| format!("\"127.0.0.1:{port}\"");
+        let (listen, peers) = (at(free_port()), at(free_port()));
+        text.push_str(&format!("\n[objects]\ncpus = 2\nmemory = \"2GiB\"\nlisten = {listen}\npeer_listen = {peers}\n"));
+        fs::write(&config, text).expect("the agent's configuration");
+        if let Some(agent) = &mut self.agent {
+            agent.kill().and_then(|()| agent.wait()).expect("the agent's end");
+        }
+        self.agent = Some(self.agent_command(&["run"]).spawn().expect("berth-agent run"));
     }
 
     /// Another admin; their token.

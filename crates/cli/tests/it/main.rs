@@ -52,6 +52,7 @@ fn the_command_line() {
     a_reader_that_goes_away(&deployment);
     reservations(&deployment);
     objects::deployments(&deployment);
+    objects::on_a_host(&mut deployment);
     broken::a_killed_server(&mut deployment);
     broken::a_cut_network(&deployment);
     broken::a_host_that_is_cut_off(&deployment);

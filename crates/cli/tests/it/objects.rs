@@ -1,9 +1,36 @@
-//! `berth objects` against a real server: deployments, their versions, and their end. What hosts do with them is
-//! `end2end/tests/deployments.test.js`.
+//! `berth objects` against a real server: deployments, their versions, and their end; and on a host, what is said and what is
+//! asked before something is lost. What else hosts do with them is `end2end/tests/deployments.test.js`.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::Stdio,
+};
 
-use crate::{deployment::Deployment, text};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    deployment::{Deployment, wait},
+    pty::Typed,
+    signal, text,
+};
+
+/// Counts its calls, and says so.
+const TALKER: &str = r#"import { DurableObject } from "cloudflare:workers";
+export class Thing extends DurableObject {
+  async fetch(): Promise<Response> {
+    const calls = ((await this.ctx.storage.get("calls")) ?? 0) + 1;
+    await this.ctx.storage.put("calls", calls);
+    console.log(`call ${calls} of many`);
+    return new Response(`${calls}`);
+  }
+}
+export default { fetch(request: Request, env) { return env.THINGS.getByName("a").fetch(request); } };
+"#;
 
 fn project(folder: &Path, name: &str, code: &str) {
     fs::create_dir_all(folder.join("src")).expect("a folder");
@@ -62,5 +89,112 @@ pub fn deployments(deployment: &Deployment) {
     assert_eq!(unasked.status.code(), Some(2), "{}", text(&unasked.stderr));
     let deleted = deployment.berth(&["objects", "delete", "things", "--yes"]);
     assert!(deleted.status.success(), "{}", text(&deleted.stderr));
+    assert_eq!(deployment.json(&["objects", "list", "--json"]), serde_json::json!([]));
+}
+
+/// With a host that runs objects: the agent is started anew for it.
+pub fn on_a_host(deployment: &mut Deployment) {
+    deployment.offer_objects();
+    let folder = deployment.path("talker");
+    project(&folder, "talker", TALKER);
+    wait("a host runs objects", || {
+        let deployed = deployment.berth(&["objects", "deploy", &folder.display().to_string()]);
+        assert!(deployed.status.success(), "{}", text(&deployed.stderr));
+        (!text(&deployed.stderr).contains("no host runs objects yet")).then_some(())
+    });
+    assert_eq!(call(deployment).as_deref(), Some("1"));
+    a_console_in_lines(deployment);
+    a_console_over_a_killed_server(deployment);
+    typed_names(deployment);
+}
+
+/// What the deployment answers, if it does.
+fn call(deployment: &Deployment) -> Option<String> {
+    let port = deployment.port();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let request = format!("GET / HTTP/1.1\r\nhost: talker.localhost:{port}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    // A body of a length that is not known before comes in pieces, each behind its length.
+    let body = if head.contains("chunked") { body.lines().nth(1)? } else { body };
+    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+}
+
+/// `--json`: a line each, of one object; Ctrl+C ends it.
+fn a_console_in_lines(deployment: &Deployment) {
+    let mut console = deployment
+        .command(&["objects", "console", "talker", "Thing", "a", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("berth objects console");
+    let mut lines = BufReader::new(console.stdout.take().expect("a pipe")).lines();
+    let mut next = || -> Value {
+        let line = lines.next().expect("a line").expect("text");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    let kept = next();
+    assert_eq!(
+        (&kept["text"], &kept["class"], &kept["name"]),
+        (&"call 1 of many".into(), &"Thing".into(), &"a".into())
+    );
+    assert_eq!(call(deployment).as_deref(), Some("2"));
+    let live = next();
+    assert_eq!(
+        (&live["text"], &live["level"], &live["host"]),
+        (&"call 2 of many".into(), &"log".into(), &"lab".into())
+    );
+    signal(&console, Signal::SIGINT);
+    assert_eq!(console.wait().expect("its end").signal(), Some(Signal::SIGINT as i32));
+}
+
+/// At a terminal: live lines, the server gone and back, nothing twice, and Ctrl+C.
+fn a_console_over_a_killed_server(deployment: &mut Deployment) {
+    let mut console = Typed::controlled(&deployment.command(&["objects", "console", "talker"]));
+    console.expect("[Thing a] log: call 2 of many");
+    assert_eq!(call(deployment).as_deref(), Some("3"));
+    console.expect("call 3 of many");
+    deployment.restart_server();
+    console.expect("trying again");
+    console.expect("connected again");
+    assert_eq!(wait("the host is back", || call(deployment)), "4");
+    console.expect("call 4 of many");
+    let screen = console.screen();
+    for number in 1..=4 {
+        let line = format!("call {number} of many");
+        assert_eq!(screen.matches(&line).count(), 1, "{line} once: {screen}");
+    }
+    console.keys("\x03");
+    assert_eq!(console.end(), None, "ended by its signal");
+    assert!(console.is_cooked());
+}
+
+/// What is lost is asked for by its name, and nothing else will do.
+fn typed_names(deployment: &Deployment) {
+    let objects = || deployment.json(&["objects", "objects", "talker", "--json"]);
+    let id = objects()[0]["id"].as_str().expect("an id").to_owned();
+    let answered = |arguments: &[&str], prompt: &str, typed: &str, code: i32| {
+        let mut asked = Typed::begin(deployment.command(arguments));
+        asked.expect(prompt);
+        asked.enter(typed);
+        assert_eq!(asked.end(), Some(code), "{}", asked.screen());
+        asked.screen()
+    };
+    let delete_object = ["objects", "delete-object", "talker", "Thing", "a"];
+    let prompt = format!("all that the object holds is lost. Type {} to go on: ", &id[..8]);
+    let refused = answered(&delete_object, &prompt, "a", 2);
+    assert!(refused.contains("nothing was deleted"), "{refused}");
+    assert_eq!(objects()[0]["id"], id.as_str());
+    let deleted = answered(&delete_object, &prompt, &id[..8], 0);
+    assert!(deleted.contains(&format!("Thing {id} is deleted.")), "{deleted}");
+    assert_eq!(objects(), serde_json::json!([]));
+
+    let delete = ["objects", "delete", "talker"];
+    let prompt = "are lost. Type talker to go on: ";
+    let refused = answered(&delete, prompt, "talk", 2);
+    assert!(refused.contains("nothing was deleted"), "{refused}");
+    assert_eq!(deployment.json(&["objects", "list", "--json"])[0]["name"], "talker");
+    answered(&delete, prompt, "talker", 0);
     assert_eq!(deployment.json(&["objects", "list", "--json"]), serde_json::json!([]));
 }

@@ -36,6 +36,14 @@ impl Typed {
         typed
     }
 
+    /// As [`Typed::begin`], where the keyboard's signals are the program's.
+    pub fn controlled(command: &Command) -> Self {
+        let mut controlled = Command::new("setsid");
+        controlled.arg("--ctty").arg(command.get_program()).args(command.get_args());
+        controlled.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self::begin(controlled)
+    }
+
     pub fn begin(mut command: Command) -> Self {
         let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(&size, None).expect("a terminal");

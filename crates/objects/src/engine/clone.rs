@@ -132,7 +132,7 @@ impl Tag {
     }
 }
 
-/// Functions in JavaScript that know the primordials: `clone.js` makes them.
+/// Its member `helpers` has functions in JavaScript that know the primordials; they are made, by `clone.js`, when it is read first.
 struct Helpers<'js>(Object<'js>);
 
 impl<'js> Helpers<'js> {
@@ -141,7 +141,7 @@ impl<'js> Helpers<'js> {
         name: &str,
         args: impl rquickjs::function::IntoArgs<'js>,
     ) -> rquickjs::Result<T> {
-        self.0.get::<_, Function<'js>>(name)?.call(args)
+        self.0.get::<_, Object<'js>>("helpers")?.get::<_, Function<'js>>(name)?.call(args)
     }
 
     fn refuse(&self, ctx: &Ctx<'js>, message: &str) -> rquickjs::Error {

@@ -4,7 +4,8 @@ use super::object::{Exports, TurnError};
 use super::ops::write_problem;
 use super::shared::{AlarmRun, Delivery, Shared};
 use crate::wire::{
-    Answer, Body, ClassInfo, EventId, EventKind, Headers, HeldSocket, HttpRequest, HttpResponse, SocketData,
+    Answer, Body, ClassInfo, EventId, EventKind, FromEngine, HeldSocket, HttpRequest, HttpResponse, Passed, Problem,
+    Rpc, SocketData, StubId,
 };
 use rquickjs::{Array, Ctx, Function, Null, Object, TypedArray, Value};
 
@@ -16,16 +17,6 @@ fn function<'js>(on: &Object<'js>, name: &str) -> Result<Function<'js>, TurnErro
 
 fn bytes<'js>(ctx: &Ctx<'js>, data: &[u8]) -> Result<Value<'js>, TurnError> {
     Ok(TypedArray::<u8>::new_copy(ctx.clone(), data)?.into_value())
-}
-
-/// `name\nvalue\n` of each: one string, which most code never looks into. No part of a header has a line's end in it.
-fn headers(headers: &Headers) -> String {
-    let mut text = String::with_capacity(headers.iter().map(|(name, value)| name.len() + value.len() + 2).sum());
-    for part in headers.iter().flat_map(|(name, value)| [name, value]) {
-        text.push_str(part);
-        text.push('\n');
-    }
-    text
 }
 
 /// Plain text up to this length is given to JavaScript as such: much cheaper there than an array of bytes.
@@ -70,11 +61,17 @@ pub(super) fn delivery<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, d
                     shared.receive_body(&response.body, &shared.origin());
                     self::response(ctx, &function(on, "response")?, number, &response)
                 }
-                Ok(Answer::Value(value)) => Ok(function(on, "value")?.call((number, bytes(ctx, &value.0)?))?),
+                Ok(Answer::Value(passed)) => match shared.hold(&passed.stubs) {
+                    Ok(()) => {
+                        let (value, stubs) = self::passed(ctx, &passed)?;
+                        Ok(function(on, "value")?.call((number, value, stubs))?)
+                    }
+                    Err(problem) => Ok(function(on, "callFailed")?.call((number, write_problem(ctx, &problem)?))?),
+                },
                 Err(problem) => Ok(function(on, "callFailed")?.call((number, write_problem(ctx, &problem)?))?),
             }
         }
-        Delivery::Timer { number } => Ok(function(on, "timer")?.call((number,))?),
+        Delivery::Timer { number, event: _ } => Ok(function(on, "timer")?.call((number,))?),
         Delivery::SectionOver { number } => Ok(function(on, "sectionOver")?.call((number,))?),
         Delivery::Synced { number } => Ok(function(on, "synced")?.call((number,))?),
         Delivery::Chunk { stream, data, end } => {
@@ -88,6 +85,7 @@ pub(super) fn delivery<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, d
             Ok(function(on, "streamFailed")?.call((stream.0 as f64, write_problem(ctx, &why)?))?)
         }
         Delivery::Credit { stream, bytes } => Ok(function(on, "credit")?.call((stream.0 as f64, bytes))?),
+        Delivery::StubDropped { stub } => Ok(function(on, "stubDropped")?.call((stub.0 as f64,))?),
         Delivery::StreamCancelled { stream } => {
             shared.stop_sending(stream);
             Ok(function(on, "streamCancelled")?.call((stream.0 as f64,))?)
@@ -95,20 +93,51 @@ pub(super) fn delivery<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, d
     }
 }
 
+/// Bytes, and the numbers of stubs where there are any.
+fn passed<'js>(ctx: &Ctx<'js>, passed: &Passed) -> Result<(Value<'js>, Option<Vec<f64>>), TurnError> {
+    let stubs = &passed.stubs;
+    let numbers = (!stubs.is_empty()).then(|| stubs.iter().map(|stub| stub.0 as f64).collect());
+    Ok((bytes(ctx, &passed.value.0)?, numbers))
+}
+
+/// `event, path, args, stubs` and the number of what is called, if that is not the object itself.
+fn call_in<'js>(
+    ctx: &Ctx<'js>,
+    on: &Object<'js>,
+    shared: &Shared,
+    event: EventId,
+    called: Option<StubId>,
+    Rpc { path, args }: Rpc,
+) -> Done {
+    let (args, stubs) = match &args {
+        Some(args) => {
+            if let Err(problem) = shared.hold(&args.stubs) {
+                fail(shared, event, problem);
+                return Ok(());
+            }
+            passed(ctx, args)?
+        }
+        None => (Value::new_null(ctx.clone()), None),
+    };
+    let (number, called) = (event.0 as f64, called.map(|stub| stub.0 as f64));
+    Ok(function(on, "rpc")?.call((number, path, args, stubs, called))?)
+}
+
+fn fail(shared: &Shared, event: EventId, problem: Problem) {
+    let (activation, after) = (shared.activation, shared.after());
+    shared.say(FromEngine::Failed { activation, event, after, problem });
+    shared.finish(event);
+}
+
 fn event<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, event: EventId, kind: EventKind) -> Done {
     let number = event.0 as f64;
     match kind {
         EventKind::Fetch(HttpRequest { method, url, headers: list, body: content, redirect: _ }) => {
             let call = function(on, "fetch")?;
-            Ok(call.call((number, method, url, headers(&list), body(ctx, &content)?))?)
+            Ok(call.call((number, method, url, list.as_text(), body(ctx, &content)?))?)
         }
-        EventKind::Rpc(rpc) => {
-            let args = match &rpc.args {
-                Some(args) => bytes(ctx, &args.0)?,
-                None => Value::new_null(ctx.clone()),
-            };
-            Ok(function(on, "rpc")?.call((number, rpc.path, args))?)
-        }
+        EventKind::Rpc(rpc) => call_in(ctx, on, shared, event, None, rpc),
+        EventKind::Stub { stub, rpc } => call_in(ctx, on, shared, event, Some(stub), rpc),
         EventKind::Alarm { scheduled_ms, retry } => {
             let scheduled_ms = match shared.alarm.get() {
                 AlarmRun::Running { scheduled_ms } => scheduled_ms,
@@ -143,7 +172,7 @@ fn response<'js>(ctx: &Ctx<'js>, call: &Function<'js>, number: f64, response: &H
         more.set(2, response.redirected)?;
         more.into_value()
     };
-    let (status_text, headers) = (response.status_text.as_str(), headers(&response.headers));
+    let (status_text, headers) = (response.status_text.as_str(), response.headers.as_text());
     Ok(call.call((number, response.status, status_text, headers, body(ctx, &response.body)?, more))?)
 }
 

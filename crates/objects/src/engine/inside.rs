@@ -168,8 +168,9 @@ impl Inside {
                 None
             }
             FromEngine::Returned { activation, event, after, value } if event.0 >= FIRST => {
+                let stubs = value.stubs.clone();
                 self.answer(activation, event, after, Ok(Answer::Value(value)));
-                None
+                (!stubs.is_empty()).then_some(FromEngine::StubsPassed { activation, stubs })
             }
             FromEngine::Failed { activation, event, after, problem } if event.0 >= FIRST => {
                 self.answer(activation, event, after, Err(problem));
@@ -224,9 +225,13 @@ impl Inside {
             return Some(FromEngine::Call { activation: caller, call, after, destination });
         };
         let place = self.places.get(&id).copied();
-        let streams = matches!(&what, ObjectCall::Fetch(request) if matches!(request.body, Body::Stream { .. }));
+        // The host knows whose these are.
+        let carries = match &what {
+            ObjectCall::Fetch(request) => matches!(request.body, Body::Stream { .. }),
+            ObjectCall::Rpc(rpc) => rpc.args.as_ref().is_some_and(|args| !args.stubs.is_empty()),
+        };
         let key = (caller, id);
-        let target = place.filter(|_| !streams && self.is_durable(caller, after) && !self.abroad_to.contains_key(&key));
+        let target = place.filter(|_| !carries && self.is_durable(caller, after) && !self.abroad_to.contains_key(&key));
         let Some(target) = target else {
             self.abroad.insert(call, key);
             *self.abroad_to.entry(key).or_default() += 1;
@@ -256,12 +261,19 @@ impl Inside {
             return self.pass(activation, after, Said::Reply { call, result });
         }
         // Nobody waits any more.
-        if let Ok(Answer::Http(response)) = result
-            && let Body::Stream { stream, .. } = response.body
-        {
-            let stream = StreamId(stream.0 ^ FIRST);
-            self.bodies.remove(&stream);
-            self.queue.push_back(ToEngine::StreamCancelled { stream });
+        match result {
+            Ok(Answer::Http(response)) => {
+                if let Body::Stream { stream, .. } = response.body {
+                    let stream = StreamId(stream.0 ^ FIRST);
+                    self.bodies.remove(&stream);
+                    self.queue.push_back(ToEngine::StreamCancelled { stream });
+                }
+            }
+            Ok(Answer::Value(value)) => {
+                let dropped = |stub| ToEngine::StubDropped { activation, stub };
+                self.queue.extend(value.stubs.into_iter().map(dropped));
+            }
+            Err(_) => {}
         }
     }
 

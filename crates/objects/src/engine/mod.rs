@@ -135,6 +135,12 @@ impl Engine {
             }
             ToEngine::Credit { stream, bytes } => self.route_sent(stream, Delivery::Credit { stream, bytes }),
             ToEngine::StreamCancelled { stream } => self.route_sent(stream, Delivery::StreamCancelled { stream }),
+            ToEngine::StubDropped { activation, stub } => self.with(activation, |object| {
+                let origin = object.shared.given.borrow_mut().remove(&stub);
+                if let Some(origin) = origin {
+                    object.shared.push(&origin, Delivery::StubDropped { stub });
+                }
+            }),
             // An answer to a question that nobody asks any more.
             ToEngine::Pages { .. } => {}
             ToEngine::Durable { activation, seq } => {
@@ -158,7 +164,7 @@ impl Engine {
         for activation in std::mem::take(&mut self.touched) {
             let Some(object) = self.objects.get(&activation) else { continue };
             if activation != Activation::ENTRY && object.shared.is_quiet() {
-                let hibernates = object.shared.plain_sockets.get() == 0;
+                let hibernates = !object.shared.is_irreplaceable();
                 self.out.push(FromEngine::Quiet { activation, hibernates });
                 if self.quiet_since.insert(activation, now_ms).is_none() {
                     self.rests.insert((now_ms + REST_AFTER_MS, activation));
@@ -167,7 +173,7 @@ impl Engine {
         }
         if self.ended >= TRIM_AFTER {
             self.ended = 0;
-            memory::give_back();
+            crate::meter::trim();
         }
         let timer = self.wakes.first().map(|(at_ms, _)| *at_ms);
         let rest = self.rests.first().map(|(at_ms, _)| *at_ms);
@@ -192,7 +198,7 @@ impl Engine {
         if self.process.is_some() {
             return;
         }
-        let Load { modules, main, vars, namespaces, limits, first_socket, now_ms } = load;
+        let Load { modules, main, vars, namespaces, services, limits, first_socket, now_ms } = load;
         sqlite::set_now(now_ms);
         let scripts = match Scripts::compile(&scripts::all()) {
             Ok(scripts) => scripts,
@@ -209,6 +215,7 @@ impl Engine {
             surroundings: Rc::clone(&self.surroundings),
             limits: Rc::new(limits),
             namespaces,
+            services,
             vars,
             main,
             library,
@@ -218,6 +225,7 @@ impl Engine {
             last_call: Cell::new(0),
             last_stream: Cell::new(0),
             next_socket: Cell::new(first_socket.0),
+            next_stub: Cell::new(first_socket.0),
             routes: RefCell::new(Routes::default()),
         });
         let mut entry = Object::entry(&process);

@@ -2,16 +2,18 @@
 
 use super::gates::Gate;
 use super::modules::{Shelf, WORKERS, WORKERS_GLOBAL};
-use super::realm::{Realm, RealmError, RealmLimits};
+use super::realm::{Realm, RealmError};
 use super::shared::{AlarmRun, Cpu, Delivery, End, Identity, Process, Running, Shared, weight};
 use super::storage::{Opening, Storage};
 use super::timers::{Origin, Purpose, Timers};
 use super::{BLOCKED_TOO_LONG, CPU_EXCEEDED, MEMORY_EXCEEDED, deliver, ops, problem, raw};
+use crate::meter::Meter;
 use crate::wire::{Activation, AlarmOutcome, EventId, EventKind, FromEngine, HeldSocket, Level, Open, Problem, Seq};
 use rquickjs::promise::PromiseState;
 use rquickjs::{Ctx, Function, Module, Object as JsObject, Promise, Value};
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Promises rejected in one turn that are remembered.
 const MOST_REJECTIONS: usize = 64;
@@ -69,10 +71,13 @@ impl Object {
             until_ns: Cell::new(u64::MAX),
             exceeded: Cell::new(false),
         });
+        let memory_bytes = usize::try_from(process.limits.memory_bytes).unwrap_or(usize::MAX);
+        let memory = Arc::new(Meter::new(memory_bytes));
         let opening = pages.map(|pages| {
             let cpu = Rc::clone(&cpu);
+            let memory = Arc::clone(&memory);
             let over = Rc::new(move || cpu.over());
-            Opening { surroundings, activation, limits: Rc::clone(&process.limits), pages, over }
+            Opening { surroundings, activation, limits: Rc::clone(&process.limits), memory, pages, over }
         });
         let gate = Gate::new(process.limits.block_depth);
         let origin = Origin { section: gate.root(), event: None };
@@ -91,7 +96,10 @@ impl Object {
             sending: RefCell::default(),
             receiving: RefCell::default(),
             syncing: RefCell::default(),
+            given: RefCell::default(),
+            held: RefCell::default(),
             last_sync: Cell::new(0),
+            known_ids: ops::Known::default(),
             alarm: Cell::new(AlarmRun::None),
             plain_sockets: Cell::new(0),
             sockets: Cell::new(0),
@@ -100,7 +108,7 @@ impl Object {
             lines: Cell::new(0),
             queued_bytes: Cell::new(0),
             rejections: RefCell::default(),
-            memory: OnceCell::new(),
+            memory,
         };
         Self { realm: None, shared: Rc::new(shared), sockets: Vec::new(), auto_response: None }
     }
@@ -108,7 +116,14 @@ impl Object {
     /// An event has come: it waits at the gate.
     pub(crate) fn arrive(&mut self, event: EventId, kind: EventKind) {
         let shared = &self.shared;
-        let origin = Origin { section: shared.gate.borrow().root(), event: Some(event) };
+        let mut section = shared.gate.borrow().root();
+        if let EventKind::Stub { stub, .. } = &kind
+            && let Some(given) = shared.given.borrow().get(stub)
+        {
+            // Part of what was going on when it was given.
+            section = given.section.clone();
+        }
+        let origin = Origin { section, event: Some(event) };
         shared.events.borrow_mut().insert(event, Running::default());
         let queued_bytes = shared.queued_bytes.get() + weight(&kind);
         if shared.gate.borrow().waiting() >= shared.limits().queue_length as usize
@@ -173,6 +188,7 @@ impl Object {
                 }
                 EventKind::Fetch(_)
                 | EventKind::Rpc(_)
+                | EventKind::Stub { .. }
                 | EventKind::Alarm { .. }
                 | EventKind::SocketMessage { .. }
                 | EventKind::SocketClosed { .. }
@@ -294,13 +310,9 @@ impl Object {
 
     fn start(&mut self) -> Result<(), TurnError> {
         let shared = Rc::clone(&self.shared);
-        let limits = RealmLimits {
-            memory_bytes: usize::try_from(shared.limits().memory_bytes).unwrap_or(usize::MAX),
-            stack_bytes: shared.limits().stack_bytes as usize,
-        };
-        let realm = Realm::new(&shared.process.scripts, limits, |ctx, ops| ops::install(ctx, ops, &shared))?;
-        // An object starts once, so nothing was there before.
-        shared.memory.get_or_init(|| Rc::clone(realm.memory()));
+        let stack_bytes = shared.limits().stack_bytes as usize;
+        let (scripts, memory) = (&shared.process.scripts, &shared.memory);
+        let realm = Realm::within(scripts, memory, stack_bytes, |ctx, ops| ops::install(ctx, ops, &shared))?;
         realm
             .runtime()
             .set_loader(Shelf(Rc::clone(&shared.process.library)), Shelf(Rc::clone(&shared.process.library)));
@@ -349,7 +361,7 @@ impl Object {
             let Some((number, purpose, origin)) = due else { return any };
             any = true;
             match purpose {
-                Purpose::Code => shared.push(&origin, Delivery::Timer { number }),
+                Purpose::Code => shared.push(&origin, Delivery::Timer { number, event: origin.event }),
                 Purpose::Block(_) => {
                     shared.end_with(Problem::reset(BLOCKED_TOO_LONG));
                     return true;
@@ -397,6 +409,9 @@ impl Object {
         for stream in std::mem::take(&mut *shared.receiving.borrow_mut()).into_keys() {
             shared.process.routes.borrow_mut().received.remove(&stream);
             out.push(FromEngine::StreamCancelled { stream });
+        }
+        for stub in std::mem::take(&mut *shared.held.borrow_mut()) {
+            out.push(FromEngine::StubDropped { activation, stub, after: Seq(0) });
         }
         drop(self.realm);
     }
@@ -517,7 +532,8 @@ impl Delivery {
             Self::Credit { stream, .. } | Self::StreamCancelled { stream } => {
                 shared.sending.borrow().get(stream).and_then(|origin| origin.event)
             }
-            Self::Timer { .. } | Self::SectionOver { .. } | Self::Synced { .. } => None,
+            Self::Timer { event, .. } => *event,
+            Self::SectionOver { .. } | Self::Synced { .. } | Self::StubDropped { .. } => None,
         }
     }
 }

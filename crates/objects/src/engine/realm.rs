@@ -6,12 +6,14 @@
 use std::collections::HashMap;
 use std::ffi::{CString, NulError};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rquickjs::context::intrinsic;
 use rquickjs::{CatchResultExt, Context, Ctx, Function, Object, Persistent, Runtime, Value};
 
-use super::memory::{Limited, Meter};
+use super::memory::Limited;
 use super::raw::{self, Bytecode};
+use crate::meter::Meter;
 
 /// A script of ours: the body of `function (core, ops) { "use strict"; ... }`. What it returns is what `core.load(name)` gives.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +145,10 @@ type Intrinsics = (
     intrinsic::DOMException,
 );
 
+/// Rings of garbage are first looked for when a realm has so much memory. One that starts has none, and an idle one is
+/// looked through anyway.
+const FIRST_GC_BYTES: usize = 1 << 20;
+
 /// What one realm may use.
 #[derive(Clone, Copy, Debug)]
 pub struct RealmLimits {
@@ -156,7 +162,6 @@ pub struct Realm {
     core: Persistent<Object<'static>>,
     context: Context,
     runtime: Runtime,
-    memory: Rc<Meter>,
 }
 
 impl Realm {
@@ -166,22 +171,26 @@ impl Realm {
         limits: RealmLimits,
         install: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> rquickjs::Result<()>,
     ) -> Result<Self, RealmError> {
-        let memory = Rc::new(Meter::default());
-        let allocator = Limited::new(Rc::clone(&memory), limits.memory_bytes);
-        let runtime = Runtime::new_with_alloc(allocator).map_err(RealmError::Start)?;
-        runtime.set_max_stack_size(limits.stack_bytes);
+        Self::within(scripts, &Arc::new(Meter::new(limits.memory_bytes)), limits.stack_bytes, install)
+    }
+
+    /// [`Self::new`] in memory that others count as well.
+    pub(super) fn within(
+        scripts: &Rc<Scripts>,
+        memory: &Arc<Meter>,
+        stack_bytes: usize,
+        install: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> rquickjs::Result<()>,
+    ) -> Result<Self, RealmError> {
+        let runtime = Runtime::new_with_alloc(Limited(Arc::clone(memory))).map_err(RealmError::Start)?;
+        runtime.set_max_stack_size(stack_bytes);
+        runtime.set_gc_threshold(FIRST_GC_BYTES);
         let context = Context::custom::<Intrinsics>(&runtime).map_err(RealmError::Start)?;
         let core = context.with(|ctx| start(&ctx, scripts, install))?;
-        Ok(Self { core, context, runtime, memory })
+        Ok(Self { core, context, runtime })
     }
 
     pub fn runtime(&self) -> &Runtime {
         &self.runtime
-    }
-
-    /// What code has used of its memory.
-    pub(super) fn memory(&self) -> &Rc<Meter> {
-        &self.memory
     }
 
     pub fn context(&self) -> &Context {
@@ -224,7 +233,8 @@ fn start(
 /// Puts on `ops` what belongs to the realm itself.
 fn prepare<'js>(ctx: &Ctx<'js>, scripts: &Rc<Scripts>, ops: &Object<'js>) -> rquickjs::Result<()> {
     let shared = Rc::clone(scripts);
-    let script = move |ctx: Ctx<'js>, name: String| -> rquickjs::Result<Value<'js>> {
+    let script = move |ctx: Ctx<'js>, ops: Object<'js>, name: String| -> rquickjs::Result<Value<'js>> {
+        super::web::install_for(&name, &ctx, &ops)?;
         match shared.function(&ctx, &name) {
             Some(function) => function.map(Function::into_value),
             None => Err(rquickjs::Exception::throw_internal(&ctx, "there is no such script")),

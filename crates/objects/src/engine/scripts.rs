@@ -11,18 +11,24 @@ macro_rules! script {
 
 const OURS: &[Script] = &[
     script!("problems", Start),
-    script!("timers", Start),
-    script!("console", Start),
+    script!("time", Start),
     script!("workers", Start),
     script!("calls", Start),
     script!("dispatch", Start),
+    script!("timers", FirstUse),
+    script!("console", FirstUse),
     script!("state", FirstUse),
+    script!("ids", FirstUse),
     script!("namespace", FirstUse),
     script!("storage", FirstUse),
     script!("sql", FirstUse),
     script!("bodies", FirstUse),
+    script!("stubs", FirstUse),
+    script!("entrypoints", FirstUse),
     script!("rpc", FirstUse),
+    script!("rpc_streams", FirstUse),
     script!("websocket", FirstUse),
+    script!("websocket_client", FirstUse),
 ];
 
 pub(super) fn all() -> Vec<Script> {

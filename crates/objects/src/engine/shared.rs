@@ -1,20 +1,21 @@
 //! What the operations that JavaScript calls, and the turns in which it does, have in common.
 
 use super::gates::Gate;
-use super::memory::Meter;
 use super::modules::Library;
 use super::realm::Scripts;
 use super::storage::Storage;
 use super::surroundings::Surroundings;
 use super::timers::{Origin, Timers};
+use crate::meter::Meter;
 use crate::sqlite::database::Committed;
 use crate::wire::{
     Activation, Answer, Body, CallId, Commit, EventId, EventKind, FromEngine, Level, Limits, Namespace, NamespaceIndex,
-    ObjectId, Problem, Seq, SocketData, SocketId, StreamId,
+    ObjectId, Problem, Seq, Service, SocketData, SocketId, StreamId, StubId,
 };
-use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A commit's frames are no longer than about this.
 const COMMIT_PART_BYTES: usize = 4 << 20;
@@ -27,6 +28,7 @@ pub(crate) struct Process {
     pub surroundings: Rc<dyn Surroundings>,
     pub limits: Rc<Limits>,
     pub namespaces: Vec<Namespace>,
+    pub services: Vec<Service>,
     pub vars: Vec<(String, String)>,
     pub main: String,
     pub library: Rc<Library>,
@@ -37,6 +39,7 @@ pub(crate) struct Process {
     pub last_call: Cell<u64>,
     pub last_stream: Cell<u64>,
     pub next_socket: Cell<u64>,
+    pub next_stub: Cell<u64>,
     /// Whose calls and streams they are.
     pub routes: RefCell<Routes>,
 }
@@ -64,6 +67,10 @@ impl Process {
         StreamId(count_up(&self.last_stream))
     }
 
+    pub(crate) fn new_stub(&self) -> StubId {
+        StubId(self.next_stub.replace(self.next_stub.get() + 1))
+    }
+
     pub(crate) fn new_socket(&self) -> SocketId {
         SocketId(self.next_socket.replace(self.next_socket.get() + 1))
     }
@@ -83,13 +90,14 @@ pub(crate) enum Delivery {
     Event { event: EventId, kind: EventKind },
     Cancel { event: EventId },
     Reply { call: CallId, result: Result<Answer, Problem> },
-    Timer { number: u32 },
+    Timer { number: u32, event: Option<EventId> },
     SectionOver { number: u32 },
     Synced { number: u32 },
     Chunk { stream: StreamId, data: Vec<u8>, end: bool },
     StreamFailed { stream: StreamId, why: Problem },
     Credit { stream: StreamId, bytes: u32 },
     StreamCancelled { stream: StreamId },
+    StubDropped { stub: StubId },
 }
 
 /// What an event weighs while it waits.
@@ -99,11 +107,10 @@ pub(crate) fn weight(kind: &EventKind) -> u64 {
         Body::None | Body::Stream { .. } => 0,
     };
     let bytes = match kind {
-        EventKind::Fetch(request) => {
-            let headers: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-            request.url.len() + headers + body(&request.body)
+        EventKind::Fetch(request) => request.url.len() + request.headers.as_text().len() + body(&request.body),
+        EventKind::Rpc(rpc) | EventKind::Stub { stub: _, rpc } => {
+            rpc.args.as_ref().map_or(0, |args| args.value.0.len())
         }
-        EventKind::Rpc(rpc) => rpc.args.as_ref().map_or(0, |args| args.0.len()),
         EventKind::SocketMessage { data, .. } => match data {
             SocketData::Text(text) => text.len(),
             SocketData::Binary(bytes) => bytes.len(),
@@ -149,14 +156,19 @@ pub(crate) struct Shared {
     /// Those who wait in `storage.sync()`.
     pub syncing: RefCell<BTreeMap<(Seq, u32), Origin>>,
     pub last_sync: Cell<u32>,
+    pub known_ids: super::ops::Known,
     pub alarm: Cell<AlarmRun>,
+    /// What the object gave others to call, with where it was at then.
+    pub given: RefCell<HashMap<StubId, Origin>>,
+    /// What it holds that others gave it.
+    pub held: RefCell<HashSet<StubId>>,
     /// Sockets of which the object is the only keeper: they do not outlive its memory.
     pub plain_sockets: Cell<u32>,
     pub sockets: Cell<u32>,
     pub end: RefCell<Option<End>>,
     pub cpu: Rc<Cpu>,
-    /// Of the JavaScript, once there is one.
-    pub memory: OnceCell<Rc<Meter>>,
+    /// Of JavaScript and database.
+    pub memory: Arc<Meter>,
     pub lines: Cell<u32>,
     /// Of the events that wait at the gate.
     pub queued_bytes: Cell<u64>,
@@ -225,7 +237,7 @@ impl Shared {
     }
 
     pub(crate) fn memory_exceeded(&self) -> bool {
-        self.memory.get().is_some_and(|memory| memory.exceeded())
+        self.memory.exceeded()
     }
 
     pub(crate) fn push(&self, origin: &Origin, delivery: Delivery) {
@@ -303,6 +315,29 @@ impl Shared {
             self.receiving.borrow_mut().insert(*stream, origin.clone());
             self.process.routes.borrow_mut().received.insert(*stream, self.activation);
         }
+    }
+
+    /// What came with arguments or a result is the object's from now on; there may be too much of it.
+    pub(crate) fn hold(&self, stubs: &[StubId]) -> Result<(), Problem> {
+        let most = self.limits().stubs as usize;
+        let mut held = self.held.borrow_mut();
+        if held.len() + stubs.len() <= most {
+            held.extend(stubs);
+            return Ok(());
+        }
+        drop(held);
+        for stub in stubs {
+            self.say(FromEngine::StubDropped { activation: self.activation, stub: *stub, after: self.after() });
+        }
+        Err(Problem::new(
+            "RangeError",
+            format!("more than {most} RPC stubs are held: dispose of those no longer needed"),
+        ))
+    }
+
+    /// Whether its memory has something that no message brings back.
+    pub(crate) fn is_irreplaceable(&self) -> bool {
+        self.plain_sockets.get() > 0 || !self.given.borrow().is_empty() || !self.held.borrow().is_empty()
     }
 
     /// Whether nothing runs, waits or is armed.

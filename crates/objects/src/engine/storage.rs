@@ -1,13 +1,15 @@
 //! An object's storage as its turns see it: opened when first used, and who must wait for what it wrote.
 
 use super::surroundings::{PageError, Surroundings};
+use crate::meter::Meter;
 use crate::sqlite::SqlError;
 use crate::sqlite::cursor::Cursor;
-use crate::sqlite::database::{Committed, Database, Ending};
+use crate::sqlite::database::{Committed, Database, Ending, Within};
 use crate::sqlite::pages::PageSource;
 use crate::wire::{Activation, Limits, Seq};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Cursors that code holds at once without having read them to their end.
 const MOST_CURSORS: usize = 1_000;
@@ -46,6 +48,8 @@ pub(crate) struct Opening {
     pub surroundings: Rc<dyn Surroundings>,
     pub activation: Activation,
     pub limits: Rc<Limits>,
+    /// Of the object whose database it is.
+    pub memory: Arc<Meter>,
     pub pages: u32,
     pub over: Rc<dyn Fn() -> bool>,
 }
@@ -90,7 +94,8 @@ impl Storage {
                 let source = Source { surroundings: Rc::clone(&opening.surroundings), activation: opening.activation };
                 let over = Rc::clone(&opening.over);
                 let state = (opening.pages, self.seq);
-                let database = Database::open(Box::new(source), state, &opening.limits, Box::new(move || over()))?;
+                let within = Within { limits: &opening.limits, memory: &opening.memory };
+                let database = Database::open(Box::new(source), state, within, Box::new(move || over()))?;
                 Ok(closed.insert(database))
             }
         }

@@ -5,3 +5,4 @@ mod host;
 mod inside;
 mod objects;
 mod sockets;
+mod stubs;

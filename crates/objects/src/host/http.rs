@@ -1,6 +1,6 @@
 //! HTTP in front of deployments: requests to their entry workers, bodies streamed both ways, upgrades to WebSockets.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -17,12 +17,13 @@ use tokio::{
     sync::Semaphore,
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     ErrorPages,
     bodies::{FeedLimits, Feeder, HostBody},
-    deployment::{BodyIn, ClientSocket, Deployment, Feeding, Fetched, RequestIn},
-    websocket,
+    deployment::{BodyIn, ClientEnd, Deployment, Feeding, Fetched, RequestIn},
+    websocket::{self, Role},
 };
 use crate::wire::{Headers, Problem};
 
@@ -41,21 +42,51 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("keep-alive"),
 ];
 
+/// What a request leads to.
+pub enum Routed {
+    To(Arc<Deployment>),
+    NoSuchDeployment,
+    /// Nothing is served here now, and why.
+    Unavailable(String),
+}
+
+impl From<Option<Arc<Deployment>>> for Routed {
+    fn from(found: Option<Arc<Deployment>>) -> Self {
+        found.map_or(Routed::NoSuchDeployment, Routed::To)
+    }
+}
+
 /// Serves connections until the future is dropped. `route` says whose a request is.
-pub async fn serve<R>(listener: TcpListener, connections: usize, route: R)
+pub async fn serve<R, T>(listener: TcpListener, connections: usize, route: R)
 where
-    R: Fn(&Request<Incoming>) -> Option<Arc<Deployment>> + Clone + Send + Sync + 'static,
+    R: Fn(&Request<Incoming>) -> T + Clone + Send + Sync + 'static,
+    T: Into<Routed>,
+{
+    serve_until(listener, connections, route, CancellationToken::new()).await;
+}
+
+/// Serves connections until `stop`. Then it takes no more, and ends when all that was asked on those that are open is
+/// answered; dropped, they are cut.
+pub async fn serve_until<R, T>(listener: TcpListener, connections: usize, route: R, stop: CancellationToken)
+where
+    R: Fn(&Request<Incoming>) -> T + Clone + Send + Sync + 'static,
+    T: Into<Routed>,
 {
     let room = Arc::new(Semaphore::new(connections));
     let mut tasks = tokio::task::JoinSet::new();
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let permit = tokio::select! {
+            permit = Arc::clone(&room).acquire_owned() => permit,
+            () = stop.cancelled() => break,
+        };
+        let Ok(permit) = permit else { break };
         tokio::select! {
+            () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let route = route.clone();
+                    let (route, stop) = (route.clone(), stop.clone());
                     tasks.spawn(async move {
-                        connection(stream, peer.ip(), route).await;
+                        connection(stream, peer.ip(), route, stop).await;
                         drop(permit);
                     });
                 }
@@ -67,14 +98,17 @@ where
             Some(_ended) = tasks.join_next(), if !tasks.is_empty() => {}
         }
     }
+    drop(listener);
+    while tasks.join_next().await.is_some() {}
 }
 
-async fn connection<R>(stream: TcpStream, peer: IpAddr, route: R)
+async fn connection<R, T>(stream: TcpStream, peer: IpAddr, route: R, stop: CancellationToken)
 where
-    R: Fn(&Request<Incoming>) -> Option<Arc<Deployment>> + Clone + Send + Sync + 'static,
+    R: Fn(&Request<Incoming>) -> T + Clone + Send + Sync + 'static,
+    T: Into<Routed>,
 {
     match stream.set_nodelay(true) {
-        Ok(()) => serve_connection(stream, Client::Direct(peer), route).await,
+        Ok(()) => serve_connection(stream, Client::Direct(peer), route, stop).await,
         Err(error) => tracing::debug!(%error, "a connection was lost at its start"),
     }
 }
@@ -88,30 +122,50 @@ pub enum Client {
     Proxy,
 }
 
-/// Serves one connection to its end.
-pub async fn serve_connection<S, R>(stream: S, client: Client, route: R)
+/// Serves one connection to its end. After `stop` it answers what it was asked, and nothing more.
+pub async fn serve_connection<S, R, T>(stream: S, client: Client, route: R, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    R: Fn(&Request<Incoming>) -> Option<Arc<Deployment>> + Clone + Send + Sync + 'static,
+    R: Fn(&Request<Incoming>) -> T + Clone + Send + Sync + 'static,
+    T: Into<Routed>,
 {
     let service = service_fn(move |request| {
-        let deployment = route(&request);
+        let routed = route(&request).into();
         async move {
-            Ok::<_, Infallible>(match deployment {
-                Some(deployment) => handle(&deployment, request, client).await,
-                None => plain(StatusCode::NOT_FOUND, "There is no such deployment here.\n"),
+            Ok::<_, Infallible>(match routed {
+                Routed::To(deployment) => handle(&deployment, request, client).await,
+                Routed::NoSuchDeployment => plain(StatusCode::NOT_FOUND, "There is no such deployment here.\n"),
+                Routed::Unavailable(why) => unavailable(&why),
             })
         }
     });
-    let served = hyper::server::conn::http1::Builder::new()
+    let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_LIMIT)
         .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
+        .with_upgrades();
+    tokio::pin!(connection);
+    let served = tokio::select! {
+        biased;
+        served = connection.as_mut() => served,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// In the form of RFC 9457.
+fn unavailable(why: &str) -> Response<HostBody> {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let problem = serde_json::json!({ "title": "Nothing is served here", "status": status.as_u16(), "detail": why });
+    let mut response = plain(status, &problem.to_string());
+    let kind = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 fn plain(status: StatusCode, text: &str) -> Response<HostBody> {
@@ -131,10 +185,10 @@ pub async fn handle(
     let upgrade =
         websocket_key(&request).map(|key| (derive_accept_key(key.as_bytes()), hyper::upgrade::on(&mut request)));
     let (parts, body) = request.into_parts();
-    let limits = deployment.limits();
     let body = if upgrade.is_some() || body.is_end_stream() {
         BodyIn::None
     } else {
+        let limits = deployment.limits();
         match body_in(deployment, body, limits.request_bytes, limits.whole_body_bytes.into(), limits.chunk_bytes).await
         {
             Ok(body) => body,
@@ -143,8 +197,7 @@ pub async fn handle(
     };
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut headers = headers_in(&parts.headers);
-    let scheme = said_by(client, &mut headers);
+    let (headers, scheme) = headers_from(client, &parts.headers);
     let request =
         RequestIn { method: parts.method.as_str().to_owned(), url: format!("{scheme}://{host}{path}"), headers, body };
     let head = parts.method == Method::HEAD;
@@ -154,23 +207,26 @@ pub async fn handle(
     }
 }
 
-/// Leaves in the headers, of what says who asks, what is known to be so. How it was asked.
-fn said_by(client: Client, headers: &mut Headers) -> &'static str {
-    let said = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
+/// A request's headers; of what says who asks, what is known to be so. How it was asked.
+fn headers_from(client: Client, sent: &HeaderMap) -> (Headers, &'static str) {
+    let said = |name: &str| sent.get(name).map(HeaderValue::as_bytes);
     let (address, scheme) = match client {
-        Client::Direct(address) => (Some(address.to_string()), "http"),
+        Client::Direct(address) => (Some(Cow::Owned(address.to_string().into_bytes())), "http"),
         Client::Proxy => {
-            let secure = said("x-forwarded-proto").is_some_and(|proto| proto == "https");
-            (said("x-forwarded-for"), if secure { "https" } else { "http" })
+            let secure = said("x-forwarded-proto").is_some_and(|proto| proto == b"https");
+            (said("x-forwarded-for").map(Cow::Borrowed), if secure { "https" } else { "http" })
         }
     };
-    headers.retain(|(name, _)| !WHO_ASKS.contains(&name.as_str()));
-    if let Some(address) = address {
-        headers.push(("cf-connecting-ip".to_owned(), address.clone()));
-        headers.push(("x-forwarded-for".to_owned(), address));
+    let mut headers = Headers::default();
+    for (name, value) in sent.iter().filter(|(name, _)| !WHO_ASKS.contains(&name.as_str())) {
+        headers.push_bytes(name.as_str(), value.as_bytes());
     }
-    headers.push(("x-forwarded-proto".to_owned(), scheme.to_owned()));
-    scheme
+    if let Some(address) = address {
+        headers.push_bytes("cf-connecting-ip", &address);
+        headers.push_bytes("x-forwarded-for", &address);
+    }
+    headers.push("x-forwarded-proto", scheme);
+    (headers, scheme)
 }
 
 fn websocket_key(request: &Request<Incoming>) -> Option<HeaderValue> {
@@ -206,25 +262,24 @@ async fn body_in(
 }
 
 pub fn headers_in(headers: &HeaderMap) -> Headers {
-    headers
-        .iter()
-        .map(|(name, value)| {
-            let value = match value.to_str() {
-                Ok(text) => text.to_owned(),
-                Err(_not_ascii) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect(),
-            };
-            (name.as_str().to_owned(), value)
-        })
-        .collect()
+    let mut out = Headers::default();
+    for (name, value) in headers {
+        out.push_bytes(name.as_str(), value.as_bytes());
+    }
+    out
 }
 
 /// Headers as an engine said them. None of those that cannot be sent.
 pub fn headers_out(headers: &Headers) -> HeaderMap {
-    let mut out = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        let bytes: Option<Vec<u8>> = value.chars().map(|char| u8::try_from(u32::from(char)).ok()).collect();
+    let mut out = HeaderMap::new();
+    for (name, value) in headers.iter() {
         let name = HeaderName::from_bytes(name.as_bytes()).ok();
-        let value = bytes.and_then(|bytes| HeaderValue::from_bytes(&bytes).ok());
+        let value = if value.is_ascii() {
+            HeaderValue::from_str(value).ok()
+        } else {
+            let bytes: Option<Vec<u8>> = value.chars().map(|char| u8::try_from(u32::from(char)).ok()).collect();
+            bytes.and_then(|bytes| HeaderValue::from_bytes(&bytes).ok())
+        };
         if let (Some(name), Some(value)) = (name, value)
             && !HOP_BY_HOP.contains(&name)
         {
@@ -243,10 +298,7 @@ fn answer(
     if fetched.status == 101 {
         return match (fetched.socket, upgrade) {
             (Some(socket), Some((accept, upgraded))) => switch(deployment, socket, &accept, upgraded, &fetched.headers),
-            (Some(socket), None) => {
-                deployment.socket_over(socket.id);
-                plain(StatusCode::UPGRADE_REQUIRED, "This address speaks WebSocket.\n")
-            }
+            (Some(_untaken), None) => plain(StatusCode::UPGRADE_REQUIRED, "This address speaks WebSocket.\n"),
             (None, _) => plain(StatusCode::INTERNAL_SERVER_ERROR, "The worker answered 101 without a WebSocket.\n"),
         };
     }
@@ -262,7 +314,7 @@ fn answer(
 
 fn switch(
     deployment: &Arc<Deployment>,
-    socket: Arc<ClientSocket>,
+    socket: ClientEnd,
     accept: &str,
     upgraded: hyper::upgrade::OnUpgrade,
     headers: &Headers,
@@ -278,10 +330,11 @@ fn switch(
         fixed.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
     let deployment = Arc::clone(deployment);
+    let Some(socket) = socket.take() else { return response };
     // Ends with the socket, which its object, its client or the end of the deployment closes.
     tokio::spawn(async move {
         match upgraded.await {
-            Ok(upgraded) => websocket::run(&deployment, &socket, TokioIo::new(upgraded)).await,
+            Ok(upgraded) => websocket::run(&deployment, &socket, TokioIo::new(upgraded), Role::Server).await,
             Err(error) => {
                 tracing::debug!(%error, "a client left before its WebSocket began");
                 deployment.socket_closed(socket.id, 1006, String::new(), false);
@@ -308,10 +361,10 @@ fn failed(deployment: &Arc<Deployment>, problem: &Problem) -> Response<HostBody>
 mod tests {
     use super::*;
 
-    fn seen(client: Client, sent: &[(&str, &str)]) -> (&'static str, Vec<String>) {
-        let mut headers: Headers = sent.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let scheme = said_by(client, &mut headers);
-        (scheme, headers.into_iter().map(|(name, value)| format!("{name}: {value}")).collect())
+    fn seen(client: Client, sent: &[(&'static str, &'static str)]) -> (&'static str, Vec<String>) {
+        let sent = sent.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let (headers, scheme) = headers_from(client, &sent.collect());
+        (scheme, headers.iter().map(|(name, value)| format!("{name}: {value}")).collect())
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     deployment::Deployment,
     process::{EngineProcess, Handle},
+    queue::FrameQueue,
 };
 use crate::wire::{FrameError, Frames, FromEngine, ToEngine, write_frame};
 
@@ -33,25 +34,15 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct Queue {
-    bytes: Vec<u8>,
-    told: bool,
+    frames: FrameQueue,
     wake_at: Option<i64>,
     wake_changed: bool,
-    broken: bool,
 }
 
 impl Outbox {
     /// Queues a message; it leaves after the next [`Self::flush`].
     pub fn push(&self, message: &ToEngine) {
-        let mut queue = self.queue.lock();
-        if queue.broken {
-            return;
-        }
-        let written = write_frame(message, &mut queue.bytes);
-        if queue.bytes.len() > MAX_QUEUED_BYTES || written.is_err() {
-            tracing::error!(bytes = queue.bytes.len(), "an engine does not take what it is sent, or it is too large");
-            queue.broken = true;
-        }
+        self.queue.lock().frames.push(message, MAX_QUEUED_BYTES, "an engine");
     }
 
     /// The engine wants to hear of the time then.
@@ -63,9 +54,8 @@ impl Outbox {
 
     pub fn flush(&self) {
         let mut queue = self.queue.lock();
-        let news = !queue.bytes.is_empty() || queue.wake_changed || queue.broken;
-        if news && !queue.told {
-            queue.told = true;
+        let more = queue.wake_changed;
+        if queue.frames.tells(more) {
             drop(queue);
             self.changed.notify_one();
         }
@@ -162,18 +152,17 @@ async fn write(outbox: &Outbox, mut socket: OwnedWriteHalf, now_ms: impl Fn() ->
         }
         {
             let mut queue = outbox.queue.lock();
-            queue.told = false;
-            if queue.broken {
+            if !queue.frames.is_looked_at() {
                 return Some("it does not take what it is sent".to_owned());
             }
             if queue.wake_changed {
                 wake_at = queue.wake_at;
                 queue.wake_changed = false;
-                if queue.bytes.is_empty() && wake_at.is_none_or(|at_ms| at_ms > now_ms()) {
+                if queue.frames.bytes.is_empty() && wake_at.is_none_or(|at_ms| at_ms > now_ms()) {
                     continue;
                 }
             }
-            bytes.append(&mut queue.bytes);
+            bytes.append(&mut queue.frames.bytes);
         }
         if socket.write_all(&bytes).await.is_err() {
             // It hung up: the reader says how.

@@ -13,10 +13,12 @@ pub mod outgoing;
 pub mod outputs;
 mod peer;
 mod process;
+mod queue;
 mod retries;
 pub mod sandbox;
 pub mod stats;
 mod status;
+pub mod trial;
 mod watchdog;
 mod websocket;
 
@@ -37,9 +39,10 @@ use elsewhere::{Elsewhere, Peer};
 use log::{AtRest, Log, LogOptions, OpenLogError, Page, Recovered};
 use outgoing::{Outgoing, OutgoingError, Policy};
 pub use process::Program;
+use trial::TrialError;
 use watchdog::Watchdog;
 
-use crate::wire::Problem;
+use crate::wire::{ClassInfo, Problem};
 
 const IDLE_LOOK: Duration = Duration::from_secs(1);
 
@@ -69,7 +72,25 @@ pub struct HostOptions {
     pub clock: Box<dyn Fn() -> i64 + Send + Sync>,
 }
 
+/// WebSockets of one deployment's clients, where nobody says.
+const SOCKETS: usize = 4096;
+
 impl HostOptions {
+    /// A host by itself, for whoever writes the code: all objects are here, and errors are shown.
+    pub fn alone(directory: PathBuf, program: Program) -> Self {
+        HostOptions {
+            directory,
+            log: LogOptions::default(),
+            program,
+            idle: IdleTimes::default(),
+            error_pages: ErrorPages::Detailed,
+            sockets: SOCKETS,
+            console: Box::new(|_line| {}),
+            elsewhere: None,
+            clock: Box::new(system_clock_ms),
+        }
+    }
+
     pub fn now_ms(&self) -> i64 {
         (self.clock)()
     }
@@ -148,20 +169,49 @@ impl Host {
     /// Takes a version of a deployment, its first or the next, and what its requests to the outside may reach. Objects of
     /// the last one end; requests go to the new one.
     pub fn deploy(&self, name: &str, version: Version, policy: Policy) -> Result<Arc<Deployment>, OutgoingError> {
+        self.put(name, version, policy, None)
+    }
+
+    /// As [`Self::deploy`], of a version that does not load: no engine is started for it, and who calls gets the problem.
+    pub fn deploy_refused(
+        &self,
+        name: &str,
+        version: Version,
+        policy: Policy,
+        problem: Problem,
+    ) -> Result<Arc<Deployment>, OutgoingError> {
+        self.put(name, version, policy, Some(problem))
+    }
+
+    fn put(
+        &self,
+        name: &str,
+        version: Version,
+        policy: Policy,
+        problem: Option<Problem>,
+    ) -> Result<Arc<Deployment>, OutgoingError> {
         let version = Arc::new(version);
         let mut deployments = self.deployments.by_name.lock();
         if let Some(deployment) = deployments.get(name) {
             if *deployment.outgoing().policy() != policy {
                 deployment.set_outgoing(Outgoing::new(policy)?);
             }
-            deployment.replace(version);
+            deployment.replace(version, problem);
             return Ok(Arc::clone(deployment));
         }
         let outgoing = Arc::new(Outgoing::new(policy)?);
         let (log, options) = (Arc::clone(&self.log), Arc::clone(&self.options));
         let deployment = Deployment::new(name.to_owned(), version, log, options, outgoing, Arc::clone(&self.alarms));
+        if let Some(problem) = problem {
+            deployment.refuse(problem);
+        }
         deployments.insert(name.to_owned(), Arc::clone(&deployment));
         Ok(deployment)
+    }
+
+    /// Whether a version loads, and which classes its main module exports. Nothing that runs is touched by it.
+    pub async fn try_version(&self, version: &Version) -> Result<Vec<ClassInfo>, TrialError> {
+        trial::load(&self.options, version).await
     }
 
     pub fn deployment(&self, name: &str) -> Option<Arc<Deployment>> {

@@ -3,6 +3,8 @@
 //! The address is looked at after the name was resolved, and it is that address which is connected to: a name that
 //! resolves differently the next time gains nothing. Every redirect is a new request to this rule.
 
+mod handshake;
+
 use std::{
     collections::HashSet,
     fs, io,
@@ -13,11 +15,13 @@ use std::{
 };
 
 use reqwest::{
-    Client, Method, StatusCode, Url,
+    Client, Method, StatusCode, Upgraded, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     header,
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
+
+use handshake::Handshake;
 
 use super::{
     bodies::{FeedLimits, Feeder, HostBody},
@@ -117,6 +121,16 @@ impl Resolve for Checked {
 pub struct Outgoing {
     policy: Arc<Policy>,
     client: Client,
+    /// What becomes a WebSocket is HTTP/1.1, on a connection of its own.
+    upgrading: Client,
+}
+
+/// What a request came to.
+pub struct Answered {
+    pub response: HttpResponse,
+    pub body: BodyIn,
+    /// A WebSocket is spoken on it from now on.
+    pub socket: Option<Upgraded>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -156,15 +170,20 @@ fn why(error: &reqwest::Error) -> Problem {
 impl Outgoing {
     pub fn new(policy: Policy) -> Result<Self, OutgoingError> {
         let policy = Arc::new(policy);
-        let client = Client::builder()
-            .use_preconfigured_tls(tls()?)
-            .dns_resolver(Arc::new(Checked(Arc::clone(&policy))))
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_LIMIT)
-            .read_timeout(READ_LIMIT)
-            .no_proxy()
-            .build()?;
-        Ok(Outgoing { policy, client })
+        let client = || {
+            Ok::<_, OutgoingError>(
+                Client::builder()
+                    .use_preconfigured_tls(tls()?)
+                    .dns_resolver(Arc::new(Checked(Arc::clone(&policy))))
+                    .redirect(reqwest::redirect::Policy::none())
+                    .connect_timeout(CONNECT_LIMIT)
+                    .read_timeout(READ_LIMIT)
+                    .no_proxy(),
+            )
+        };
+        let upgrading = client()?.http1_only().pool_max_idle_per_host(0).build()?;
+        let client = client()?.build()?;
+        Ok(Outgoing { policy, client, upgrading })
     }
 
     pub fn policy(&self) -> &Policy {
@@ -192,14 +211,16 @@ impl Outgoing {
         deployment: &Arc<Deployment>,
         request: RequestIn,
         redirect: Redirect,
-    ) -> Result<(HttpResponse, BodyIn), Problem> {
+    ) -> Result<Answered, Problem> {
         let asked = request.url.clone();
         let mut url = Url::parse(&request.url).map_err(|error| refused(format!("fetch failed: {error}")))?;
         let mut method = Method::from_bytes(request.method.as_bytes()).map_err(refused)?;
         let mut headers = headers_out(&request.headers);
-        if headers.contains_key(header::UPGRADE) || request.headers.iter().any(|(name, _)| name == "upgrade") {
-            return Err(refused("fetch failed: a worker cannot open WebSockets to the outside"));
+        let handshake = Handshake::wanted(&request)?;
+        if let Some(handshake) = &handshake {
+            handshake.add(&mut headers)?;
         }
+        let client = if handshake.is_some() { &self.upgrading } else { &self.client };
         headers.remove(header::HOST);
         headers.remove(header::CONTENT_LENGTH);
         let (mut body, again) = match deployment.body_out(request.body) {
@@ -210,13 +231,21 @@ impl Outgoing {
         let streamed = body.is_some() && again.is_none();
         for hop in 0..=MAX_REDIRECTS {
             self.check(&url)?;
-            let mut builder = self.client.request(method.clone(), url.clone()).headers(headers.clone());
+            let mut builder = client.request(method.clone(), url.clone()).headers(headers.clone());
             if let Some(body) = body.take() {
                 builder = builder.body(body);
             }
             let response = builder.send().await.map_err(|error| why(&error))?;
             let Some(next) = next(&response, &url).filter(|_| redirect != Redirect::Manual) else {
-                return Ok(self.answer(deployment, response, hop > 0 || url.as_str() != asked));
+                let redirected = hop > 0 || url.as_str() != asked;
+                return match handshake {
+                    Some(handshake) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                        let head = head_of(&response, redirected);
+                        let socket = Some(handshake.finish(response).await?);
+                        Ok(Answered { response: head, body: BodyIn::None, socket })
+                    }
+                    Some(_) | None => Ok(answer(deployment, response, redirected)),
+                };
             };
             if redirect == Redirect::Error {
                 return Err(refused("fetch failed: a redirect was not wanted"));
@@ -244,31 +273,30 @@ impl Outgoing {
         }
         Err(refused(format!("fetch failed: more than {MAX_REDIRECTS} redirects")))
     }
+}
 
-    fn answer(
-        &self,
-        deployment: &Arc<Deployment>,
-        response: reqwest::Response,
-        redirected: bool,
-    ) -> (HttpResponse, BodyIn) {
-        let answered = HttpResponse {
-            status: response.status().as_u16(),
-            status_text: response.status().canonical_reason().unwrap_or_default().to_owned(),
-            headers: headers_in(response.headers()),
-            body: Body::None,
-            socket: None,
-            url: response.url().to_string(),
-            redirected,
-        };
-        let length = response.content_length();
-        let limits = deployment.limits();
-        let feed = FeedLimits { body_bytes: u64::MAX, chunk_bytes: limits.chunk_bytes as usize };
-        let feeder = Arc::new(Feeder::default());
-        let (fed, by) = (Arc::clone(&feeder), Arc::clone(deployment));
-        // Ends with the body, or when the engine wants no more of it.
-        tokio::spawn(async move { fed.feed(&by, reqwest::Body::from(response), feed).await });
-        (answered, BodyIn::Feeder { feeder: Feeding(feeder), length })
+fn head_of(response: &reqwest::Response, redirected: bool) -> HttpResponse {
+    HttpResponse {
+        status: response.status().as_u16(),
+        status_text: response.status().canonical_reason().unwrap_or_default().to_owned(),
+        headers: headers_in(response.headers()),
+        body: Body::None,
+        socket: None,
+        url: response.url().to_string(),
+        redirected,
     }
+}
+
+fn answer(deployment: &Arc<Deployment>, response: reqwest::Response, redirected: bool) -> Answered {
+    let head = head_of(&response, redirected);
+    let length = response.content_length();
+    let limits = deployment.limits();
+    let feed = FeedLimits { body_bytes: u64::MAX, chunk_bytes: limits.chunk_bytes as usize };
+    let feeder = Arc::new(Feeder::default());
+    let (fed, by) = (Arc::clone(&feeder), Arc::clone(deployment));
+    // Ends with the body, or when the engine wants no more of it.
+    tokio::spawn(async move { fed.feed(&by, reqwest::Body::from(response), feed).await });
+    Answered { response: head, body: BodyIn::Feeder { feeder: Feeding(feeder), length }, socket: None }
 }
 
 fn next(response: &reqwest::Response, from: &Url) -> Option<Result<Url, url::ParseError>> {

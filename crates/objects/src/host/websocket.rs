@@ -1,20 +1,26 @@
-//! A client's WebSocket: its messages are the object's events, what the object says goes out in order.
+//! A WebSocket to somebody outside: its messages are events, what the object says goes out in order.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
-    time::timeout,
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error, Message,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+        protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
+
+pub use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::deployment::{ClientSocket, Deployment, Say};
 use crate::wire::SocketData;
@@ -23,6 +29,9 @@ use crate::wire::SocketData;
 const UNTAKEN: usize = 64;
 /// For the client's own close frame once the object has closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+/// Of sockets that were dialled here: how long nothing may be heard, and how often the other end is asked for a word.
+const SILENCE_LIMIT: Duration = Duration::from_secs(100);
+const PING_EVERY: Duration = Duration::from_secs(30);
 /// Said where a peer closed without a code, or vanished.
 const NO_CODE: u16 = 1005;
 const VANISHED: u16 = 1006;
@@ -34,19 +43,28 @@ struct End {
     clean: bool,
 }
 
-/// Runs until the socket is closed both ways.
-pub async fn run<S>(deployment: &Arc<Deployment>, socket: &ClientSocket, stream: S)
+/// Runs until the socket is closed both ways. `role`: that of this end.
+pub async fn run<S>(deployment: &Arc<Deployment>, socket: &ClientSocket, stream: S, role: Role)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let most = deployment.limits().socket_message_bytes as usize;
     let config = WebSocketConfig::default().max_message_size(Some(most)).max_frame_size(Some(most));
-    let mut stream = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+    let mut stream = WebSocketStream::from_raw_socket(stream, role, Some(config)).await;
+    let mut pings = interval(PING_EVERY);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
     let turns = Arc::new(Semaphore::new(UNTAKEN));
     let end = loop {
         // A place for the next message is there before the message is read.
         let turn = Arc::clone(&turns).acquire_owned();
         tokio::select! {
+            _now = pings.tick(), if role == Role::Client => {
+                let silent = heard.elapsed() >= SILENCE_LIMIT;
+                if silent || stream.send(Message::Ping(Bytes::new())).await.is_err() {
+                    break End { code: VANISHED, reason: String::new(), clean: false };
+                }
+            }
             () = socket.changed() => match say(&mut stream, socket).await {
                 Ok(Said::Open) => {}
                 Ok(Said::Closed) => break closed(&mut stream).await,
@@ -54,7 +72,9 @@ where
             },
             message = async {
                 let turn = turn.await;
-                (stream.next().await, turn)
+                let message = stream.next().await;
+                heard = Instant::now();
+                (message, turn)
             } => match message {
                 (Some(Ok(Message::Text(text))), Ok(turn)) => {
                     deployment.socket_message(socket.id, SocketData::Text(text.as_str().to_owned()), turn);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Place, ProjectError, files::Files};
+use crate::wire::Service;
 
 /// In the order in which they are looked for.
 pub const FILES: [&str; 3] = ["wrangler.jsonc", "wrangler.json", "wrangler.toml"];
@@ -27,6 +28,15 @@ pub struct Binding {
 pub struct DurableObjects {
     #[serde(default)]
     pub bindings: Vec<Binding>,
+}
+
+/// A binding to a worker: here to an entry point of the deployment itself.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ServiceBinding {
+    pub binding: String,
+    pub service: String,
+    /// The default export if not given.
+    pub entrypoint: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -80,6 +90,8 @@ pub struct Config {
     #[serde(default)]
     pub durable_objects: DurableObjects,
     #[serde(default)]
+    pub services: Vec<ServiceBinding>,
+    #[serde(default)]
     pub migrations: Vec<Migration>,
     #[serde(default)]
     pub vars: BTreeMap<String, Value>,
@@ -131,7 +143,7 @@ impl Config {
                 true => Self::of_toml(&path, &text)?,
                 false => Self::of_jsonc(&path, &text)?,
             };
-            config.check(&path)?;
+            config.check(&path, &text)?;
             return Ok((config, path));
         }
         Err(ProjectError::NoConfig(directory.to_owned()))
@@ -153,7 +165,7 @@ impl Config {
         })
     }
 
-    fn check(&self, path: &Path) -> Result<(), ProjectError> {
+    fn check(&self, path: &Path, text: &str) -> Result<(), ProjectError> {
         let refused = |message: String| Err(ProjectError::invalid(Place::start(path), message));
         let plain = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
         if self.name.is_empty() || self.name.len() > 63 || !self.name.chars().all(plain) || self.name.starts_with('-') {
@@ -164,19 +176,36 @@ impl Config {
         }
         let mut names: Vec<&str> = self.durable_objects.bindings.iter().map(|binding| binding.name.as_str()).collect();
         names.extend(self.vars.keys().map(String::as_str));
+        names.extend(self.services.iter().map(|service| service.binding.as_str()));
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return refused(format!("{} is bound twice", twice[0]));
         }
         for binding in &self.durable_objects.bindings {
-            if binding.script_name.as_ref().is_some_and(|script| *script != self.name) {
-                return refused(format!(
-                    "{} is of another deployment's class, which is not possible here",
-                    binding.name
-                ));
+            if let Some(script) = binding.script_name.as_ref().filter(|script| **script != self.name) {
+                let message = format!("{} is of another deployment's class, which is not possible here", binding.name);
+                return Err(ProjectError::invalid(of_word(path, text, script), message));
+            }
+        }
+        for ServiceBinding { binding, service, entrypoint: _ } in &self.services {
+            if *service != self.name {
+                let message = format!(
+                    "{binding} is of another deployment, {service}: only entry points of {} itself can be bound here",
+                    self.name
+                );
+                return Err(ProjectError::invalid(of_word(path, text, service), message));
             }
         }
         Ok(())
+    }
+
+    pub fn own_services(&self) -> Vec<Service> {
+        let services = self.services.iter();
+        let service = |of: &ServiceBinding| Service {
+            binding: of.binding.clone(),
+            entrypoint: of.entrypoint.clone().unwrap_or_else(|| "default".to_owned()),
+        };
+        services.map(service).collect()
     }
 
     /// What the file asks for and will not get.
@@ -184,6 +213,12 @@ impl Config {
         let unknown = self.others.keys().filter(|key| !HARMLESS.contains(&key.as_str()));
         unknown.map(|key| format!("{key} is not supported and left out")).collect()
     }
+}
+
+/// Where a name stands in the file as a whole string.
+fn of_word(path: &Path, text: &str, word: &str) -> Place {
+    let at = ['"', '\''].iter().filter_map(|quote| text.find(&format!("{quote}{word}{quote}"))).min();
+    at.map_or_else(|| Place::start(path), |at| Place::of(path, text, at))
 }
 
 /// JSON from JSON with comments and trailing commas, each character at the place where it was.
@@ -297,5 +332,18 @@ new_sqlite_classes = ["Room"]
         check("wrangler.jsonc", "{\n // x\n \"name\": \"a\",\n \"main\": 3\n}", "wrangler.jsonc:4:10: ");
         check("wrangler.toml", "name = \"A b\"\nmain = \"x.js\"\n", "part of an address");
         check("package.json", "{}", "wrangler.toml");
+        let other = "name = \"a\"\nmain = \"x.js\"\n[[services]]\nbinding = \"B\"\nservice = \"b\"\n";
+        check("wrangler.toml", other, "wrangler.toml:5:11: B is of another deployment, b");
+        let other = "{\n \"name\": \"a\", \"main\": \"x.js\",\n \"services\": [\n  { \"binding\": \"B\", \"service\": \"b\" }\n ] }";
+        check("wrangler.json", other, "wrangler.json:4:");
+    }
+
+    #[test]
+    fn entry_points_of_its_own_are_bound() {
+        let text = "name = \"a\"\nmain = \"x.js\"\n[[services]]\nbinding = \"B\"\nservice = \"a\"\nentrypoint = \"E\"\n\
+            [[services]]\nbinding = \"C\"\nservice = \"a\"\n";
+        let services = read("wrangler.toml", text).expect("is read").own_services();
+        let of = |binding: &str, entrypoint: &str| Service { binding: binding.into(), entrypoint: entrypoint.into() };
+        assert_eq!(services, [of("B", "E"), of("C", "default")]);
     }
 }

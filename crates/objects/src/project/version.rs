@@ -94,6 +94,7 @@ impl Project {
         Version {
             number,
             namespaces: namespaces.collect(),
+            services: self.config.own_services(),
             vars: self.config.vars.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
             modules: self.modules,
             main: self.main,

@@ -5,13 +5,17 @@
 )]
 
 use super::authorizer::{self, Verdict};
+use super::database::Within;
+use super::memory::{self, Charge};
 use super::vfs::{self, Mounted};
+use crate::meter::Meter;
 use crate::wire::Limits;
 use rusqlite::ffi;
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Virtual machine steps between two looks at the CPU limit.
 const PROGRESS_STEPS: c_int = 4096;
@@ -91,6 +95,18 @@ pub(crate) enum Value {
     Blob(Vec<u8>),
 }
 
+impl Value {
+    /// What it takes in memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        let beside = match self {
+            Self::Null | Self::Integer(_) | Self::Real(_) => 0,
+            Self::Text(text) => text.len(),
+            Self::Blob(bytes) => bytes.len(),
+        };
+        size_of::<Self>() + beside
+    }
+}
+
 /// What SQLite's callbacks look at. It has a stable address.
 struct Policy {
     /// Statements of ours, which may do all.
@@ -104,11 +120,13 @@ struct Policy {
 struct Inner {
     db: *mut ffi::sqlite3,
     policy: Box<Policy>,
+    memory: Arc<Meter>,
     _mounted: Mounted,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        let _charge = memory::charge(&self.memory);
         // SAFETY: statements hold a reference to `Inner`, so there are none left, and closing
         // cannot fail.
         unsafe { ffi::sqlite3_close(self.db) };
@@ -135,10 +153,11 @@ impl Drop for Trust<'_> {
 impl Connection {
     pub(super) fn open(
         pages: Rc<RefCell<super::pages::Pages>>,
-        limits: &Limits,
+        within: Within<'_>,
         over: Box<dyn Fn() -> bool>,
     ) -> Result<Self, SqlError> {
         check(vfs::register())?;
+        let _charge = memory::charge(within.memory);
         let mounted = Mounted::new(pages);
         let name = mounted.name();
         let mut db = ptr::null_mut();
@@ -146,9 +165,9 @@ impl Connection {
         // SAFETY: both names end in NUL; the handle is owned by `Inner` from here on, also where opening failed.
         let code = unsafe { ffi::sqlite3_open_v2(name.as_ptr(), &mut db, flags, vfs::NAME.as_ptr()) };
         let policy = Box::new(Policy { trusted: Cell::new(true), refused: RefCell::new(None), over });
-        let inner = Rc::new(Inner { db, policy, _mounted: mounted });
+        let inner = Rc::new(Inner { db, policy, memory: Arc::clone(within.memory), _mounted: mounted });
         check(code)?;
-        configure(&inner, limits);
+        configure(&inner, within.limits);
         Ok(Self { inner })
     }
 
@@ -160,6 +179,15 @@ impl Connection {
 
     pub(super) fn distrust(&self) {
         self.inner.policy.trusted.set(false);
+    }
+
+    /// What SQLite takes while the result lives is the object's.
+    fn charge(&self) -> Charge<'_> {
+        memory::charge(&self.inner.memory)
+    }
+
+    pub(super) fn memory(&self) -> &Arc<Meter> {
+        &self.inner.memory
     }
 
     fn error(&self, code: c_int) -> SqlError {
@@ -178,6 +206,7 @@ impl Connection {
         let mut statement = ptr::null_mut();
         let mut tail = ptr::null();
         self.inner.policy.refused.replace(None);
+        let _charge = self.charge();
         // SAFETY: the text is lent with its length, and `tail` points into it.
         let (code, used) = unsafe {
             let start: *const c_char = text.as_ptr().cast();
@@ -222,6 +251,7 @@ impl Connection {
     }
 
     pub(super) fn release_memory(&self) {
+        let _charge = self.charge();
         // SAFETY: an open connection.
         unsafe { ffi::sqlite3_db_release_memory(self.inner.db) };
     }
@@ -367,6 +397,7 @@ impl Statement {
 
     /// Text that need not be whole characters: a bound between keys.
     pub(super) fn bind_text_bytes(&mut self, index: usize, text: &[u8]) -> Result<(), SqlError> {
+        let _charge = self.connection.charge();
         // SAFETY: the bytes are lent with their length, and SQLite copies them.
         let code = unsafe {
             ffi::sqlite3_bind_text64(
@@ -382,6 +413,7 @@ impl Statement {
     }
 
     pub(super) fn bind_blob(&mut self, index: usize, bytes: &[u8]) -> Result<(), SqlError> {
+        let _charge = self.connection.charge();
         // SAFETY: the bytes are lent with their length, and SQLite copies them. An empty slice's pointer is not null.
         let code = unsafe {
             ffi::sqlite3_bind_blob64(
@@ -398,6 +430,7 @@ impl Statement {
     /// Whether there is a row.
     pub(super) fn step(&mut self) -> Result<bool, SqlError> {
         self.connection.inner.policy.refused.replace(None);
+        let _charge = self.connection.charge();
         // SAFETY: a statement of an open connection.
         match unsafe { ffi::sqlite3_step(self.raw) } {
             ffi::SQLITE_ROW => Ok(true),
@@ -408,6 +441,7 @@ impl Statement {
 
     /// Ready to run again; what was bound is gone. The error of the last step is not told twice.
     pub(super) fn reset(&mut self) {
+        let _charge = self.connection.charge();
         // SAFETY: a statement of an open connection.
         unsafe {
             ffi::sqlite3_reset(self.raw);
@@ -431,12 +465,14 @@ impl Statement {
     }
 
     pub(super) fn column_name(&self, column: usize) -> String {
+        let _charge = self.connection.charge();
         // SAFETY: SQLite checks the column; the text is copied at once.
         unsafe { lent(ffi::sqlite3_column_name(self.raw, column as c_int)) }.unwrap_or_default().to_owned()
     }
 
     pub(super) fn column(&self, column: usize) -> Value {
         let at = column as c_int;
+        let _charge = self.connection.charge();
         // SAFETY: the statement stands on a row; SQLite checks the column.
         unsafe {
             match ffi::sqlite3_column_type(self.raw, at) {
@@ -463,6 +499,7 @@ impl Statement {
     /// The bytes of a blob, lent until the statement is stepped or reset, which needs it exclusively.
     pub(super) fn blob(&self, column: usize) -> &[u8] {
         let at = column as c_int;
+        let _charge = self.connection.charge();
         // SAFETY: as in `text_bytes`; a blob is not converted by reading it as one.
         unsafe {
             let start = ffi::sqlite3_column_blob(self.raw, at);

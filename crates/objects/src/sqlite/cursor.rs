@@ -2,6 +2,7 @@
 
 use super::connection::{Connection, SqlError, Statement, Value};
 use super::database::Database;
+use crate::meter::Taken;
 use rusqlite::ffi;
 use std::collections::VecDeque;
 
@@ -69,13 +70,22 @@ pub(crate) struct Cursor {
 }
 
 enum Rows {
-    Held(VecDeque<Vec<Value>>),
+    Held {
+        rows: VecDeque<Vec<Value>>,
+        _taken: Option<Taken>,
+    },
     /// `first`: what the statement stands on is still to be given.
     Reading {
         statement: Statement,
         query: Option<String>,
         first: bool,
     },
+}
+
+impl Rows {
+    fn none() -> Self {
+        Rows::Held { rows: VecDeque::new(), _taken: None }
+    }
 }
 
 impl Cursor {
@@ -186,20 +196,25 @@ impl Database {
                 Rows::Reading { statement, query, first: true }
             } else {
                 self.finish(statement, query);
-                Rows::Held(VecDeque::new())
+                Rows::none()
             };
             return Ok(Cursor { columns, rows, rows_read, rows_written: 0 });
         }
         self.before_write()?;
         let before = self.connection.total_changes();
-        let mut held = VecDeque::new();
+        let mut rows = VecDeque::new();
+        let mut taken = Taken::none(self.connection.memory());
         while statement.step()? {
-            held.push_back(row(&statement));
+            let row = row(&statement);
+            if !taken.more(row.iter().map(Value::held_bytes).sum()) {
+                return Err(SqlError::of_code(ffi::SQLITE_NOMEM).into());
+            }
+            rows.push_back(row);
         }
         let rows_read = statement.take_rows_visited();
         let rows_written = u64::try_from(self.connection.total_changes() - before).unwrap_or(0);
         self.finish(statement, query);
-        Ok(Cursor { columns, rows: Rows::Held(held), rows_read, rows_written })
+        Ok(Cursor { columns, rows: Rows::Held { rows, _taken: Some(taken) }, rows_read, rows_written })
     }
 
     fn finish(&mut self, statement: Statement, query: Option<String>) {
@@ -210,7 +225,7 @@ impl Database {
 
     pub(crate) fn next_row(&mut self, cursor: &mut Cursor) -> Result<Option<Vec<Value>>, SqlError> {
         match &mut cursor.rows {
-            Rows::Held(rows) => Ok(rows.pop_front()),
+            Rows::Held { rows, .. } => Ok(rows.pop_front()),
             Rows::Reading { statement, first, .. } => {
                 if std::mem::take(first) || statement.step()? {
                     return Ok(Some(row(statement)));
@@ -224,8 +239,8 @@ impl Database {
 
     /// The statement is free for the next who asks the same.
     pub(crate) fn close_cursor(&mut self, cursor: &mut Cursor) {
-        match std::mem::replace(&mut cursor.rows, Rows::Held(VecDeque::new())) {
-            Rows::Held(_) => {}
+        match std::mem::replace(&mut cursor.rows, Rows::none()) {
+            Rows::Held { .. } => {}
             Rows::Reading { statement, query, .. } => self.finish(statement, query),
         }
     }

@@ -4,10 +4,12 @@ use super::connection::{Connection, SqlError, Statement, Value};
 use super::cursor::{ExecError, Statements};
 use super::kv::KvStatements;
 use super::pages::{Change, PageLimits, PageSource, Pages};
+use crate::meter::Meter;
 use crate::wire::{AlarmChange, Limits, PAGE_BYTES, Seq};
 use rusqlite::ffi;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 const ALARM_KEY: i64 = 1;
 
@@ -28,6 +30,13 @@ pub(crate) struct Committed {
     pub seq: Seq,
     pub change: Change,
     pub alarm: AlarmChange,
+}
+
+/// What a database may take.
+#[derive(Clone, Copy)]
+pub(crate) struct Within<'a> {
+    pub limits: &'a Limits,
+    pub memory: &'a Arc<Meter>,
 }
 
 /// How a `storage.transaction` ended.
@@ -60,13 +69,14 @@ impl Database {
     pub(crate) fn open(
         source: Box<dyn PageSource>,
         (pages, seq): (u32, Seq),
-        limits: &Rc<Limits>,
+        within: Within<'_>,
         over: Box<dyn Fn() -> bool>,
     ) -> Result<Self, SqlError> {
+        let Within { limits, memory } = within;
         let dirty = usize::try_from(limits.memory_bytes).unwrap_or(usize::MAX) / PAGE_BYTES;
         let page_limits = PageLimits { cached: limits.cached_pages as usize, dirty };
-        let pages = Rc::new(RefCell::new(Pages::new(source, pages, seq, page_limits)));
-        let connection = Connection::open(Rc::clone(&pages), limits, over)?;
+        let pages = Rc::new(RefCell::new(Pages::new(source, pages, seq, page_limits, memory)));
+        let connection = Connection::open(Rc::clone(&pages), within, over)?;
         let most = limits.database_bytes / PAGE_BYTES as u64;
         connection.run(&format!(
             "PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; \

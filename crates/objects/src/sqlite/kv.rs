@@ -1,13 +1,30 @@
 //! Keys and values: one table, as `storage.get` and `storage.put` see it.
 
-use super::connection::{SqlError, Statement};
+use super::connection::{Connection, SqlError, Statement};
 use super::database::Database;
 use rusqlite::ffi;
 
+/// Of the table, which is there. Each is prepared when it is first needed: an object that was woken may do no more than read.
+#[derive(Default)]
 pub(super) struct KvStatements {
-    get: Statement,
-    put: Statement,
-    delete: Statement,
+    get: Option<Statement>,
+    put: Option<Statement>,
+    delete: Option<Statement>,
+}
+
+const GET: &str = "SELECT value FROM _cf_KV WHERE key = ?";
+const PUT: &str = "INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value";
+const DELETE: &str = "DELETE FROM _cf_KV WHERE key = ?";
+
+fn prepared<'a>(
+    statement: &'a mut Option<Statement>,
+    connection: &Connection,
+    text: &str,
+) -> Result<&'a mut Statement, SqlError> {
+    match statement {
+        Some(statement) => Ok(statement),
+        none @ None => Ok(none.insert(connection.prepare_one(text)?)),
+    }
 }
 
 /// Which keys, and in which order.
@@ -56,19 +73,9 @@ impl Database {
     /// `None`: there is no table yet.
     fn kv_to_read(&mut self) -> Result<Option<&mut KvStatements>, SqlError> {
         if self.kv.is_none() && self.kv_exists()? {
-            self.kv = Some(self.prepare_kv()?);
+            self.kv = Some(KvStatements::default());
         }
         Ok(self.kv.as_mut())
-    }
-
-    fn prepare_kv(&self) -> Result<KvStatements, SqlError> {
-        let _trust = self.connection.trust();
-        let prepare = |text| self.connection.prepare_one(text);
-        Ok(KvStatements {
-            get: prepare("SELECT value FROM _cf_KV WHERE key = ?")?,
-            put: prepare("INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value")?,
-            delete: prepare("DELETE FROM _cf_KV WHERE key = ?")?,
-        })
     }
 
     fn kv_to_write(&mut self) -> Result<&mut KvStatements, SqlError> {
@@ -78,7 +85,7 @@ impl Database {
                 let _trust = self.connection.trust();
                 self.connection.run("CREATE TABLE _cf_KV (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID")?;
             }
-            self.kv = Some(self.prepare_kv()?);
+            self.kv = Some(KvStatements::default());
         }
         self.kv.as_mut().ok_or_else(|| SqlError::of_code(ffi::SQLITE_INTERNAL))
     }
@@ -88,9 +95,10 @@ impl Database {
         let connection = self.connection.clone();
         let Some(kv) = self.kv_to_read()? else { return Ok(None) };
         let _trust = connection.trust();
-        kv.get.bind_text(1, key)?;
-        let found = kv.get.step().map(|there| there.then(|| use_value(kv.get.blob(0))));
-        kv.get.reset();
+        let get = prepared(&mut kv.get, &connection, GET)?;
+        get.bind_text(1, key)?;
+        let found = get.step().map(|there| there.then(|| use_value(get.blob(0))));
+        get.reset();
         found
     }
 
@@ -98,10 +106,11 @@ impl Database {
         let connection = self.connection.clone();
         let kv = self.kv_to_write()?;
         let _trust = connection.trust();
-        kv.put.bind_text(1, key)?;
-        kv.put.bind_blob(2, value)?;
-        let done = kv.put.step();
-        kv.put.reset();
+        let put = prepared(&mut kv.put, &connection, PUT)?;
+        put.bind_text(1, key)?;
+        put.bind_blob(2, value)?;
+        let done = put.step();
+        put.reset();
         done.map(|_| ())
     }
 
@@ -114,9 +123,10 @@ impl Database {
         let before = connection.total_changes();
         let kv = self.kv_to_write()?;
         let _trust = connection.trust();
-        kv.delete.bind_text(1, key)?;
-        let done = kv.delete.step();
-        kv.delete.reset();
+        let delete = prepared(&mut kv.delete, &connection, DELETE)?;
+        delete.bind_text(1, key)?;
+        let done = delete.step();
+        delete.reset();
         done.map(|_| connection.total_changes() != before)
     }
 

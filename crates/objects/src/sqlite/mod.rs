@@ -9,6 +9,7 @@ pub(crate) mod connection;
 pub(crate) mod cursor;
 pub(crate) mod database;
 pub(crate) mod kv;
+mod memory;
 pub(crate) mod pages;
 mod vfs;
 

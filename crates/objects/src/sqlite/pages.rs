@@ -1,7 +1,9 @@
 //! A database as pages: those read from the host, those written since, and what a commit changed.
 
+use crate::meter::{Meter, Taken};
 use crate::wire::{Delta, PAGE_BYTES, Seq};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Unchanged bytes between two changed runs of a page that are cheaper to send than a second delta.
 const GAP_BYTES: usize = 24;
@@ -13,6 +15,8 @@ const READ_AHEAD: u32 = 8;
 pub enum PageError {
     #[error("the host did not give pages {first} to {last}")]
     Unavailable { first: u32, last: u32 },
+    #[error("the object has no memory left for a page")]
+    Memory,
 }
 
 /// Where pages come from that are not in memory: what has been applied to the database's file.
@@ -21,10 +25,21 @@ pub(crate) trait PageSource {
     fn read(&self, first: u32, count: u32) -> Result<Vec<u8>, PageError>;
 }
 
-type Page = Box<[u8; PAGE_BYTES]>;
+/// A page that its object's memory has room for.
+struct Page {
+    bytes: Box<[u8; PAGE_BYTES]>,
+    _taken: Taken,
+}
+
+impl Page {
+    fn of(bytes: &[u8; PAGE_BYTES], memory: &Arc<Meter>) -> Option<Self> {
+        let mut taken = Taken::none(memory);
+        taken.more(PAGE_BYTES).then(|| Page { bytes: Box::new(*bytes), _taken: taken })
+    }
+}
 
 struct Image {
-    bytes: Page,
+    page: Page,
     /// The last commit that changed it: until that is durable the host's file may not have it.
     seq: Seq,
 }
@@ -40,9 +55,10 @@ pub(crate) struct PageLimits {
 pub(crate) struct Pages {
     source: Box<dyn PageSource>,
     limits: PageLimits,
+    memory: Arc<Meter>,
     images: HashMap<u32, Image>,
-    /// Pages written since the last commit, with what they were; `None` where that is not known.
-    dirty: BTreeMap<u32, Option<Page>>,
+    /// Pages written since the last commit, with what they were.
+    dirty: BTreeMap<u32, Before>,
     /// Size now, and at the last commit.
     count: u32,
     committed_count: u32,
@@ -52,6 +68,33 @@ pub(crate) struct Pages {
     last_read: u32,
 }
 
+/// What a page was at the last commit.
+enum Before {
+    Was(Page),
+    /// It is new.
+    Zeroes,
+    Unknown,
+}
+
+impl Before {
+    fn bytes(&self) -> Option<&[u8; PAGE_BYTES]> {
+        const ZEROES: &[u8; PAGE_BYTES] = &[0; PAGE_BYTES];
+        match self {
+            Before::Was(page) => Some(&page.bytes),
+            Before::Zeroes => Some(ZEROES),
+            Before::Unknown => None,
+        }
+    }
+}
+
+/// Why a page cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriteError {
+    /// The transaction has as many as it may change.
+    Transaction,
+    Memory,
+}
+
 /// Page `count` changed so.
 pub(crate) struct Change {
     pub pages: u32,
@@ -59,10 +102,17 @@ pub(crate) struct Change {
 }
 
 impl Pages {
-    pub(crate) fn new(source: Box<dyn PageSource>, count: u32, seq: Seq, limits: PageLimits) -> Self {
+    pub(crate) fn new(
+        source: Box<dyn PageSource>,
+        count: u32,
+        seq: Seq,
+        limits: PageLimits,
+        memory: &Arc<Meter>,
+    ) -> Self {
         Self {
             source,
             limits,
+            memory: Arc::clone(memory),
             images: HashMap::new(),
             dirty: BTreeMap::new(),
             count,
@@ -86,7 +136,7 @@ impl Pages {
         if !self.images.contains_key(&page) {
             self.fetch(page)?;
         }
-        match self.images.get(&page).and_then(|image| image.bytes.get(offset..offset + out.len())) {
+        match self.images.get(&page).and_then(|image| image.page.bytes.get(offset..offset + out.len())) {
             Some(bytes) => {
                 out.copy_from_slice(bytes);
                 Ok(true)
@@ -109,7 +159,8 @@ impl Pages {
             return Err(unavailable);
         }
         for (number, bytes) in (page..).zip(whole) {
-            self.images.insert(number, Image { bytes: Box::new(*bytes), seq: self.durable });
+            let page = Page::of(bytes, &self.memory).ok_or(PageError::Memory)?;
+            self.images.insert(number, Image { page, seq: self.durable });
         }
         self.last_read = page + count - 1;
         Ok(())
@@ -134,28 +185,29 @@ impl Pages {
         }
     }
 
-    /// Whether the page was taken: `false` where the transaction is too large.
-    pub(crate) fn write(&mut self, page: u32, bytes: &[u8; PAGE_BYTES]) -> bool {
+    /// Whether the page was taken.
+    pub(crate) fn write(&mut self, page: u32, bytes: &[u8; PAGE_BYTES]) -> Result<(), WriteError> {
         if !self.dirty.contains_key(&page) {
             if self.dirty.len() >= self.limits.dirty {
-                return false;
+                return Err(WriteError::Transaction);
             }
             self.make_room(1);
             let before = match self.images.get(&page) {
-                Some(image) => Some(image.bytes.clone()),
-                None if page > self.committed_count => Some(Box::new([0; PAGE_BYTES])),
-                None => None,
+                Some(image) => Before::Was(Page::of(&image.page.bytes, &self.memory).ok_or(WriteError::Memory)?),
+                None if page > self.committed_count => Before::Zeroes,
+                None => Before::Unknown,
             };
             self.dirty.insert(page, before);
         }
         match self.images.get_mut(&page) {
-            Some(image) => image.bytes.copy_from_slice(bytes),
+            Some(image) => image.page.bytes.copy_from_slice(bytes),
             None => {
-                self.images.insert(page, Image { bytes: Box::new(*bytes), seq: self.durable });
+                let image = Page::of(bytes, &self.memory).ok_or(WriteError::Memory)?;
+                self.images.insert(page, Image { page: image, seq: self.durable });
             }
         }
         self.count = self.count.max(page);
-        true
+        Ok(())
     }
 
     pub(crate) fn truncate(&mut self, count: u32) {
@@ -172,7 +224,7 @@ impl Pages {
             }
             let Some(image) = self.images.get_mut(&page) else { continue };
             let had = deltas.len();
-            differences(page, before.as_deref(), &image.bytes, &mut deltas);
+            differences(page, before.bytes(), &image.page.bytes, &mut deltas);
             if deltas.len() > had {
                 image.seq = seq;
             }
@@ -193,8 +245,8 @@ impl Pages {
     pub(crate) fn discard(&mut self) {
         for (page, before) in std::mem::take(&mut self.dirty) {
             match (before, self.images.get_mut(&page)) {
-                (Some(before), Some(image)) if page <= self.committed_count => image.bytes = before,
-                (Some(_) | None, Some(_) | None) => {
+                (Before::Was(before), Some(image)) if page <= self.committed_count => image.page = before,
+                (Before::Was(_) | Before::Zeroes | Before::Unknown, Some(_) | None) => {
                     self.images.remove(&page);
                 }
             }

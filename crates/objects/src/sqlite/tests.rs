@@ -2,12 +2,16 @@
 
 use super::connection::Value;
 use super::cursor::ExecError;
-use super::database::{Committed, Database, Ending};
+use super::database::{Committed, Database, Ending, Within};
 use super::kv::Range;
 use super::pages::{PageError, PageSource};
+use crate::meter::Meter;
 use crate::wire::{AlarmChange, Limits, PAGE_BYTES, Seq};
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+
+const MEMORY_BYTES: usize = 32 << 20;
 
 #[derive(Default)]
 struct Disk {
@@ -43,7 +47,9 @@ impl Host {
     fn open(&self) -> Database {
         let pages = u32::try_from(self.disk.borrow().bytes.len() / PAGE_BYTES).unwrap();
         let source = Box::new(Source(Rc::clone(&self.disk)));
-        Database::open(source, (pages, self.seq), &self.limits, Box::new(|| false)).unwrap()
+        let memory = Arc::new(Meter::new(MEMORY_BYTES));
+        let within = Within { limits: &self.limits, memory: &memory };
+        Database::open(source, (pages, self.seq), within, Box::new(|| false)).unwrap()
     }
 
     /// Applies a commit as the host does; returns the bytes that were in it.
@@ -283,8 +289,42 @@ fn what_is_not_the_users_is_refused() {
 fn a_long_query_ends_at_the_cpu_limit() {
     let limits = Rc::new(Limits::default());
     let source = Box::new(Source(Rc::default()));
-    let mut database = Database::open(source, (0, Seq(0)), &limits, Box::new(|| true)).unwrap();
+    let within = Within { limits: &limits, memory: &Arc::new(Meter::new(MEMORY_BYTES)) };
+    let mut database = Database::open(source, (0, Seq(0)), within, Box::new(|| true)).unwrap();
     let query = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n";
     let Err(ExecError::Sql(error)) = database.exec(query, &[]) else { panic!("the query ended") };
     assert!(error.interrupted());
+}
+
+/// Each asks for more than there is, in another of SQLite's ways, and gives all of it back.
+#[test]
+fn memory_has_its_limit() {
+    const LITTLE_BYTES: usize = 4 << 20;
+    const NUMBERS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
+    let bombs = [
+        // A sorter, a table of those seen, a queue of rows, an index made on the way, a materialized table.
+        format!("{NUMBERS} SELECT i FROM n ORDER BY hex(i), randomblob(100)"),
+        format!("{NUMBERS} SELECT DISTINCT hex(randomblob(100)) FROM n WHERE i < 0 OR i > 0 ORDER BY 1"),
+        "WITH RECURSIVE n(i) AS (SELECT randomblob(100) UNION SELECT randomblob(100) FROM n, (VALUES (1), (2))) SELECT count(*) FROM n".to_owned(),
+        format!("{NUMBERS} SELECT count(DISTINCT randomblob(64)) FROM n"),
+        format!("{NUMBERS} SELECT i, count(*) FROM n GROUP BY randomblob(64)"),
+        format!("{NUMBERS}, m AS MATERIALIZED (SELECT randomblob(500) AS b FROM n) SELECT count(*) FROM m"),
+        format!("{NUMBERS} SELECT sum(i) OVER (ORDER BY i ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) FROM n"),
+        // Pages of a transaction, and what it is to give back.
+        format!("{NUMBERS} INSERT INTO t SELECT randomblob(1000) FROM n"),
+        format!("{NUMBERS} INSERT INTO t SELECT i FROM n RETURNING randomblob(1000)"),
+    ];
+    for bomb in bombs {
+        let host = Host::new();
+        let memory = Arc::new(Meter::new(LITTLE_BYTES));
+        let within = Within { limits: &host.limits, memory: &memory };
+        let source = Box::new(Source(Rc::clone(&host.disk)));
+        let mut database = Database::open(source, (0, Seq(0)), within, Box::new(|| false)).unwrap();
+        database.exec("CREATE TABLE t (a)", &[]).unwrap();
+        let Err(ExecError::Sql(error)) = database.exec(&bomb, &[]) else { panic!("{bomb} goes on") };
+        assert_eq!(error.name, "SQLITE_NOMEM", "{bomb}: {error}");
+        assert!(memory.exceeded(), "{bomb}");
+        drop(database);
+        assert_eq!(memory.used_bytes(), 0, "{bomb}");
+    }
 }

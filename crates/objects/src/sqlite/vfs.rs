@@ -1,7 +1,8 @@
 //! SQLite's view of [`Pages`]: a file system in which the only files are the databases of this thread's objects.
 #![expect(unsafe_code, reason = "SQLite calls a file system through C function pointers")]
 
-use super::pages::Pages;
+use super::memory;
+use super::pages::{PageError, Pages, WriteError};
 use crate::wire::PAGE_BYTES;
 use rusqlite::ffi;
 use std::cell::{Cell, RefCell};
@@ -85,6 +86,11 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
 pub(super) fn register() -> c_int {
     static RESULT: OnceLock<c_int> = OnceLock::new();
     *RESULT.get_or_init(|| {
+        // Nothing in this process has begun to use SQLite: an engine has no other databases.
+        let counted = memory::install();
+        if counted != ffi::SQLITE_OK {
+            return counted;
+        }
         let vfs = Box::new(ffi::sqlite3_vfs {
             iVersion: 2,
             szOsFile: size_of::<File>() as c_int,
@@ -109,8 +115,7 @@ pub(super) fn register() -> c_int {
             xGetSystemCall: None,
             xNextSystemCall: None,
         });
-        // By default each connection takes memory for 20 pages at once, of which an idle object needs two or three. SQLite
-        // refuses this where it is in use already, in a process that has other databases: it is no loss there.
+        // By default each connection takes memory for 20 pages at once, of which an idle object needs two or three.
         // SAFETY: the arguments that the option takes; no buffer is lent.
         unsafe {
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, ptr::null_mut::<c_void>(), 0 as c_int, 0 as c_int);
@@ -186,7 +191,8 @@ unsafe extern "C" fn read(file: *mut ffi::sqlite3_file, out: *mut c_void, amount
     match unsafe { with_pages(file, |pages| pages.read(page, within, out)) } {
         Ok(Ok(true)) => ffi::SQLITE_OK,
         Ok(Ok(false)) => ffi::SQLITE_IOERR_SHORT_READ,
-        Ok(Err(_)) | Err(_) => ffi::SQLITE_IOERR_READ,
+        Ok(Err(PageError::Memory)) => ffi::SQLITE_IOERR_NOMEM,
+        Ok(Err(PageError::Unavailable { .. })) | Err(_) => ffi::SQLITE_IOERR_READ,
     }
 }
 
@@ -197,8 +203,9 @@ unsafe extern "C" fn write(file: *mut ffi::sqlite3_file, bytes: *const c_void, a
     let bytes = unsafe { &*bytes.cast::<[u8; PAGE_BYTES]>() };
     // SAFETY: an open file.
     match unsafe { with_pages(file, |pages| pages.write(page, bytes)) } {
-        Ok(true) => ffi::SQLITE_OK,
-        Ok(false) => ffi::SQLITE_FULL,
+        Ok(Ok(())) => ffi::SQLITE_OK,
+        Ok(Err(WriteError::Transaction)) => ffi::SQLITE_FULL,
+        Ok(Err(WriteError::Memory)) => ffi::SQLITE_IOERR_NOMEM,
         Err(code) => code,
     }
 }

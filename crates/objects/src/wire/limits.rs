@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// JavaScript memory of one object, and of the entry worker.
+    /// Memory of one object, its JavaScript and what SQLite takes for it, and of the entry worker.
     pub memory_bytes: u64,
     /// Native stack that JavaScript may use.
     pub stack_bytes: u32,
@@ -28,6 +28,10 @@ pub struct Limits {
     pub chunk_bytes: u32,
     /// Arguments or result of an RPC.
     pub rpc_bytes: u32,
+    /// What can be called of those.
+    pub rpc_stubs: u32,
+    /// What one object holds that it was given to call, and as much again of what it gave.
+    pub stubs: u32,
     /// Key of `storage.put`.
     pub key_bytes: u32,
     /// Value of `storage.put`; row, text or blob in SQL.
@@ -66,6 +70,8 @@ impl Default for Limits {
             stream_window_bytes: 256 << 10,
             chunk_bytes: 64 << 10,
             rpc_bytes: 8 << 20,
+            rpc_stubs: 1_000,
+            stubs: 10_000,
             key_bytes: 2048,
             value_bytes: 2 << 20,
             keys_at_once: 128,

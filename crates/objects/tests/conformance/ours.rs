@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use objects::host::deployment::{BodyIn, Deployment, IdleTimes, NamespaceInfo, RequestIn, Version};
-use objects::host::log::LogOptions;
+use objects::host::deployment::{BodyIn, Deployment, NamespaceInfo, RequestIn, Version};
 use objects::host::outgoing::Policy;
-use objects::host::{ErrorPages, Host, HostOptions, Program as Engine, child, system_clock_ms};
-use objects::wire::{Limits, Module, ModuleKind};
+use objects::host::{Host, HostOptions, Program as Engine, child};
+use objects::wire::{Headers, Limits, Module, ModuleKind, Service};
 use tokio::sync::Semaphore;
 
 use crate::programs::{self, Program};
@@ -30,17 +29,8 @@ pub(crate) fn run(all: &[&Program]) -> BTreeMap<String, String> {
 
 async fn run_all(all: &[&Program]) -> BTreeMap<String, String> {
     let folder = tempfile::tempdir().expect("a folder for storage");
-    let options = HostOptions {
-        directory: folder.path().to_owned(),
-        log: LogOptions::default(),
-        program: Engine::this(child::COMMAND, ENGINE_MEMORY_BYTES).expect("this program"),
-        idle: IdleTimes::default(),
-        error_pages: ErrorPages::Detailed,
-        sockets: 1_000,
-        console: Box::new(|_| ()),
-        elsewhere: None,
-        clock: Box::new(system_clock_ms),
-    };
+    let program = Engine::this(child::COMMAND, ENGINE_MEMORY_BYTES).expect("this program");
+    let options = HostOptions::alone(folder.path().to_owned(), program);
     let host = Host::open(options).expect("the host opens");
     let harness = std::fs::read(programs::folder().join("harness.js")).expect("the harness");
     let lanes = Arc::new(Semaphore::new(LANES));
@@ -66,7 +56,8 @@ async fn run_all(all: &[&Program]) -> BTreeMap<String, String> {
 }
 
 async fn ask(deployment: &Arc<Deployment>) -> String {
-    let headers = vec![(String::from("host"), String::from("test"))];
+    let mut headers = Headers::default();
+    headers.push("host", "test");
     let request =
         RequestIn { method: String::from("GET"), url: String::from("http://test/run"), headers, body: BodyIn::None };
     let fetched = match deployment.fetch(request).await {
@@ -102,9 +93,12 @@ fn version(place: usize, harness: &[u8], program: &Program) -> Version {
         key[..16].copy_from_slice(&uid);
         NamespaceInfo { uid, binding: class.clone(), class, key }
     });
+    let entrypoints = program.classes("WorkerEntrypoint").into_iter();
+    let services = entrypoints.map(|entrypoint| Service { binding: entrypoint.clone(), entrypoint });
     Version {
         number: 1,
         namespaces: namespaces.collect(),
+        services: services.collect(),
         modules,
         main: String::from("main.js"),
         vars: vec![

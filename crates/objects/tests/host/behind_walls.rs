@@ -1,5 +1,7 @@
 //! Each wall of the sandbox, tried from within by a process that put them up.
 
+mod raw_calls;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -27,6 +29,7 @@ pub const TESTS: &[Test] = &[
     ("walls::memory_has_its_limit", memory),
     ("walls::there_is_no_environment_and_no_descriptor", inherited),
     ("walls::each_holds_by_itself", one_by_one),
+    ("walls::the_kernels_back_doors_are_shut", back_doors),
     ("walls::an_engine_ends_with_its_host", ends_with_host),
     ("walls::a_real_engine_stands_behind_all_of_them", real_engine),
 ];
@@ -106,6 +109,9 @@ pub fn run_if_asked() -> Option<ExitCode> {
         "read" => word(&fs::read("/etc/passwd")).to_owned(),
         "read-self" => word(&fs::read("/proc/self/maps")).to_owned(),
         "read-root" => word(&fs::read_dir("/")).to_owned(),
+        "proc-memory" => word(&fs::File::open("/proc/self/mem")).to_owned(),
+        "proc-parent" => word(&fs::read(format!("/proc/{with}/maps"))).to_owned(),
+        "proc-environment" => word(&fs::read("/proc/self/environ")).to_owned(),
         "write" => word(&fs::write("/tmp/from-the-sandbox", "x")).to_owned(),
         "remove" => word(&fs::remove_file("/tmp/from-the-sandbox")).to_owned(),
         "connect" => word(&TcpStream::connect("127.0.0.1:80")).to_owned(),
@@ -153,6 +159,7 @@ pub fn run_if_asked() -> Option<ExitCode> {
         }
         // Starts one that waits behind a wall, and leaves it alone.
         "leave-one" => leave_one(&with).unwrap_or_else(|error| error.to_string()),
+        what if raw_calls::is_one(what) => raw_calls::attempt(what, &with),
         "descriptor" => {
             let others = (3..64).filter(|number| {
                 // Standard input is duplicated onto a number only if none below it is free: the limit is three.
@@ -218,6 +225,32 @@ fn one_by_one() {
     assert!(WALLS.iter().all(|(name, _)| attempt_behind(name, "nothing", "") != Outcome::Killed));
     if fs::exists("/tmp/from-the-sandbox").expect("can be looked for") {
         fs::remove_file("/tmp/from-the-sandbox").expect("is removed");
+    }
+}
+
+/// System calls that reach around other walls. Each goes without the filter, or is refused by this kernel to anybody, which is
+/// said; the filter alone ends whoever makes it.
+fn back_doors() {
+    let victim = std::process::id().to_string();
+    for what in raw_calls::names() {
+        match attempt_behind("none", what, &victim) {
+            Outcome::Said(said) if said == "open" => {}
+            Outcome::Said(said) => println!("{what}: {said} without any wall"),
+            Outcome::Killed => panic!("{what}: nothing is there that could end it"),
+        }
+        for walls in ["calls", "all"] {
+            assert_eq!(attempt_behind(walls, what, &victim), Outcome::Killed, "{what} behind {walls}");
+        }
+    }
+    // What the filter refuses in place of killing, as libraries try it.
+    for what in ["proc-memory", "proc-parent", "proc-environment"] {
+        assert_eq!(attempt_behind("none", what, &victim), Outcome::Said("open".to_owned()), "{what} without any wall");
+        for walls in ["calls", "all", "namespaces", "landlock"] {
+            match attempt_behind(walls, what, &victim) {
+                Outcome::Killed => {}
+                Outcome::Said(said) => assert!(said == "shut" || said == "not here", "{what} behind {walls}: {said}"),
+            }
+        }
     }
 }
 

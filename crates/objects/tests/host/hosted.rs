@@ -10,21 +10,20 @@ use std::{
 
 use objects::{
     host::{
-        ErrorPages, Host, HostOptions, Program,
+        Host, HostOptions, Program,
         child::COMMAND,
         deployment::{ConsoleLine, Deployment, IdleTimes},
         elsewhere::Elsewhere,
         http,
         log::LogOptions,
         outgoing::Policy,
-        system_clock_ms,
     },
     project::{Project, Secret},
     wire::Limits,
 };
 use tokio::{net::TcpListener, runtime::Runtime};
 
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A served deployment; ends when dropped.
 pub struct Hosted {
@@ -65,15 +64,12 @@ impl Hosted {
         let entered = runtime.enter();
         let host = Arc::new(
             Host::open(HostOptions {
-                directory: state.to_owned(),
                 log: LogOptions { segment_bytes: 4 << 20, ..LogOptions::default() },
-                program: Program::this(COMMAND, 4 << 30).expect("this program"),
                 idle: setting.idle,
-                error_pages: ErrorPages::Detailed,
                 sockets: 100,
                 console: Box::new(move |line| locked(&kept).push(line.clone())),
                 elsewhere: setting.elsewhere,
-                clock: Box::new(system_clock_ms),
+                ..HostOptions::alone(state.to_owned(), Program::this(COMMAND, 4 << 30).expect("this program"))
             })
             .expect("the host opens"),
         );

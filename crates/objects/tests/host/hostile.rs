@@ -13,6 +13,7 @@ pub const TESTS: &[Test] = &[
     ("hostile::an_endless_loop_is_stopped", endless_loop),
     ("hostile::a_loop_in_native_code_is_killed_in_time", native_loop),
     ("hostile::memory_is_limited", memory),
+    ("hostile::memory_that_sql_takes_is_the_objects", memory_of_sql),
     ("hostile::recursion_is_limited", recursion),
     ("hostile::the_outside_is_not_there", outside),
     ("hostile::a_poison_object_hurts_itself_alone", poison),
@@ -41,7 +42,24 @@ const deeds = {
   json() { let text = "[".repeat(1e6); return JSON.parse(text); },
   getter() { const o = {}; Object.defineProperty(o, "a", { get() { return o.a; } }); return o.a; },
   sql() { return this.ctx.storage.sql.exec("WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT count(*) FROM t").one(); },
+  sorter() { return this.ctx.storage.sql.exec(numbers + "SELECT i FROM n ORDER BY randomblob(100)").next(); },
+  distinct() { return this.ctx.storage.sql.exec(numbers + "SELECT count(DISTINCT randomblob(64)) FROM n").one(); },
+  queue() { return this.ctx.storage.sql.exec("WITH RECURSIVE n(i) AS (SELECT randomblob(99) UNION SELECT randomblob(99) FROM n, (VALUES (1), (2))) SELECT count(*) FROM n").one(); },
+  transaction() { this.ctx.storage.sql.exec("CREATE TABLE t (a); " + numbers + "INSERT INTO t SELECT randomblob(1000) FROM n"); },
+  returning() { this.ctx.storage.sql.exec("CREATE TABLE t (a)"); this.ctx.storage.sql.exec(numbers + "INSERT INTO t SELECT i FROM n RETURNING randomblob(1000)"); },
+  statements() {
+    const kept = [];
+    // A caught error is no way out.
+    for (;;) try { kept.push(this.ctx.storage.sql.exec("SELECT randomblob(2e6) UNION ALL SELECT 1")); } catch {}
+  },
+  both() {
+    // Half by itself, the rest in the database.
+    const kept = new Uint8Array(4 << 20).fill(1);
+    this.ctx.storage.sql.exec("CREATE TABLE t (a)");
+    for (;;) this.ctx.storage.sql.exec(`INSERT INTO t VALUES (randomblob(${1e6 + kept[0]}))`);
+  },
 };
+const numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) ";
 export class Bad extends DurableObject {
   async fetch(request) {
     const deed = new URL(request.url).pathname.split("/")[2];
@@ -60,17 +78,20 @@ export default {
 const CPU: Duration = Duration::from_millis(300);
 
 fn start() -> (tempfile::TempDir, Hosted) {
+    start_with(Limits { cpu_ms: 300, memory_bytes: 64 << 20, ..Limits::default() })
+}
+
+fn start_with(limits: Limits) -> (tempfile::TempDir, Hosted) {
     let directory = tempfile::tempdir().expect("a directory");
     write_project(directory.path(), &["Good", "Bad"], MODULE);
-    let limits = Limits { cpu_ms: 300, memory_bytes: 64 << 20, ..Limits::default() };
     let setting = Setting { limits, ..Setting::default() };
     let hosted = Hosted::start(directory.path(), &directory.path().join("state"), setting);
     assert_eq!(hosted.get("/good"), (200, "good 1".to_owned()));
     (directory, hosted)
 }
 
-/// The deed ends in an error, and the neighbour goes on where it was. How long the deed took.
-fn ends_in_an_error(hosted: &Hosted, deed: &str) -> Duration {
+/// The deed ends in an error, and the neighbour goes on where it was. How long the deed took, and the error.
+fn ends_in_an_error(hosted: &Hosted, deed: &str) -> (Duration, String) {
     let (_, before) = hosted.get("/good");
     let begun = Instant::now();
     let (status, text) = hosted.get(&format!("/bad/{deed}"));
@@ -79,14 +100,14 @@ fn ends_in_an_error(hosted: &Hosted, deed: &str) -> Duration {
     let (_, after) = hosted.get("/good");
     let number = |text: &str| text.strip_prefix("good ").and_then(|number| number.parse::<u32>().ok());
     assert_eq!(number(&after), number(&before).map(|number| number + 1), "{deed}: the neighbour");
-    took
+    (took, text)
 }
 
 fn endless_loop() {
     let (_kept, hosted) = start();
     let engines = hosted.deployment.engines();
     for deed in ["loop", "promises", "sql"] {
-        let took = ends_in_an_error(&hosted, deed);
+        let (took, _) = ends_in_an_error(&hosted, deed);
         assert!(took < CPU * 10, "{deed} took {took:?}");
     }
     assert_eq!(hosted.deployment.engines(), engines, "the engine lives: it heard the interrupt");
@@ -95,7 +116,7 @@ fn endless_loop() {
 fn native_loop() {
     let (_kept, hosted) = start();
     for deed in ["native", "sort", "regex"] {
-        let took = ends_in_an_error(&hosted, deed);
+        let (took, _) = ends_in_an_error(&hosted, deed);
         println!("{deed}: answered after {took:?}, the limit is {CPU:?}");
         assert!(took < CPU * 10, "{deed} took {took:?}");
     }
@@ -106,6 +127,17 @@ fn memory() {
     for deed in ["memory", "strings", "objects"] {
         ends_in_an_error(&hosted, deed);
     }
+}
+
+fn memory_of_sql() {
+    let (_kept, hosted) = start_with(Limits { memory_bytes: 8 << 20, ..Limits::default() });
+    let engines = hosted.deployment.engines();
+    for deed in ["sorter", "distinct", "queue", "transaction", "returning", "statements", "both"] {
+        let (took, text) = ends_in_an_error(&hosted, deed);
+        println!("{deed}: {took:?}");
+        assert!(text.contains("exceeded its memory limit"), "{deed}: {text}");
+    }
+    assert_eq!(hosted.deployment.engines(), engines, "the engine lives: its other objects have noticed nothing");
 }
 
 fn recursion() {

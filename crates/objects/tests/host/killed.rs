@@ -1,27 +1,36 @@
 //! A host that is killed in the middle of its work, and a recorder outside that remembers what it was told.
 
 use std::{
-    io::{BufRead, BufReader},
     net::SocketAddr,
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
+
+use futures_util::{SinkExt, StreamExt};
+use nix::sys::signal::Signal;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     Test,
+    disk::{self, Disk},
     hosted::{Hosted, Setting, ask, write_project},
+    victim::{self, Victim},
 };
 
 const COMMAND: &str = "serve-until-killed";
+const COMMAND_ON_DISK: &str = "serve-until-the-power-fails";
 const ROUNDS: u32 = 12;
 const CLIENTS: usize = 8;
+/// How long a client waits for an answer to a message, before it comes anew.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 pub const TESTS: &[Test] = &[
     ("killed::nothing_that_was_told_is_lost", host_killed),
+    ("killed::a_power_failure_loses_nothing_that_was_told", power_failed),
     ("killed::an_engine_that_is_killed_loses_nothing_that_was_told", engine_killed),
     ("killed::a_full_disk_lets_nothing_out_and_nothing_in", full_disk),
 ];
@@ -30,58 +39,40 @@ pub const TESTS: &[Test] = &[
 const MODULE: &str = r#"
 import { DurableObject } from "cloudflare:workers";
 export class Counter extends DurableObject {
-  async fetch(request) {
+  async count(more) {
     const left = (await this.ctx.storage.get("left")) ?? 0;
     const right = (await this.ctx.storage.get("right")) ?? 0;
-    if (left !== right) return new Response(`torn: ${left} ${right}`, { status: 500 });
-    if (request.method === "GET") {
-      return new Response(`${left}`);
+    if (left !== right) return `torn: ${left} ${right}`;
+    if (more) {
+      this.ctx.storage.put("left", left + more);
+      this.ctx.storage.put("right", right + more);
     }
-    this.ctx.storage.put("left", left + 1);
-    this.ctx.storage.put("right", right + 1);
-    return new Response(`${left + 1}`);
+    return `${left + more}`;
   }
+  async fetch(request) {
+    if (request.headers.get("upgrade") === "websocket") {
+      const [client, server] = Object.values(new WebSocketPair());
+      this.ctx.acceptWebSocket(server);
+      return new Response(null, { status: 101, webSocket: client });
+    }
+    return new Response(await this.count(request.method === "GET" ? 0 : 1));
+  }
+  async webSocketMessage(socket) { socket.send(await this.count(1)); }
 }
 export default { fetch: (request, env) => env.Counter.getByName(new URL(request.url).pathname).fetch(request) };
 "#;
 
 pub fn run_if_asked() -> Option<ExitCode> {
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next()? != COMMAND {
-        return None;
-    }
-    let directory = PathBuf::from(arguments.next()?);
+    let directory = victim::directory_if_asked(COMMAND)?;
     let hosted = Hosted::start(&directory, &directory.join("state"), Setting::default());
-    println!("{}", hosted.address);
-    loop {
-        std::thread::park();
-    }
+    victim::serves(hosted.address)
 }
 
-struct Victim {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Victim {
-    fn start(directory: &Path) -> Self {
-        let mut child = Command::new("/proc/self/exe")
-            .arg(COMMAND)
-            .arg(directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("is piped");
-        BufReader::new(out).read_line(&mut line).expect("says where");
-        let address = line.trim().parse().unwrap_or_else(|_| panic!("it said {line:?}"));
-        Victim { child, address }
-    }
-
-    fn kill(mut self) {
-        self.child.kill().and_then(|()| self.child.wait()).expect("is killed");
-    }
+pub fn run_on_disk_if_asked() -> Option<ExitCode> {
+    let directory = victim::directory_if_asked(COMMAND_ON_DISK)?;
+    disk::attach().expect("the test answers for the disk");
+    let hosted = Hosted::start(&directory, &directory.join("state"), Setting::default());
+    victim::serves(hosted.address)
 }
 
 /// What a recorder knows: told (the highest value that was answered) and asked (how many increments were sent at all).
@@ -92,6 +83,14 @@ struct Recorder {
     stop: AtomicBool,
 }
 
+impl Recorder {
+    fn check(&self, round: u32, found: u64) {
+        let (told, asked) = (self.told.load(Ordering::SeqCst), self.asked.load(Ordering::SeqCst));
+        assert!(found >= told, "round {round}: told {told}, and {found} is there");
+        assert!(found <= asked, "round {round}: asked {asked} times, and {found} is there");
+    }
+}
+
 async fn increment_until_stopped(address: SocketAddr, recorder: Arc<Recorder>) {
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     while !recorder.stop.load(Ordering::SeqCst) {
@@ -99,10 +98,26 @@ async fn increment_until_stopped(address: SocketAddr, recorder: Arc<Recorder>) {
         let Ok(response) = client.post(format!("http://{address}/one")).send().await else { continue };
         let status = response.status();
         let Ok(text) = response.text().await else { continue };
-        assert!(!text.contains("torn"), "{text}");
         if status.is_success() {
-            let value: u64 = text.parse().unwrap_or_else(|_| panic!("told {text:?}"));
-            recorder.told.fetch_max(value, Ordering::SeqCst);
+            recorder.told.fetch_max(value(&text), Ordering::SeqCst);
+        }
+    }
+}
+
+/// The same through a WebSocket: what an object sends there passes the host's gate, what it answers to the entry worker beside
+/// it the engine's.
+async fn increment_by_messages(address: SocketAddr, recorder: Arc<Recorder>) {
+    while !recorder.stop.load(Ordering::SeqCst) {
+        let Ok((mut socket, _)) = tokio_tungstenite::connect_async(format!("ws://{address}/one")).await else {
+            continue;
+        };
+        while !recorder.stop.load(Ordering::SeqCst) {
+            recorder.asked.fetch_add(1, Ordering::SeqCst);
+            let Ok(()) = socket.send(Message::text("+")).await else { break };
+            // A socket outlives the engine; what the engine was at does not, and no answer comes.
+            let answer = tokio::time::timeout(PATIENCE, socket.next()).await;
+            let Ok(Some(Ok(Message::Text(text)))) = answer else { break };
+            recorder.told.fetch_max(value(&text), Ordering::SeqCst);
         }
     }
 }
@@ -117,8 +132,9 @@ fn storm(
 ) {
     recorder.stop.store(false, Ordering::SeqCst);
     let goal = recorder.told.load(Ordering::SeqCst) + more;
-    let clients: Vec<_> =
-        (0..CLIENTS).map(|_| runtime.spawn(increment_until_stopped(address, Arc::clone(recorder)))).collect();
+    let asking = (0..CLIENTS).map(|_| runtime.spawn(increment_until_stopped(address, Arc::clone(recorder))));
+    let talking = (0..CLIENTS).map(|_| runtime.spawn(increment_by_messages(address, Arc::clone(recorder))));
+    let clients: Vec<_> = asking.chain(talking).collect();
     crate::hosted::eventually("increments", || recorder.told.load(Ordering::SeqCst) >= goal);
     strike();
     recorder.stop.store(true, Ordering::SeqCst);
@@ -128,7 +144,7 @@ fn storm(
 }
 
 fn value(text: &str) -> u64 {
-    text.parse().unwrap_or_else(|_| panic!("said {text:?}"))
+    text.parse().unwrap_or_else(|_| panic!("told {text:?}"))
 }
 
 fn host_killed() {
@@ -137,26 +153,48 @@ fn host_killed() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let recorder = Arc::new(Recorder::default());
     for round in 0..ROUNDS {
-        let victim = Victim::start(directory.path());
-        let address = victim.address;
+        let mut victim = Victim::spawn(COMMAND, directory.path());
+        let address = victim.address();
         let (status, text) = runtime.block_on(ask(address, "GET", "/one", String::new()));
         assert_eq!(status, 200, "{text}");
-        let (told, asked) = (recorder.told.load(Ordering::SeqCst), recorder.asked.load(Ordering::SeqCst));
-        let found = value(&text);
-        assert!(found >= told, "round {round}: told {told}, and {found} is there");
-        assert!(found <= asked, "round {round}: asked {asked} times, and {found} is there");
+        recorder.check(round, value(&text));
         // At another point of its work each time.
-        storm(&runtime, address, &recorder, 20 + u64::from(round) * 37, || victim.kill());
+        storm(&runtime, address, &recorder, 20 + u64::from(round) * 37, || drop(victim));
     }
-    let victim = Victim::start(directory.path());
-    let (_, text) = runtime.block_on(ask(victim.address, "GET", "/one", String::new()));
+    let mut victim = Victim::spawn(COMMAND, directory.path());
+    let (_, text) = runtime.block_on(ask(victim.address(), "GET", "/one", String::new()));
     assert!(value(&text) >= recorder.told.load(Ordering::SeqCst));
     println!(
         "{ROUNDS} kills, {} increments told, {} asked, {text} there",
         recorder.told.load(Ordering::SeqCst),
         recorder.asked.load(Ordering::SeqCst)
     );
-    victim.kill();
+}
+
+/// What is caught here and nowhere else: an answer that leaves before its commit is durable, and a commit that nothing makes
+/// durable.
+fn power_failed() {
+    const ROUNDS: u32 = 5;
+    const LATENCY: Duration = Duration::from_millis(5);
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), &["Counter"], MODULE);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let recorder = Arc::new(Recorder::default());
+    let begin = || Disk::start(COMMAND_ON_DISK, directory.path(), directory.path().join("state"), LATENCY);
+    for round in 0..ROUNDS {
+        let (mut victim, disk) = begin();
+        let address = victim.address();
+        let (status, text) = runtime.block_on(ask(address, "GET", "/one", String::new()));
+        assert_eq!(status, 200, "{text}");
+        recorder.check(round, value(&text));
+        let mut syncs = 0;
+        storm(&runtime, address, &recorder, 20 + u64::from(round) * 37, || syncs = disk.fail(victim));
+        println!("round {round}: {syncs} times something was made durable");
+    }
+    let (mut victim, disk) = begin();
+    let (_, text) = runtime.block_on(ask(victim.address(), "GET", "/one", String::new()));
+    recorder.check(ROUNDS, value(&text));
+    disk.fail(victim);
 }
 
 fn engine_killed() {
@@ -168,8 +206,7 @@ fn engine_killed() {
     for round in 0..2 {
         storm(&runtime, hosted.address, &recorder, 50 + round * 31, || {
             for pid in hosted.deployment.engines() {
-                let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
-                nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+                victim::send(pid, Signal::SIGKILL);
             }
             let told = recorder.told.load(Ordering::SeqCst);
             crate::hosted::eventually("the next engine", || recorder.told.load(Ordering::SeqCst) > told + 10);

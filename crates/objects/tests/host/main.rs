@@ -2,14 +2,19 @@
 //! an engine, as a host that is killed, and as what tries the sandbox's walls from within.
 
 mod behind_walls;
+mod chat;
 mod cluster;
+mod dialled;
+mod disk;
 mod hosted;
 mod hostile;
 mod killed;
 mod managing;
+mod passing;
 mod serving;
 mod several;
 mod strangers;
+mod victim;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,6 +28,7 @@ fn main() -> ExitCode {
     if let Some(code) = objects::host::child::run_if_asked()
         .or_else(behind_walls::run_if_asked)
         .or_else(killed::run_if_asked)
+        .or_else(killed::run_on_disk_if_asked)
         .or_else(several::run_if_asked)
     {
         return code;
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
         serving::TESTS,
         managing::TESTS,
         several::TESTS,
+        passing::TESTS,
+        dialled::TESTS,
         strangers::TESTS,
         hostile::TESTS,
         killed::TESTS,

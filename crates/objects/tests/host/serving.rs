@@ -2,12 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use futures_util::{SinkExt, StreamExt};
 use objects::host::deployment::IdleTimes;
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    Test,
+    Test, chat,
     hosted::{Hosted, LIMIT, Setting, ask, eventually, write_project},
 };
 
@@ -20,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("serving::the_scheduler_runs_what_is_due", scheduler),
     ("serving::the_document_keeps_its_history", document),
     ("serving::sockets_outlive_hibernation_in_order", sockets),
+    ("serving::a_socket_whose_client_left_before_its_answer_is_closed", left_early),
     ("serving::private_addresses_are_not_reached", outgoing),
     ("serving::a_redirect_reaches_no_more_than_the_policy", redirects),
     ("serving::an_alarm_that_fails_goes_on_over_a_start", failing_alarm),
@@ -160,50 +159,49 @@ fn document() {
     assert_eq!(hosted.ask("POST", "/d/undo", ""), (409, r#"{"error":"nothing to take back"}"#.to_owned()));
 }
 
-/// The next message of a socket has that in it.
-pub async fn hear<S>(socket: &mut S, wanted: &str)
-where
-    S: StreamExt<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
-{
-    let message = tokio::time::timeout(LIMIT, socket.next()).await.expect("in time").expect("open").expect("fine");
-    let text = message.into_text().expect("is text");
-    assert!(text.contains(wanted), "{text} has no {wanted}");
-}
-
 fn sockets() {
     let (_state, hosted) = start("chat", Setting { idle: quick_idle(), ..Setting::default() });
-    let url = |name: &str| format!("ws://{}/room/socket?name={name}", hosted.address);
-    let talk = async {
-        let connect = |name: &str| tokio_tungstenite::connect_async(url(name));
-        let (mut ann, _) = connect("ann").await.expect("is let in");
-        let (mut bob, _) = connect("bob").await.expect("is let in");
-        hear(&mut ann, "ann is here").await;
-        hear(&mut ann, "bob is here").await;
-        hear(&mut bob, "bob is here").await;
-        // The room goes out of memory between two messages; its sockets do not.
-        for round in 0..3 {
-            let gone = tokio::time::timeout(LIMIT, async {
-                while !hosted.deployment.objects().is_empty() {
-                    tokio::task::yield_now().await;
-                }
-            });
-            gone.await.expect("hibernates");
-            for number in 0..20 {
-                bob.send(Message::text(format!("{round}-{number}."))).await.expect("is sent");
-            }
-            for number in 0..20 {
-                hear(&mut ann, &format!("{round}-{number}.")).await;
-                hear(&mut bob, &format!("{round}-{number}.")).await;
-            }
-        }
-        ann.send(Message::text("ping")).await.expect("is sent");
-        hear(&mut ann, "pong").await;
-        bob.close(None).await.expect("is closed");
-        hear(&mut ann, "bob has left").await;
-    };
-    hosted.run(talk);
+    // The room goes out of memory between two messages; its sockets do not.
+    let room = (hosted.address, "room");
+    hosted.run(chat::talk(room, room, 20, || hosted.deployment.objects().is_empty()));
     let (_, history) = hosted.get("/room/history");
     assert!(history.contains("2-19.") && !history.contains("pong"), "{history}");
+}
+
+/// The client has gone when the object answers: its socket does not stay with the object.
+fn left_early() {
+    const ROOM: &str = r#"
+        import { DurableObject } from "cloudflare:workers";
+        export class Room extends DurableObject {
+            asked = 0;
+            left = 0;
+            opened = new Promise((open) => { this.open = open; });
+            async fetch(request) {
+                if (request.headers.get("upgrade") === "websocket") {
+                    this.asked += 1;
+                    await this.opened;
+                    const [client, server] = Object.values(new WebSocketPair());
+                    this.ctx.acceptWebSocket(server);
+                    this.asked -= 1;
+                    return new Response(null, { status: 101, webSocket: client });
+                }
+                if (request.method === "POST") this.open();
+                return new Response(`${this.asked} ask, ${this.ctx.getWebSockets().length} open, ${this.left} left`);
+            }
+            webSocketClose(socket, code) { if (code === 1006) this.left += 1; }
+        }
+        export default { fetch: (request, env) => env.Room.getByName("one").fetch(request) };
+    "#;
+    let (_directory, hosted) = of_module(&["Room"], ROOM, Setting::default());
+    let mut stream = std::net::TcpStream::connect(hosted.address).expect("is there");
+    let request = "GET /ws HTTP/1.1\r\nhost: room\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    std::io::Write::write_all(&mut stream, request.as_bytes()).expect("is sent");
+    eventually("the object is asked", || hosted.get("/").1 == "1 ask, 0 open, 0 left");
+    drop(stream);
+    // Whether it is heard before or after the answer, it is heard.
+    hosted.ask("POST", "/open", "");
+    eventually("the socket is closed", || hosted.get("/").1 == "0 ask, 0 open, 1 left");
 }
 
 fn outgoing() {

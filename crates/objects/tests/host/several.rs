@@ -1,45 +1,42 @@
 //! Objects of one deployment on several hosts: one instance, whichever host takes the request.
 
+mod beside;
+mod bodies;
+
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitCode, Stdio},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use nix::sys::signal::Signal;
 use objects::host::{deployment::IdleTimes, elsewhere::Place};
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
-    Test,
+    Test, chat,
     cluster::{self, Member, nowhere, peer},
-    hosted::{LIMIT, Setting, ask, eventually, write_project},
-    serving::hear,
+    hosted::{Setting, ask, eventually, write_project},
+    victim,
 };
 
-const COMMAND: &str = "serve-a-peer";
-/// Of bodies that are long.
-const LONG_BYTES: usize = 50 << 20;
+pub use beside::run_if_asked;
 
 pub const TESTS: &[Test] = &[
     ("several::one_instance_whichever_host_is_asked", one_instance),
     ("several::what_an_object_sees_is_the_same_from_everywhere", seen),
     ("several::errors_are_the_same_from_everywhere", errors),
-    ("several::long_bodies_stream_both_ways", long_bodies),
-    ("several::who_does_not_read_is_not_sent_more", unread),
+    ("several::long_bodies_stream_both_ways", bodies::long),
+    ("several::who_does_not_read_is_not_sent_more", bodies::unread),
     ("several::a_caller_that_leaves_is_told_to_the_object", caller_leaves),
     ("several::sockets_across_hosts_outlive_hibernation_in_order", sockets),
     ("several::code_on_one_host_holds_a_socket_to_an_object_on_another", socket_of_code),
     ("several::an_object_calls_one_that_calls_one", chain),
     ("several::a_stale_directory_is_asked_anew_once", stale),
     ("several::an_object_that_moved_begins_there_and_ends_here", moved),
-    ("several::a_peer_that_is_killed_is_an_error_to_its_callers_and_comes_back", killed),
-    ("several::a_peer_that_hangs_is_an_error_to_its_callers", hung),
+    ("several::a_peer_that_is_killed_is_an_error_to_its_callers_and_comes_back", beside::killed),
+    ("several::a_peer_that_hangs_is_an_error_to_its_callers", beside::hung),
     ("several::figures_of_a_call_to_another_host", figures),
 ];
 
@@ -229,36 +226,6 @@ fn errors() {
     assert!(text.contains("in the middle"), "{text}");
 }
 
-fn long_bodies() {
-    let (_kept, members) = start(2);
-    for (number, words) in [(0, "near"), (1, "far")] {
-        let name = name_at(&members, number);
-        let chunk: Vec<u8> = (0..1 << 20).map(|at: u32| u8::try_from(at % 251).unwrap_or(0)).collect();
-        let url = format!("http://{}/{name}/echo", members[0].hosted.address);
-        let begun = Instant::now();
-        members[0].hosted.run(async {
-            let sent = chunk.clone();
-            let body = futures_util::stream::iter(
-                (0..LONG_BYTES >> 20).map(move |_| Ok::<_, std::io::Error>(Bytes::from(sent.clone()))),
-            );
-            let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-            let response = client.post(url).body(reqwest::Body::wrap_stream(body)).send().await.expect("is answered");
-            assert_eq!(response.status(), 200);
-            let mut at = 0;
-            let mut stream = response.bytes_stream();
-            while let Some(part) = stream.next().await {
-                let part = part.expect("goes on");
-                for (byte, back) in part.iter().enumerate() {
-                    assert_eq!(*back, chunk[(at + byte) % chunk.len()], "byte {}", at + byte);
-                }
-                at += part.len();
-            }
-            assert_eq!(at, LONG_BYTES);
-        });
-        println!("{words}: {} MB there and back in {:?}", LONG_BYTES >> 20, begun.elapsed());
-    }
-}
-
 /// A figure of what the object's module has seen.
 fn figure(member: &Member, name: &str, what: &str) -> u64 {
     let (status, text) = member.hosted.get(&format!("/{name}/call?method=seen"));
@@ -268,41 +235,6 @@ fn figure(member: &Member, name: &str, what: &str) -> u64 {
         .next()
         .and_then(|digits| digits.parse().ok())
         .unwrap_or_else(|| panic!("{text}"))
-}
-
-fn unread() {
-    let (_kept, members) = start(2);
-    for number in 0..2 {
-        unread_at(&members, number);
-    }
-}
-
-fn unread_at(members: &[Member], number: usize) {
-    let name = name_at(members, number);
-    let address = members[0].hosted.address;
-    // With little room for what nobody reads.
-    let stream = members[0].hosted.run(async {
-        let socket = tokio::net::TcpSocket::new_v4().expect("is made");
-        socket.set_recv_buffer_size(64 << 10).expect("is set");
-        let mut stream = socket.connect(address).await.expect("listens");
-        let request = format!("GET /{name}/endless HTTP/1.1\r\nhost: a\r\n\r\n");
-        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.expect("is sent");
-        stream.readable().await.expect("is answered");
-        stream
-    });
-    let (mut last, mut same) = (0, 0);
-    // It comes to rest.
-    eventually("rest", || {
-        let now = figure(&members[number], &name, "produced");
-        same = if now == last && now > 0 { same + 1 } else { 0 };
-        last = now;
-        same > 50 || last > 64 << 20
-    });
-    println!("at host {number}: {last} bytes were made for somebody who reads none");
-    assert!(last < 16 << 20, "{last}");
-    assert_eq!(figure(&members[number], &name, "cancelled"), 0);
-    drop(stream);
-    eventually("the object hears that nobody reads", || figure(&members[number], &name, "cancelled") == 1);
 }
 
 fn caller_leaves() {
@@ -325,8 +257,7 @@ fn caller_leaves() {
     members[0].hosted.spawn(async move { assert_eq!(ask(address, "GET", &path, String::new()).await.0, 500) });
     eventually("it waits again", || figure(&members[1], &name, "waiting") == 2);
     for pid in members[0].hosted.deployment.engines() {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("a pid"));
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+        victim::send(pid, Signal::SIGKILL);
     }
     eventually("the object hears of that too", || figure(&members[1], &name, "aborted") == 2);
 }
@@ -338,41 +269,10 @@ fn sockets() {
     let directory = state.path().join("chat");
     copy(&example, &directory);
     let members = cluster::start(&directory, 2, || Setting { idle, ..Setting::default() });
+    let asleep = || members.iter().all(|member| member.hosted.deployment.objects().is_empty());
     for room in ["room", "other", "third", "fourth"] {
-        let talk = async {
-            let connect = |at: usize, name: &str| {
-                tokio_tungstenite::connect_async(format!(
-                    "ws://{}/{room}/socket?name={name}",
-                    members[at].hosted.address
-                ))
-            };
-            let (mut ann, _) = connect(0, "ann").await.expect("is let in");
-            let (mut bob, _) = connect(1, "bob").await.expect("is let in");
-            hear(&mut ann, "ann is here").await;
-            hear(&mut ann, "bob is here").await;
-            hear(&mut bob, "bob is here").await;
-            for round in 0..3 {
-                let gone = tokio::time::timeout(LIMIT, async {
-                    while members.iter().any(|member| !member.hosted.deployment.objects().is_empty()) {
-                        tokio::task::yield_now().await;
-                    }
-                });
-                gone.await.expect("hibernates");
-                for number in 0..100 {
-                    bob.send(Message::text(format!("{round}-{number}."))).await.expect("is sent");
-                }
-                for number in 0..100 {
-                    hear(&mut ann, &format!("{round}-{number}.")).await;
-                    hear(&mut bob, &format!("{round}-{number}.")).await;
-                }
-            }
-            ann.send(Message::text("ping")).await.expect("is sent");
-            hear(&mut ann, "pong").await;
-            bob.close(None).await.expect("is closed");
-            hear(&mut ann, "bob has left").await;
-            drop(ann);
-        };
-        members[0].hosted.run(talk);
+        let at = |member: usize| (members[member].hosted.address, room);
+        members[0].hosted.run(chat::talk(at(0), at(1), 100, asleep));
     }
 }
 
@@ -468,112 +368,6 @@ fn moved() {
     to(|_| Place::At(peer(1)));
     assert_eq!(members[0].hosted.get(&format!("/{name}/call?method=read")), (200, "1".to_owned()));
     assert_eq!(members[0].hosted.deployment.live_objects(), 0);
-}
-
-pub fn run_if_asked() -> Option<ExitCode> {
-    let mut arguments = std::env::args().skip(1);
-    if arguments.next()? != COMMAND {
-        return None;
-    }
-    let directory = PathBuf::from(arguments.next()?);
-    let member = Member::start(&directory, 1, 1, Setting::default());
-    *member.map.faith.lock().expect("no panic") = Some(Place::Here { least_epoch: 1 });
-    println!("{}", member.peers);
-    loop {
-        std::thread::park();
-    }
-}
-
-struct Victim {
-    child: Child,
-    peers: SocketAddr,
-}
-
-impl Victim {
-    fn start(directory: &Path) -> Self {
-        let mut child = Command::new("/proc/self/exe")
-            .arg(COMMAND)
-            .arg(directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("is piped");
-        BufReader::new(out).read_line(&mut line).expect("says where");
-        let peers = line.trim().parse().unwrap_or_else(|_| panic!("it said {line:?}"));
-        Victim { child, peers }
-    }
-
-    fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
-        nix::sys::signal::kill(pid, signal).expect("it runs");
-    }
-}
-
-impl Drop for Victim {
-    fn drop(&mut self) {
-        self.child.kill().and_then(|()| self.child.wait()).expect("is killed");
-    }
-}
-
-/// A host that has nothing, beside one in another process that has all.
-fn beside(directory: &Path) -> (Member, Victim) {
-    write_project(directory, &["Obj"], MODULE);
-    let victim = Victim::start(directory);
-    let member = Member::start(directory, 0, 2, Setting::default());
-    *member.map.faith.lock().expect("no panic") = Some(Place::At(peer(1)));
-    member.map.is_at(1, victim.peers);
-    (member, victim)
-}
-
-/// Waits for an object of the other process that never answers; what comes instead.
-fn waits(member: &Member) -> tokio::sync::oneshot::Receiver<(u16, String)> {
-    let (told, answer) = tokio::sync::oneshot::channel();
-    let address = member.hosted.address;
-    let before = figure(member, "slow", "waiting");
-    member.hosted.spawn(async move {
-        // Whoever waits has given up.
-        drop(told.send(ask(address, "GET", "/slow/wait", String::new()).await));
-    });
-    eventually("it waits", || figure(member, "slow", "waiting") > before);
-    answer
-}
-
-fn killed() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let (member, victim) = beside(directory.path());
-    let mut count = 0;
-    let mut victim = Some(victim);
-    for _ in 0..3 {
-        for _ in 0..10 {
-            count += 1;
-            assert_eq!(member.hosted.get("/a/increment"), (200, count.to_string()));
-        }
-        let answer = waits(&member);
-        drop(victim.take());
-        let (status, text) = member.hosted.run(answer).expect("is answered");
-        assert!(status == 500 && text.contains(r#""retryable":true"#), "{status} {text}");
-        let (status, text) = member.hosted.get("/a/increment");
-        assert!(status == 500 && text.contains(r#""retryable":true"#), "{status} {text}");
-        let next = Victim::start(directory.path());
-        member.map.is_at(1, next.peers);
-        victim = Some(next);
-    }
-    assert_eq!(member.hosted.get("/a/call?method=read"), (200, count.to_string()));
-}
-
-fn hung() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let (member, victim) = beside(directory.path());
-    let answer = waits(&member);
-    victim.signal(nix::sys::signal::Signal::SIGSTOP);
-    let begun = Instant::now();
-    let (status, text) = member.hosted.run(answer).expect("is answered");
-    println!("an error after {:?}", begun.elapsed());
-    assert!(status == 500 && text.contains(r#""retryable":true"#), "{status} {text}");
-    victim.signal(nix::sys::signal::Signal::SIGCONT);
-    assert_eq!(member.hosted.get("/a/increment"), (200, "1".to_owned()));
 }
 
 /// What it costs that the object is on another host: printed, and bounded loosely, for this is no optimised build.

@@ -25,9 +25,9 @@ fn frame(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Version 1 of the protocol, and the deployment.
+/// Version 2 of the protocol, and the deployment.
 fn hello(name: &str) -> Vec<u8> {
-    let mut body = vec![0, 1, u8::try_from(name.len()).expect("is short")];
+    let mut body = vec![0, 2, u8::try_from(name.len()).expect("is short")];
     body.extend(name.as_bytes());
     frame(&body)
 }

@@ -3,6 +3,7 @@
 //!
 //! | | | |
 //! |---|---|---|
+//! | `POST` | `/briefs`, an [`AskBriefs`] | [`Briefs`] |
 //! | `GET` | `/deployments/{deployment}` | [`DeploymentStatus`] |
 //! | `GET` | `/deployments/{deployment}/objects?namespace=&after=&limit=&prefix=&name=&live=` | [`Objects`] |
 //! | `GET` | `/deployments/{deployment}/objects/{namespace}/{object}` | [`ObjectStatus`] |
@@ -16,11 +17,15 @@
 //! `{deployment}` and `{namespace}` are ids, `{object}` is an object's id: 64 hexadecimal digits. What is unknown is 404; another
 //! failure is 4xx or 5xx with [`Failed`].
 
-use domain::ids::NamespaceId;
+use domain::ids::{DeploymentId, NamespaceId};
 use serde::{Deserialize, Serialize};
 
 /// The most objects in one answer.
 pub const MAX_OBJECTS: u32 = 500;
+/// The most deployments of one [`AskBriefs`].
+pub const MAX_BRIEFS: usize = 500;
+/// So many of the last buckets tell how a deployment does now.
+pub const BRIEF_BUCKETS: usize = 7;
 /// The most lines in one answer.
 pub const MAX_LINES: u32 = 500;
 /// The longest that an answer may wait for the next line.
@@ -43,6 +48,10 @@ pub struct DeploymentStatus {
     pub version: Option<u32>,
     /// Why the version of the plan does not run.
     pub problem: Option<String>,
+    /// The version of the plan was tried here and does not load: so it stays until another one is to run. What ran before
+    /// goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
     /// Objects that are in memory.
     pub live: u32,
     /// Processes, and what they have in memory together.
@@ -50,6 +59,35 @@ pub struct DeploymentStatus {
     pub memory_bytes: u64,
     /// The last [`BUCKETS`], oldest first; those in which nothing happened are left out.
     pub buckets: Vec<Bucket>,
+}
+
+/// A version that does not load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub version: u32,
+    /// The error as JavaScript says it: `SyntaxError: …`.
+    pub message: String,
+    /// Where in its modules, if that is known.
+    pub place: Option<Place>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// A module's name.
+    pub file: String,
+    /// Both count from 1.
+    pub line: u32,
+    pub column: u32,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "version {} does not load: ", self.version)?;
+        if let Some(Place { file, line, column }) = &self.place {
+            write!(f, "{file}:{line}:{column}: ")?;
+        }
+        f.write_str(&self.message)
+    }
 }
 
 /// What happened in [`BUCKET_MS`].
@@ -65,6 +103,32 @@ pub struct Bucket {
     pub cpu_us: u64,
     /// Requests by the time to the answer's first byte: see [`LATENCY_BOUNDS_US`].
     pub latencies: Vec<u32>,
+}
+
+/// How these deployments do, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskBriefs {
+    /// At most [`MAX_BRIEFS`].
+    pub deployments: Vec<DeploymentId>,
+}
+
+/// Of those that have come to the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Briefs {
+    pub briefs: Vec<Brief>,
+}
+
+/// What [`DeploymentStatus`] says, as far as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brief {
+    pub deployment: DeploymentId,
+    pub version: Option<u32>,
+    pub problem: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+    pub live: u32,
+    /// Of the last [`BRIEF_BUCKETS`] at most, oldest first: when each began (Unix milliseconds), and its requests.
+    pub requests: Vec<(i64, u64)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,12 +1,15 @@
 //! Every message as version 1 writes it. A change here breaks agents that are out there: add a field with a default, or
 //! raise the version. `BLESS=1 cargo test -p protocol` writes the file anew.
 
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    fmt::{Debug, Write as _},
+    path::PathBuf,
+};
 
 use domain::{
     deployments::ObjectOffer,
     environments::EnvironmentSpec,
-    hosts::HostMetrics,
+    hosts::{HostMetrics, ObjectMetrics},
     ids::{HostId, MachineId, SessionId, StreamId, TransactionId},
     instructions::Work,
     labels::Labels,
@@ -18,6 +21,7 @@ use protocol::{
     ActualMachine, MachineReport, OfferedMachine, Outcome, ProgressEvent, Secrets, ToAgent, ToServer, decode, encode,
     tunnel::{Control, Door, Frame, Lasting, Open, Position, Size, Standing, Target, Transfer},
 };
+use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 const ID: Uuid = Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0001);
@@ -53,6 +57,29 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
     let result = |outcome| ToServer::Result { transaction: transaction(), outcome };
     let metrics =
         HostMetrics { at_ms: 1_767_323_045_006, cpu_used: 0.25, load_1m: 1.5, cores: 8, ..HostMetrics::default() };
+    // Of an agent that offers nothing.
+    let hello = |notebooks, runs, objects| ToServer::Hello {
+        oldest_version: 1,
+        newest_version: 1,
+        agent_version: "0.1.0".to_owned(),
+        labels: labels(),
+        machines: vec![],
+        reports: vec![],
+        notebooks,
+        objects,
+        runs,
+        open: vec![],
+    };
+    let notebooks =
+        NotebookOffer { cpu_millis: 8_000, memory_bytes: 32 << 30, places: 16, takes_images: false, gives_warm: true };
+    let reading = ObjectMetrics {
+        live: 12,
+        engines: 2,
+        memory_bytes: 1 << 26,
+        cpu: 0.5,
+        requests_per_s: 20.0,
+        errors_per_s: 0.25,
+    };
     let offered = OfferedMachine {
         name: "slot-1".to_owned(),
         kind: MachineKind::Sandbox,
@@ -76,6 +103,10 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
             },
         ),
         ("heartbeat", ToServer::Heartbeat { available: true, metrics }),
+        (
+            "heartbeat-objects",
+            ToServer::Heartbeat { available: true, metrics: HostMetrics { objects: Some(reading), ..metrics } },
+        ),
         ("claim", ToServer::Claim { transaction: transaction() }),
         ("progress-started", progress(ProgressEvent::Started)),
         ("progress-step", progress(ProgressEvent::Step(step()))),
@@ -90,42 +121,8 @@ fn to_server() -> Vec<(&'static str, ToServer)> {
         ("machine-reverting", ToServer::Machine(report(ActualMachine::Reverting))),
         ("machine-dirty", ToServer::Machine(report(ActualMachine::Dirty { reason: "a mount is left".to_owned() }))),
         ("renew", ToServer::Renew { csr_der: vec![0x30, 0x82] }),
-        (
-            "hello-notebooks",
-            ToServer::Hello {
-                oldest_version: 1,
-                newest_version: 1,
-                agent_version: "0.1.0".to_owned(),
-                labels: labels(),
-                machines: vec![],
-                reports: vec![],
-                notebooks: Some(NotebookOffer {
-                    cpu_millis: 8_000,
-                    memory_bytes: 32 << 30,
-                    places: 16,
-                    takes_images: false,
-                    gives_warm: true,
-                }),
-                runs: vec![ID.into()],
-                objects: None,
-                open: vec![],
-            },
-        ),
-        (
-            "hello-objects",
-            ToServer::Hello {
-                oldest_version: 1,
-                newest_version: 1,
-                agent_version: "0.1.0".to_owned(),
-                labels: labels(),
-                machines: vec![],
-                reports: vec![],
-                notebooks: None,
-                runs: vec![],
-                objects: Some(ObjectOffer { address: "10.0.0.7:7443".to_owned() }),
-                open: vec![],
-            },
-        ),
+        ("hello-notebooks", hello(Some(notebooks), vec![ID.into()], None)),
+        ("hello-objects", hello(None, vec![], Some(ObjectOffer { address: "10.0.0.7:7443".to_owned() }))),
         ("run-ended", ToServer::RunEnded { run: ID.into(), why: "out of memory".to_owned() }),
     ]
 }
@@ -245,26 +242,27 @@ fn check(file: &str, found: &str) {
     assert_eq!(found.lines().count(), expected.lines().count(), "in {file}");
 }
 
-#[test]
-fn messages_to_the_server() {
+fn check_messages<M>(file: &str, messages: Vec<(&str, M)>)
+where
+    M: Serialize + DeserializeOwned + PartialEq + Debug,
+{
     let mut text = String::new();
-    for (name, message) in to_server() {
+    for (name, message) in messages {
         let frame = encode(&message).expect("encodes");
-        assert_eq!(decode::<ToServer>(&frame).expect("decodes"), message);
+        assert_eq!(decode::<M>(&frame).expect("decodes"), message);
         writeln!(text, "{name} {}", hex::encode(frame)).expect("writes");
     }
-    check("to-server.v1", &text);
+    check(file, &text);
+}
+
+#[test]
+fn messages_to_the_server() {
+    check_messages("to-server.v1", to_server());
 }
 
 #[test]
 fn messages_to_the_agent() {
-    let mut text = String::new();
-    for (name, message) in to_agent() {
-        let frame = encode(&message).expect("encodes");
-        assert_eq!(decode::<ToAgent>(&frame).expect("decodes"), message);
-        writeln!(text, "{name} {}", hex::encode(frame)).expect("writes");
-    }
-    check("to-agent.v1", &text);
+    check_messages("to-agent.v1", to_agent());
 }
 
 #[test]

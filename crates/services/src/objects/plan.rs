@@ -67,6 +67,7 @@ fn planned(services: &Services, running: Running) -> Result<Planned> {
         main: running.code.main,
         vars: running.code.vars,
         bindings: running.code.bindings,
+        services: running.code.services,
         classes: classes.collect::<Result<_>>()?,
         groups: (0..GROUPS).map(|group| held.get(&group).copied()).collect(),
     })

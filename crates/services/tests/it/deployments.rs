@@ -25,6 +25,7 @@ pub(crate) fn ask(name: &str, text: &str) -> Ask {
         }],
         vars: vec![("GREETING".to_owned(), "hello".into())],
         bindings: vec![Binding { name: "ROOMS".to_owned(), class: "Room".to_owned() }],
+        services: Vec::new(),
         migrations: vec![Migration { tag: "v1".to_owned(), new: vec!["Room".to_owned()], ..Migration::default() }],
         note: String::new(),
     }

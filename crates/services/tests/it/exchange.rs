@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::enrolment::{Zero, csr, request, serial};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 async fn within<T>(what: &str, done: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, done).await.unwrap_or_else(|_| panic!("{what}: not within {LIMIT:?}"))

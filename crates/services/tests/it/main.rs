@@ -13,6 +13,7 @@ mod notebooks;
 mod notebooks_idle;
 mod notebooks_shares;
 mod objects;
+mod objects_briefs;
 mod outcome;
 mod people;
 mod reservations;

@@ -66,7 +66,9 @@ async fn cookies(deployment: &Deployment, lab: &Lab, bob: &Person, eve: &Person)
     let eves = Lab::open(portal, &eve.browser.cookie(), "eves").await;
     is_refused(&eves.at("bobs"), portal).await;
     is_refused(&lab.at("eves"), portal).await;
-    is_refused(&lab.at("nobodys"), portal).await;
+    let nobodys = lab.at("nobodys");
+    let page = nobodys.request("GET", "/lab").header(header::ACCEPT, "text/html");
+    nobodys.told(page).await.assert_is(404, "There is nothing at this address");
     // Nor does the portal give anybody else a ticket.
     for (person, name, status) in [(eve, "bobs", 404), (bob, "eves", 404), (bob, "nobodys", 404), (bob, "bobs", 200)] {
         let answer = person.browser.request("GET", &format!("/notebooks/{name}/open")).send().await.expect("an answer");

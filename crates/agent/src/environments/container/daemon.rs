@@ -23,6 +23,7 @@ use super::{
     },
     Container, NO_CONTAINER, copy, instance, start,
 };
+use bollard::query_parameters::InspectContainerOptions;
 use tokio_util::sync::CancellationToken;
 
 /// What a container of a notebook has beyond its machine's configuration.
@@ -76,6 +77,20 @@ impl Container {
         cancel: &CancellationToken,
     ) -> Result<Running, PrepareError> {
         Box::pin(start::prepare(self, spec, Some(given), steps, cancel)).await
+    }
+
+    /// Whether the kernel has ended a process of this container for want of memory.
+    pub async fn out_of_memory(&self, running: &Running) -> bool {
+        let Some(instance) = instance(running) else { return false };
+        let counted =
+            instance.identity.cgroup.as_deref().map(|group| Ok::<_, io::Error>(Layout::of_host()?.group(group)));
+        if counted.is_some_and(|group| group.is_ok_and(|group| group.out_of_memory() > 0)) {
+            return true;
+        }
+        // Its control group goes with the container, and the engine remembers.
+        let Ok(engine) = self.engine() else { return false };
+        let inspected = engine.inspect_container(&instance.name, None::<InspectContainerOptions>).await;
+        inspected.is_ok_and(|container| container.state.and_then(|state| state.oom_killed).unwrap_or(false))
     }
 
     /// Starts a program that outlives the agent, after writing the files and links, with its output in `log`; says which

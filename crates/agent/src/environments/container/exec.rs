@@ -22,7 +22,8 @@ use tokio::{
 use super::{
     super::{
         ExecControl, ExecError, ExecHandle, ExecSpec, Exit, Size,
-        baseline::{MARKER, namespace},
+        baseline::MARKER,
+        namespace::{Kind, Likeness, Namespace},
     },
     Instance,
     error::{EngineError, Operation},
@@ -232,7 +233,8 @@ impl Attended {
         let Some(signal) = Signal::from_named_raw(number) else { return };
         let Ok(state) = self.engine.inspect_exec(&self.id).await else { return };
         let Some(pid) = state.pid.and_then(|pid| i32::try_from(pid).ok()).filter(|pid| *pid > 1) else { return };
-        let inside = namespace(pid, "pid").is_ok_and(|inode| self.instance.identity.namespaces.contains(&inode));
+        let known = &self.instance.identity.namespaces;
+        let inside = Namespace::of(pid, Kind::Pid).is_ok_and(|namespace| namespace.among(known) >= Likeness::Number);
         if let (true, Some(pid)) = (inside && state.running == Some(true), Pid::from_raw(pid)) {
             // It may have ended at this moment.
             let _ = kill_process(pid, signal);

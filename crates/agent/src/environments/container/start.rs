@@ -15,7 +15,8 @@ use futures_util::StreamExt;
 use super::{
     super::{
         Inner, PrepareError, PrepareSpec, PrepareStep, Running, StepSink,
-        baseline::{Baseline, Identity, MARKER, namespace},
+        baseline::{Baseline, Identity, MARKER},
+        namespace::{self, Kind},
         process::started_ticks,
         record::{Phase, Record},
         sandbox::{FIRST_PROCESS, HOME, forward},
@@ -36,7 +37,7 @@ const BASELINE_LIMIT: Duration = Duration::from_secs(60);
 const FIRST_PROGRAM_LIMIT: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const RUNTIME_OPTIONS: &str = "rw,nosuid,nodev,mode=1777,size=64m";
-const NAMESPACES: [&str; 5] = ["mnt", "pid", "net", "ipc", "uts"];
+const NAMESPACES: [Kind; 4] = [Kind::Mnt, Kind::Pid, Kind::Net, Kind::Ipc];
 
 pub(super) async fn prepare(
     container: &Container,
@@ -244,9 +245,7 @@ async fn look(engine: &Docker, record: &mut Record) -> Result<(i32, u64), Engine
     if !carries(pid, &format!("{MARKER}={}", record.session)).await {
         return Err(EngineError::Elsewhere);
     }
-    let host: Vec<u64> = NAMESPACES.iter().filter_map(|kind| namespace(1, kind).ok()).collect();
-    let own = NAMESPACES.iter().filter_map(|kind| namespace(pid, kind).ok()).filter(|inode| !host.contains(inode));
-    record.identity.namespaces = own.collect();
+    record.identity.namespaces = namespace::own(pid, &NAMESPACES).map_err(EngineError::Ended)?;
     if let Some(id) = inspected.id {
         let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
         record.identity.cgroup = groups

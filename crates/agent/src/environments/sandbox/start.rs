@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::{
         Cause, Inner, PrepareError, PrepareSpec, PrepareStep, Running, StepSink,
-        baseline::{Baseline, Identity, namespace},
+        baseline::{Baseline, Identity},
+        namespace,
         process::started_ticks,
         record::{Phase, Record, Scratch},
         setup,
@@ -31,7 +32,6 @@ use crate::config::{MachineConfig, Network};
 
 const BASELINE_LIMIT: Duration = Duration::from_secs(60);
 const ROOT_LIMIT: Duration = Duration::from_secs(30);
-const NAMESPACES: [&str; 7] = ["mnt", "pid", "net", "user", "ipc", "uts", "cgroup"];
 
 pub(super) async fn prepare(
     sandbox: &Sandbox,
@@ -121,11 +121,7 @@ pub(super) async fn prepare(
         let place = Place { scratch: &scratch, machine: &machine, session: &record.identity.session, given };
         let pid = start(sandbox, &place, cgroup.as_ref(), uid, volume, largest_file_bytes).await?;
         let failed = |error: io::Error| format!("the sandbox ended at once: {error}");
-        for kind in NAMESPACES {
-            record.identity.namespaces.insert(namespace(pid, kind).map_err(failed)?);
-        }
-        let host: Vec<u64> = NAMESPACES.iter().filter_map(|kind| namespace(1, kind).ok()).collect();
-        record.identity.namespaces.retain(|inode| !host.contains(inode));
+        record.identity.namespaces = namespace::own(pid, &namespace::KINDS).map_err(failed)?;
         let ticks = started_ticks(pid).map_err(failed)?;
         if let Network::LoopbackPorts(ports) = &machine.network {
             let groups = cgroup.as_ref().map(|group| group.procs_files()).unwrap_or_default();

@@ -14,7 +14,7 @@ use domain::{
     ids::{DeploymentId, HostId, NamespaceId, TenantId},
 };
 use protocol::{
-    ToAgent, ToServer,
+    CloseReason, ToAgent, ToServer,
     bundle::{Bundle, Module},
     objects::{Holder, Peer as PlannedPeer, Plan, Planned, PlannedClass},
     tunnel::{Door, Open},
@@ -25,37 +25,12 @@ use tokio::{
     net::TcpStream,
     sync::mpsc,
 };
+use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 
 use crate::peer::{Host, Link, Network, Peer, within};
 
 /// Each object counts, says which life of it that is, echoes bodies, and holds sockets.
-pub const COUNTER: &str = r#"
-import { DurableObject } from "cloudflare:workers";
-export class Counter extends DurableObject {
-  life = crypto.randomUUID();
-  async fetch(request) {
-    if (request.headers.get("upgrade") === "websocket") {
-      const [client, server] = Object.values(new WebSocketPair());
-      this.ctx.acceptWebSocket(server);
-      return new Response(null, { status: 101, webSocket: client });
-    }
-    if (request.method === "PUT") return new Response(request.body);
-    const size = Number(request.headers.get("x-size") ?? 0);
-    let n = (await this.ctx.storage.get("n")) ?? 0;
-    if (request.method === "POST") {
-      n += 1;
-      this.ctx.storage.put("n", n);
-      if (size) this.ctx.storage.put("blob", "x".repeat(size));
-      console.log("counted to", n);
-    }
-    return new Response(`${n} ${this.life}`);
-  }
-  webSocketMessage(socket, message) { socket.send(`${this.life} ${message}`); }
-}
-export default {
-  fetch: (request, env) => env.COUNTERS.getByName(new URL(request.url).pathname.slice(1)).fetch(request),
-};
-"#;
+pub const COUNTER: &str = include_str!("../../../../testkit/objects/counter.js");
 
 /// A port that is given out once, below those that the kernel gives to connections, so that an agent can be killed and
 /// started on it again.
@@ -85,18 +60,18 @@ pub struct Member {
 
 /// A link that is read, so that the agent does not take the server for dead.
 struct Linked {
-    orders: mpsc::Sender<ToAgent>,
+    orders: mpsc::Sender<Message>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Linked {
     fn keep(mut link: Link) -> Self {
-        let (orders, mut queue) = mpsc::channel::<ToAgent>(16);
+        let (orders, mut queue) = mpsc::channel::<Message>(16);
         let task = tokio::spawn(async move {
             loop {
                 tokio::select! {
                     order = queue.recv() => match order {
-                        Some(order) => link.send(order).await,
+                        Some(order) => link.send_raw(order).await,
                         None => return,
                     },
                     heard = link.hears() => if !heard { return },
@@ -147,7 +122,15 @@ impl Member {
 
     pub async fn nudge(&self) {
         let linked = self.linked.as_ref().expect("is linked");
-        linked.orders.send(ToAgent::PlanChanged).await.expect("is linked");
+        let frame = protocol::encode(&ToAgent::PlanChanged).expect("encodes");
+        linked.orders.send(Message::Binary(frame.into())).await.expect("is linked");
+    }
+
+    /// The server ends the link as that of a host that was revoked.
+    pub async fn revoke(&self) {
+        let linked = self.linked.as_ref().expect("is linked");
+        let frame = CloseFrame { code: CloseReason::Revoked.code().into(), reason: "".into() };
+        linked.orders.send(Message::Close(Some(frame))).await.expect("is linked");
     }
 
     /// kill -9.
@@ -290,6 +273,7 @@ impl Fleet {
             main: "index.js".to_owned(),
             vars: Vec::new(),
             bindings: vec![Binding { name: "COUNTERS".to_owned(), class: "Counter".to_owned() }],
+            services: Vec::new(),
             classes: vec![class],
             groups: (0..GROUPS).map(|group| Some(holder(group))).collect(),
         };

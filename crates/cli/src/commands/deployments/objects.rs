@@ -1,24 +1,21 @@
-//! What a deployment's objects hold and say.
+//! What a deployment's objects hold.
 
-use api::objects::{ConsoleLine, KvEntries, KvEntry, ObjectInfo, Objects, SqlQuery, SqlResult};
-use serde::Deserialize;
+use api::objects::{KvEntries, KvEntry, ObjectInfo, Objects, SqlQuery, SqlResult};
 
 use super::confirm;
 use crate::{
     args::{ListObjects, OneObject},
     client::Client,
     fault::Fault,
-    table::{self, Output, Table, bytes, print_text, printable, printable_lines},
+    table::{self, Output, Table, bytes, print_text, printable},
     times,
 };
 
-const PATH: &str = "objects";
+pub(super) const PATH: &str = "objects";
 /// The most that are listed; beyond, a filter helps more than a longer list.
 const MAX_LISTED: usize = 10_000;
 /// The most keys that are read.
 const MAX_KEYS: usize = 100_000;
-/// The longest line of a console's stream, bytes.
-const MAX_LINE_BYTES: usize = 1024 * 1024;
 const ID_DIGITS: usize = 64;
 
 pub async fn list(client: &Client, ask: &ListObjects) -> Result<(), Fault> {
@@ -73,7 +70,7 @@ fn state(object: &ObjectInfo) -> &'static str {
 }
 
 /// Its id: as it was given, or of the one that has this name, or whose id begins so.
-async fn id(client: &Client, ask: &OneObject) -> Result<String, Fault> {
+pub(super) async fn id(client: &Client, ask: &OneObject) -> Result<String, Fault> {
     let is_hex = !ask.object.is_empty() && ask.object.bytes().all(|b| b.is_ascii_hexdigit());
     if is_hex && ask.object.len() == ID_DIGITS {
         return Ok(ask.object.to_ascii_lowercase());
@@ -160,123 +157,9 @@ pub async fn delete(client: &Client, ask: &OneObject, yes: bool) -> Result<(), F
     Ok(())
 }
 
-/// What a stream says.
-#[derive(Debug, PartialEq, Eq)]
-enum Told {
-    Line(Box<ConsoleLine>),
-    /// For standard error.
-    Beside(String),
-    End(String),
-}
-
-#[derive(Deserialize)]
-struct Lost {
-    host: String,
-    lines: u64,
-}
-
-#[derive(Deserialize)]
-struct Away {
-    host: String,
-    why: String,
-}
-
-#[derive(Deserialize)]
-struct End {
-    reason: String,
-}
-
-/// Prints what comes until it is ended.
-pub async fn console(
-    client: &Client,
-    deployment: &str,
-    object: Option<&OneObject>,
-    output: Output,
-) -> Result<(), Fault> {
-    let mut stream = match object {
-        None => client.stream(&["deployments", deployment, "console"]).await?,
-        Some(ask) => client.stream(&[PATH, deployment, &ask.class, &id(client, ask).await?, "console"]).await?,
-    };
-    let (mut buffer, mut event) = (Vec::new(), String::new());
-    while let Some(chunk) = stream.chunk().await.map_err(|error| client.unreachable(error.to_string()))? {
-        buffer.extend_from_slice(&chunk);
-        while let Some(end) = buffer.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = buffer.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            if let Some(name) = line.strip_prefix("event:") {
-                name.trim().clone_into(&mut event);
-            } else if let Some(data) = line.strip_prefix("data:")
-                && let Some(told) = told(&event, data.trim())
-            {
-                print(&told, output)?;
-            }
-        }
-        if buffer.len() > MAX_LINE_BYTES {
-            return Err(client.strange("a line without an end"));
-        }
-    }
-    Err(Fault::Later("the server has ended the console".to_owned()))
-}
-
-/// What an event means; one that a newer server sends may mean nothing.
-fn told(event: &str, data: &str) -> Option<Told> {
-    match event {
-        "line" => serde_json::from_str(data).ok().map(|line| Told::Line(Box::new(line))),
-        "lost" => {
-            let Lost { host, lines } = serde_json::from_str(data).ok()?;
-            Some(Told::Beside(format!("{lines} lines of {host} are kept no more")))
-        }
-        "away" => {
-            let Away { host, why } = serde_json::from_str(data).ok()?;
-            Some(Told::Beside(format!("{host}: {why}")))
-        }
-        "end" => serde_json::from_str(data).ok().map(|End { reason }| Told::End(reason)),
-        _ => None,
-    }
-}
-
-fn print(told: &Told, output: Output) -> Result<(), Fault> {
-    match (told, output) {
-        (Told::Line(line), Output::Json) => {
-            let text = serde_json::to_string(line).map_err(|error| Fault::Failed(error.to_string()))?;
-            print_text(&(text + "\n"))
-        }
-        (Told::Line(line), Output::People) => print_text(&in_words(line)),
-        (Told::Beside(text), _) => {
-            eprintln!("berth: {}", printable(text));
-            Ok(())
-        }
-        (Told::End(reason), _) => Err(Fault::Failed(printable(reason))),
-    }
-}
-
-fn in_words(line: &ConsoleLine) -> String {
-    let who = match (&line.class, &line.name, &line.id) {
-        (Some(class), Some(name), _) => format!("{class} {name}"),
-        (Some(class), None, Some(id)) => format!("{class} {}", &id[..id.len().min(8)]),
-        (Some(class), None, None) => class.clone(),
-        (None, _, _) => "worker".to_owned(),
-    };
-    format!("{} [{}] {}: {}\n", times::local_text(&line.at), printable(&who), line.level, printable_lines(&line.text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn events_of_a_console() {
-        let line = r#"{"at":"2026-01-01T00:00:00Z","level":"log","host":"a","class":"Room","id":"00ff","name":null,"text":"hi"}"#;
-        let Some(Told::Line(line)) = told("line", line) else { panic!("a line") };
-        assert!(in_words(&line).ends_with("[Room 00ff] log: hi\n"), "{}", in_words(&line));
-        let check =
-            |event: &str, data: &str, expected: Option<Told>| assert_eq!(told(event, data), expected, "{event}");
-        let beside = |text: &str| Some(Told::Beside(text.to_owned()));
-        check("lost", r#"{"host":"a","lines":3}"#, beside("3 lines of a are kept no more"));
-        check("away", r#"{"host":"a","why":"offline"}"#, beside("a: offline"));
-        check("end", r#"{"reason":"signed out"}"#, Some(Told::End("signed out".to_owned())));
-        check("new", "{}", None);
-    }
 
     #[test]
     fn rows_are_one_line_each() {

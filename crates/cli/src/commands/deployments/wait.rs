@@ -1,10 +1,13 @@
 //! Waiting until hosts run what was deployed.
 
-use std::time::Duration;
+use std::{
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
 use api::{
     deployments::Deployment,
-    objects::{DeploymentStats, HostStats},
+    objects::{Rollout, RolloutStanding, running_on},
 };
 use tokio::time::{Instant, sleep};
 
@@ -17,92 +20,83 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(200);
 /// All that it may take.
 const LIMIT: Duration = Duration::from_secs(60);
-/// What every host says against it this long stays so.
+/// What every host says against it this long stays so; until then it may be about the version before.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How far it is.
-#[derive(Debug, PartialEq)]
-enum Standing<'a> {
-    /// No host is there to run it.
-    NoHosts,
-    Coming,
-    /// Some host runs it; of the others, those that say why they do not.
-    Runs(Vec<&'a HostStats>),
-    /// Why nobody runs it.
-    Wrong(&'a str),
-}
-
-fn standing(hosts: &[HostStats], version: u32) -> Standing<'_> {
-    let wrong: Vec<&HostStats> = hosts.iter().filter(|host| host.problem.is_some()).collect();
-    let run = hosts.iter().filter(|host| host.problem.is_none() && host.version == Some(version)).count();
-    match (hosts, run, wrong.first().and_then(|host| host.problem.as_deref())) {
-        ([], _, _) => Standing::NoHosts,
-        (_, 1.., _) if run + wrong.len() == hosts.len() => Standing::Runs(wrong),
-        (_, 0, Some(why)) if wrong.len() == hosts.len() => Standing::Wrong(why),
-        (_, _, _) => Standing::Coming,
-    }
-}
 
 pub async fn running(client: &Client, deployment: &Deployment) -> Result<(), Fault> {
     let id = deployment.id.to_string();
     let begun = Instant::now();
+    let mut told = String::new();
     loop {
-        let stats: DeploymentStats = client.get(&["deployments", &id, "stats"]).await?;
-        match standing(&stats.hosts, deployment.version) {
-            Standing::NoHosts => {
+        let rollout: Rollout = client.get(&["deployments", &id, "rollout"]).await?;
+        progress(&rollout, &mut told);
+        match rollout.standing {
+            RolloutStanding::Nowhere => {
                 eprintln!("warning: no host runs objects yet: it answers once there is one");
                 return Ok(());
             }
-            Standing::Runs(wrong) => {
-                for host in wrong {
-                    let why = host.problem.as_deref().unwrap_or_default();
-                    eprintln!("warning: {}: {}", printable(&host.host), printable_lines(why));
+            RolloutStanding::Runs => return Ok(()),
+            RolloutStanding::Partly => {
+                for line in problems(&rollout) {
+                    eprintln!("warning: {line}");
                 }
                 return Ok(());
             }
-            Standing::Wrong(why) if begun.elapsed() > PATIENCE => {
-                let why = printable_lines(why);
-                return Err(Fault::Failed(format!("version {} does not run: {why}", deployment.version)));
+            RolloutStanding::Failed if rollout.is_over() || begun.elapsed() > PATIENCE => {
+                let problems = problems(&rollout).join("\n  ");
+                return Err(Fault::Failed(format!("version {} does not run:\n  {problems}", rollout.version)));
             }
-            Standing::Wrong(_) | Standing::Coming if begun.elapsed() < LIMIT => sleep(LOOK).await,
-            Standing::Wrong(_) | Standing::Coming => {
-                let limit = LIMIT.as_secs();
-                return Err(Fault::Later(format!(
-                    "it is deployed, and not all hosts run it after {limit} s: see its page"
-                )));
+            RolloutStanding::Failed | RolloutStanding::Starting if begun.elapsed() < LIMIT => sleep(LOOK).await,
+            RolloutStanding::Failed | RolloutStanding::Starting => {
+                let (limit, on) = (LIMIT.as_secs(), running_on(rollout.running, rollout.hosts.len()));
+                return Err(Fault::Later(format!("it is deployed, and after {limit} s {on}: see its page")));
             }
         }
     }
 }
 
+/// Somebody who waits sees how far it is.
+fn progress(rollout: &Rollout, told: &mut String) {
+    let now = running_on(rollout.running, rollout.hosts.len());
+    if rollout.standing == RolloutStanding::Starting && *told != now && io::stderr().is_terminal() {
+        eprintln!("{now} ...");
+        *told = now;
+    }
+}
+
+/// What hosts say against it. Where all say the same it is said once.
+fn problems(rollout: &Rollout) -> Vec<String> {
+    let mut problems: Vec<(&str, Vec<&str>)> = Vec::new();
+    for host in rollout.failed() {
+        let why = host.problem.as_deref().unwrap_or_default();
+        match problems.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, hosts)) => hosts.push(&host.host),
+            None => problems.push((why, vec![&host.host])),
+        }
+    }
+    let line = |(why, hosts): (&str, Vec<&str>)| format!("{}: {}", printable(&hosts.join(", ")), printable_lines(why));
+    problems.into_iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use api::objects::{HostRollout, HostStanding};
+
     use super::*;
 
     #[test]
-    fn it_runs_once_every_host_runs_it_or_says_why_not() {
-        let host = |version: Option<u32>, problem: Option<&str>| HostStats {
-            host: "a".to_owned(),
+    fn what_hosts_say_is_said_once() {
+        let host = |name: &str, problem: Option<&str>| HostRollout {
+            host: name.to_owned(),
             host_id: uuid::Uuid::nil(),
-            version,
+            standing: HostStanding::of(Some(2), problem, 2),
+            version: Some(2),
             problem: problem.map(str::to_owned),
-            share: 1.0,
-            live: 0,
-            memory_bytes: 0,
+            refused: None,
         };
-        let check = |hosts: &[HostStats], expected: Standing<'_>| assert_eq!(standing(hosts, 2), expected, "{hosts:?}");
-        check(&[], Standing::NoHosts);
-        check(&[host(None, None)], Standing::Coming);
-        check(&[host(Some(2), None), host(Some(1), None)], Standing::Coming);
-        check(&[host(Some(2), None), host(Some(2), None)], Standing::Runs(Vec::new()));
-        let away = host(None, Some("offline"));
-        check(&[host(Some(2), None), away.clone()], Standing::Runs(vec![&away]));
-        check(&[host(Some(1), None), away.clone()], Standing::Coming);
-        check(std::slice::from_ref(&away), Standing::Wrong("offline"));
-        // The one before goes on while the new one does not load.
-        check(
-            &[host(Some(1), Some("index.ts:1:1: x is not defined"))],
-            Standing::Wrong("index.ts:1:1: x is not defined"),
-        );
+        let wrong = Some("src/index.ts:3:7: x is not defined");
+        let hosts = vec![host("a", wrong), host("b", None), host("c", Some("the host is offline")), host("d", wrong)];
+        let expected = ["a, d: src/index.ts:3:7: x is not defined", "c: the host is offline"];
+        assert_eq!(problems(&Rollout::new(2, hosts)), expected);
     }
 }

@@ -92,7 +92,7 @@ const format = (args) => {
 const counts = new p.Map(), times = new p.Map();
 let indent = '';
 const line = (level, args) => ops.print(level, indent === '' ? format(args) : indent + p.StringReplaceAll(format(args), '\n', `\n${indent}`));
-core.define('console', {
+return { console: {
   debug(...args) { line(0, args); }, info(...args) { line(1, args); }, log(...args) { line(2, args); },
   warn(...args) { line(3, args); }, error(...args) { line(4, args); }, trace(...args) { line(2, ['Trace:', ...args]); },
   dir(value) { line(2, [value]); }, table(value) { line(2, [value]); },
@@ -105,4 +105,4 @@ core.define('console', {
   time(label = 'default') { p.MapSet(times, label, ops.now()); },
   timeLog(label = 'default', ...args) { line(2, [`${label}: ${ops.now() - p.MapGet(times, label)}ms`, ...args]); },
   timeEnd(label = 'default') { line(2, [`${label}: ${ops.now() - p.MapGet(times, label)}ms`]); p.MapDelete(times, label); },
-});
+} };

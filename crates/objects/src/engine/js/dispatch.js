@@ -10,17 +10,18 @@ const extend = (C, Base) => {
   for (let at = C; at !== null && at !== p.functionProto; at = p.getPrototypeOf(at)) if (at === Base) return true;
   return false;
 };
+core.extend = extend;
 core.on.start = (exports, name, text, objectName, held, auto) => {
-  exported = exports;
+  exported = core.exported = exports;
   id = text;
   const Class = exports[name];
   if (typeof Class !== 'function') throw new p.TypeError(`The main module exports no class ${name}.`);
   if (held.length > 0 || auto) core.load('websocket').restore(held, auto);
   core.rpcAllowed = extend(Class, core.classes.DurableObject);
-  core.instance = new Class(core.load('state').object(core.load('namespace').id(id, objectName ?? undefined)), core.env);
+  core.instance = new Class(core.load('state').object(core.load('ids').make(id, objectName ?? undefined, null)), core.env);
 };
 core.on.startEntry = (exports) => {
-  exported = exports;
+  exported = core.exported = exports;
   const value = exports.default;
   if (typeof value === 'function' && extend(value, core.classes.WorkerEntrypoint)) Entry = value;
   else entry = value;
@@ -68,15 +69,15 @@ const respond = (event, response) => {
   const http = core.load('http'), parts = http.partsOf(response);
   if (parts === null || parts.status === undefined) throw new p.TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.");
   const { webSocket } = parts, length = http.lengthOf(parts.body);
-  const given = http.takeBody(parts.body);
+  const given = http.takeBody(parts);
   const socket = webSocket === null ? null : core.load('websocket').leave(webSocket);
   const body = core.bodyOut(given, event);
   const more = length === null && socket === null ? undefined : [length ?? undefined, socket ?? undefined];
   ops.respond(event, parts.status, parts.statusText ?? '', http.headerText(parts), body, more);
   if (webSocket !== null) core.load('websocket').flush(webSocket);
 };
-const fail = (event, error) => {
-  ops.failed(event, core.problemOf(error, core.instance !== null));
+const fail = (event, error, remote) => {
+  ops.failed(event, core.problemOf(error, remote));
 };
 const aborts = new p.Map();
 /** Told when the client has gone. Most code never asks, so it is made when it does. */
@@ -99,7 +100,7 @@ const runFetch = async (event, method, url, headers, body) => {
     respond(event, response);
   } catch (error) {
     if (core.instance === null) core.report(error);
-    fail(event, error);
+    fail(event, error, core.instance !== null);
   }
   if (aborts.size > 0) p.MapDelete(aborts, event);
   core.finish(event);
@@ -109,15 +110,17 @@ core.on.cancel = (event) => {
   p.MapDelete(aborts, event);
   controller?.abort(new p.DOMException('The client disconnected', 'AbortError'));
 };
-core.on.rpc = (event, path, args) => { core.event = event; runRpc(event, path, args); };
-const runRpc = async (event, path, args) => {
+/** `number`: what is called of what this realm gave, if not the object itself. */
+core.on.rpc = (event, path, args, stubs, number) => { core.event = event; runRpc(event, path, args, stubs, number); };
+const runRpc = async (event, path, args, stubs, number) => {
   try {
-    if (!core.rpcAllowed) {
+    if (number === undefined && !core.rpcAllowed) {
       throw new p.TypeError('The receiving Durable Object does not support RPC, because its class was not declared with `extends DurableObject`. In order to enable RPC, make sure your class extends the special class `DurableObject`, which can be imported from the module "cloudflare:workers".');
     }
-    ops.returned(event, await core.load('rpc').run(core.instance, id, path, args));
+    const sent = await core.load('rpc').run(event, core.instance, id, path, args, stubs, number);
+    ops.returned(event, sent.bytes, sent.stubs);
   } catch (error) {
-    fail(event, error);
+    fail(event, error, true);
   }
   core.finish(event);
 };

@@ -1,74 +1,55 @@
-// Ids, namespaces and stubs.
+// Namespaces and stubs.
 const { p } = core;
 const { Proxy } = globalThis;
 const secret = {};
-let textOf, namespaceOf, targetOf;
-class DurableObjectId {
-  // `namespace`: the number of the one that is known to have made it.
-  #text; #namespace;
-  constructor(given, text, name, namespace) {
-    if (given !== secret) throw core.illegal();
-    this.#text = text;
-    this.#namespace = namespace;
-    ops.ownOfId(this, name);
-  }
-  toString() { return this.#text; }
-  equals(other) { return #text in other && other.#text === this.#text; }
-  static {
-    textOf = (id) => (typeof id === 'object' && id !== null && #text in id ? id.#text : null);
-    namespaceOf = (id) => id.#namespace;
-  }
-}
-core.brand(DurableObjectId, 'DurableObjectId');
-const idOf = (text, name, namespace) => new DurableObjectId(secret, text, name, namespace);
+const { make: idOf, textOf, namespaceOf } = core.load('ids');
+let targetOf, whole;
 
 class DurableObject {
-  #target;
+  // `id`: `null` until it is made, `undefined` once name and id are properties. Most stubs are made for one call.
+  #target; #id;
   constructor(given, target, id) {
     if (given !== secret) throw core.illegal();
     this.#target = target;
-    ops.ownOfStub(this, target[2] ?? undefined, id);
+    this.#id = id;
   }
   fetch(input, init = undefined) { return core.fetch(this.#target, input, init); }
-  static { targetOf = (stub) => stub.#target; }
+  static {
+    targetOf = (stub) => stub.#target;
+    /** With its own properties. */
+    whole = (stub) => {
+      if (stub.#id === undefined) return stub;
+      const target = stub.#target, name = target[2] ?? undefined, id = stub.#id ?? idOf(target[1], name, target[0]);
+      stub.#id = undefined;
+      ops.ownOfStub(stub, name, id);
+      return stub;
+    };
+  }
 }
 core.brand(DurableObject, 'DurableObject');
+core.keepLayouts(DurableObject, [], new DurableObject(secret, null, null));
 
-/** What a call will give; its members and methods can be asked for before it is there. */
-class JsRpcPromise {}
-core.brand(JsRpcPromise, 'JsRpcPromise');
-const pipeline = (promise, owner) => lazily(() => promise, owner,
-  (name) => pipeline(core.handled(core.then(promise, (value) => value[name])), promise),
-  (args) => pipeline(core.handled(core.then(promise, async (value) => p.apply(value, await owner, args))), promise));
-const lazily = (promise, owner, member, call) => new Proxy(function () {}, {
-  __proto__: null,
-  apply: (_, self, args) => call(args),
-  get: (_, name) => {
-    if (typeof name === 'symbol') return name === Symbol.toStringTag ? 'JsRpcPromise' : undefined;
-    if (name === 'then') return (done, failed) => p.PromiseThen(promise(), done, failed);
-    if (name === 'catch') return (failed) => p.PromiseThen(promise(), undefined, failed);
-    if (name === 'finally') return (run) => promiseFinally(promise(), run);
-    return member(name);
-  },
-  getPrototypeOf: () => JsRpcPromise.prototype,
-  set: () => false, deleteProperty: () => false, defineProperty: () => false,
-});
-const promiseFinally = p.uncurry(p.Promise.prototype.finally);
-/** A method, or a property that is read by waiting for it; its members are on the other side as well. */
-const remote = (target, path) => lazily(() => core.rpc(target, path, null), null,
-  (name) => remote(target, [...path, name]),
-  (args) => pipeline(core.rpc(target, path, args), undefined));
+/** Asked of what looks like a stub, for its namespace, id and name. */
+const PLACE = p.Symbol('place');
 const STUB = {
   __proto__: null,
   get: (of, name) => {
     if (name === 'fetch') return (input, init = undefined) => core.fetch(targetOf(of), input, init);
-    if (name in of) {
+    if (name in (name === 'id' || name === 'name' ? whole(of) : of)) {
       const value = of[name];
       return typeof value === 'function' && name !== 'constructor' ? (...args) => p.apply(value, of, args) : value;
     }
-    return typeof name === 'symbol' || name === 'then' ? undefined : remote(targetOf(of), [name]);
+    if (typeof name === 'symbol') return name === PLACE ? p.ArraySlice(targetOf(of), 0, 3) : undefined;
+    if (name === 'then') return undefined;
+    const target = targetOf(of);
+    return core.load('stubs').remote((path, args) => core.rpc(target, path, args), [name]);
   },
   has: () => true,
+  ownKeys: (of) => p.ownKeys(whole(of)),
+  getOwnPropertyDescriptor: (of, name) => p.getOwnPropertyDescriptor(whole(of), name),
+  defineProperty: (of, name, at) => p.defineProperty(whole(of), name, at),
+  deleteProperty: (of, name) => p.deleteProperty(whole(of), name),
+  preventExtensions: (of) => p.preventExtensions(whole(of)),
 };
 const stubOf = (target, id) => new Proxy(new DurableObject(secret, target, id), STUB);
 
@@ -95,8 +76,17 @@ class DurableObjectNamespace {
     if (namespaceOf(id) !== this.#index && !ops.idCheck(this.#index, text)) throw new p.TypeError('get called on jurisdictional subnamespace with an ID from a different jurisdiction');
     return stubOf([this.#index, text, id.name ?? null, null], id);
   }
-  getByName(name, options = undefined) { return this.get(this.idFromName(name), options); }
+  getByName(name, options = undefined) {
+    void options?.locationHint;
+    name = `${name}`;
+    return stubOf([this.#index, ops.idFromName(this.#index, name), name, null], null);
+  }
   jurisdiction(name) { void name; return this; }
 }
 core.brand(DurableObjectNamespace, 'DurableObjectNamespace');
-return { open: (index) => new DurableObjectNamespace(secret, index), id: (text, name) => idOf(text, name, null) };
+return {
+  open: (index) => new DurableObjectNamespace(secret, index),
+  /** Where a stub leads, for one that leads there too; null for what is no stub. */
+  placeOf: (value) => (typeof value === 'object' && p.getPrototypeOf(value) === DurableObject.prototype ? value[PLACE] ?? null : null),
+  at: ([index, text, name]) => stubOf([index, text, name, null], null),
+};

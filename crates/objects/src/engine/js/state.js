@@ -33,6 +33,7 @@ const resets = (error) => {
 class DurableObjectState {
   #id; #storage = null;
   constructor(given, id) { if (given !== secret) throw core.illegal(); this.#id = id; this.props = {}; }
+  get exports() { return core.exports; }
   get id() { return this.#id; }
   get storage() { return this.#storage ??= core.load('storage').open(); }
   waitUntil(promise) { core.waitUntil(promise); }
@@ -54,10 +55,11 @@ class DurableObjectState {
 }
 core.brand(DurableObjectState, 'DurableObjectState');
 class ExecutionContext {
-  constructor(given) { if (given !== secret) throw core.illegal(); this.props = {}; }
+  constructor(given, props) { if (given !== secret) throw core.illegal(); this.props = props; }
+  get exports() { return core.exports; }
   waitUntil(promise) { core.waitUntil(promise); }
   passThroughOnException() {}
   abort(reason = undefined) { resets(reason ?? new p.Error('The worker was aborted.')); }
 }
 core.brand(ExecutionContext, 'ExecutionContext');
-return { object: (id) => new DurableObjectState(secret, id), entry: () => new ExecutionContext(secret) };
+return { object: (id) => new DurableObjectState(secret, id), entry: (props = {}) => new ExecutionContext(secret, props) };

@@ -14,7 +14,7 @@ const stateOf = (socket) => {
 };
 const newState = (socket) => ({
   socket, peer: null, remote: null, accepted: false, hibernates: false, gone: false, tags: [], attachment: null, autoTime: null,
-  closedHere: false, closedThere: false, binaryType: 'blob', outbox: [], inbox: [], left: false,
+  closedHere: false, closedThere: false, binaryType: 'blob', outbox: [], inbox: [], left: false, client: null,
 });
 const dispatch = (state, event) => { try { state.socket.dispatchEvent(event); } catch (error) { core.report(error); } };
 
@@ -71,13 +71,17 @@ const accept = (state) => {
 };
 
 class WebSocket extends EventTarget {
-  constructor(given) {
+  constructor(url, protocols = undefined) {
     super();
-    if (given !== secret) throw new p.DOMException('outgoing WebSockets are opened with fetch() and the header Upgrade: websocket', 'SyntaxError');
-    p.WeakMapSet(states, this, newState(this));
+    const state = newState(this);
+    p.WeakMapSet(states, this, state);
+    if (url === secret) return;
+    if (arguments.length === 0) throw new p.TypeError("Failed to construct 'WebSocket': constructor parameter 1 is not of type 'string'.");
+    core.load('websocket_client').open(state, url, protocols);
   }
   accept() {
     const state = stateOf(this);
+    if (state.client !== null) throw new p.TypeError("Websockets obtained from the 'new WebSocket()' constructor cannot call accept");
     if (state.hibernates) throw new p.TypeError("Can't accept() WebSocket after enabling hibernation.");
     if (state.left) throw new p.TypeError("Can't accept() WebSocket when it was already used in a response.");
     accept(state);
@@ -95,7 +99,8 @@ class WebSocket extends EventTarget {
   }
   close(code = undefined, reason = undefined) {
     const state = stateOf(this);
-    if (!state.accepted) throw new p.TypeError('You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages.');
+    const connecting = state.client !== null && state.client.connecting;
+    if (!state.accepted && !connecting) throw new p.TypeError('You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages.');
     if (code !== undefined) {
       code = p.Number(code);
       if (code < 1000 || code >= 5000 || code === 1004 || code === 1005 || code === 1006 || code === 1015) throw new p.DOMException(`Invalid WebSocket close code: ${code}.`, 'InvalidAccessError');
@@ -104,6 +109,7 @@ class WebSocket extends EventTarget {
     }
     if (reason !== undefined && ops.utf8Encode(core.usv(reason)).length > 123) throw new p.DOMException('WebSocket close reason must not be longer than 123 bytes.', 'SyntaxError');
     if (state.closedHere) return;
+    if (connecting) { state.client.abort(); return; }
     state.closedHere = true;
     transmit(state, { close: { code: code ?? 1005, reason: reason === undefined ? '' : core.usv(reason), wasClean: true } });
     if (state.closedThere) gone(state);
@@ -121,12 +127,13 @@ class WebSocket extends EventTarget {
   }
   get readyState() {
     const state = stateOf(this);
+    if (state.client !== null && state.client.connecting) return CONNECTING;
     return state.closedHere && state.closedThere ? CLOSED : state.closedHere || state.closedThere ? CLOSING : OPEN;
   }
   get binaryType() { return stateOf(this).binaryType; }
   set binaryType(value) { if (value === 'blob' || value === 'arraybuffer') stateOf(this).binaryType = value; }
-  get url() { return null; }
-  get protocol() { return ''; }
+  get url() { return stateOf(this).client?.url ?? null; }
+  get protocol() { return stateOf(this).client?.protocol ?? ''; }
   get extensions() { return ''; }
 }
 core.brand(WebSocket, 'WebSocket');
@@ -214,7 +221,14 @@ const failed = (event, number, why) => {
 
 let pair = null, eventTimeout = null;
 return {
-  WebSocket, WebSocketPair, WebSocketRequestResponsePair, message, closed, failed,
+  WebSocket, WebSocketPair, WebSocketRequestResponsePair, message, closed, failed, dispatch,
+  /** `socket` came with an answer: `state` is it from now on. */
+  become: (state, socket) => {
+    const given = stateOf(socket);
+    state.remote = given.remote;
+    given.left = true;
+    accept(state);
+  },
   received: (number) => adopt(number).socket,
   /** The socket leaves in a response: its number, under which the other end is known outside. */
   leave: (socket) => {

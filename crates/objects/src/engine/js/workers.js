@@ -1,9 +1,19 @@
 // What "cloudflare:workers" exports, and the bindings.
 const { p } = core;
+const { Proxy } = globalThis;
 class DurableObject { constructor(ctx, env) { this.ctx = ctx; this.env = env; } }
 class WorkerEntrypoint { constructor(ctx, env) { this.ctx = ctx; this.env = env; } }
 class RpcTarget {}
-core.classes = { __proto__: null, DurableObject, WorkerEntrypoint, RpcTarget };
+class RpcStub {
+  constructor(target) {
+    if ((typeof target !== 'object' && typeof target !== 'function') || target === null) throw new p.TypeError('RpcStub needs an RpcTarget or a function');
+    return core.load('rpc').stubFor(target);
+  }
+}
+core.brand(RpcStub, 'JsRpcStub');
+core.classes = { __proto__: null, DurableObject, WorkerEntrypoint, RpcTarget, RpcStub };
+/** Set by what keeps something for the time of an event of the entry worker. */
+core.eventOver = null;
 
 // Work that an event waits for: what waitUntil was given, and bodies that are sent.
 const kept = new p.Map();
@@ -16,7 +26,11 @@ core.keep = (event, promise) => {
 /** Ends the event when nothing is left that it waits for. */
 core.finish = (event) => {
   const list = p.MapGet(kept, event);
-  if (list === undefined) { ops.finished(event); return; }
+  if (list === undefined) {
+    if (core.eventOver !== null) core.eventOver(event);
+    ops.finished(event);
+    return;
+  }
   p.MapDelete(kept, event);
   finishAfter(event, list);
 };
@@ -33,15 +47,25 @@ core.waitUntil = (promise) => {
 const env = core.env = {};
 for (const [name, json] of ops.vars()) env[name] = p.parse(json);
 const bindings = ops.bindings();
-for (let i = 0; i < bindings.length; i++) {
-  const name = bindings[i];
-  p.defineProperty(env, name, {
-    __proto__: null, enumerable: true, configurable: true,
-    get() {
-      const value = core.load('namespace').open(i);
-      p.defineProperty(env, name, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
-      return value;
-    },
-  });
-}
-core.workers = { DurableObject, WorkerEntrypoint, RpcTarget, env, waitUntil: (promise) => core.waitUntil(promise) };
+const late = (name, open) => p.defineProperty(env, name, {
+  __proto__: null, enumerable: true, configurable: true,
+  get() {
+    const value = open();
+    p.defineProperty(env, name, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
+    return value;
+  },
+});
+for (let i = 0; i < bindings.length; i++) late(bindings[i], () => core.load('namespace').open(i));
+for (const [name, of] of ops.services()) late(name, () => core.load('entrypoints').stub(of, {}));
+/** `ctx.exports`, for code outside of classes too. */
+core.exports = new Proxy({}, {
+  __proto__: null,
+  get: (_, name) => core.load('entrypoints').all()[name],
+  has: (_, name) => name in core.load('entrypoints').all(),
+  ownKeys: () => p.ownKeys(core.load('entrypoints').all()),
+  getOwnPropertyDescriptor: (_, name) => p.getOwnPropertyDescriptor(core.load('entrypoints').all(), name),
+  set: () => false, defineProperty: () => false, deleteProperty: () => false,
+});
+core.workers = {
+  DurableObject, WorkerEntrypoint, RpcTarget, RpcStub, exports: core.exports, env, waitUntil: (promise) => core.waitUntil(promise),
+};

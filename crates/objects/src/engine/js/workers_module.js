@@ -1,3 +1,3 @@
 // The module "cloudflare:workers". Evaluated before any module of the user, while the global is there.
 const exported = globalThis.__workers;
-export const { DurableObject, WorkerEntrypoint, RpcTarget, env, waitUntil } = exported;
+export const { DurableObject, WorkerEntrypoint, RpcTarget, RpcStub, env, exports, waitUntil } = exported;

@@ -5,7 +5,8 @@ use super::{id, misuse, op, plain_error, read_problem, refuse_long, type_error};
 use crate::engine::raw;
 use crate::engine::shared::Shared;
 use crate::wire::{
-    CallId, Cloned, Destination, FromEngine, HttpRequest, NamespaceIndex, ObjectCall, Redirect, Rpc, StreamId,
+    CallId, Cloned, Destination, FromEngine, HttpRequest, NamespaceIndex, ObjectCall, Passed, Redirect, Rpc, StreamId,
+    StubId,
 };
 use rquickjs::{Array, Ctx, Object, Result, Value};
 use std::rc::Rc;
@@ -22,7 +23,7 @@ fn request(
     Ok(HttpRequest {
         method,
         url,
-        headers: headers(ctx, &header_text)?,
+        headers: headers(ctx, header_text)?,
         body: body(ctx, content, length)?,
         redirect: match redirect {
             "manual" => Redirect::Manual,
@@ -50,11 +51,36 @@ fn object(ctx: &Ctx<'_>, shared: &Shared, target: &Array<'_>, what: ObjectCall) 
     let namespace: u16 = target.get(0)?;
     let text: String = target.get(1)?;
     let key = shared.process.namespaces.get(usize::from(namespace)).map(|namespace| &namespace.key);
-    let id = key.and_then(|key| super::ids::from_text(key, &text));
+    let id = key.and_then(|key| shared.known_ids.checked(key, namespace, text));
     let id = id.ok_or_else(|| type_error(ctx, "the id is not one of the namespace"))?;
     let name: Option<String> = target.get(2)?;
     refuse_long(ctx, "an object's name", name.as_ref().map_or(0, String::len))?;
     Ok(Destination::Object { namespace: NamespaceIndex(namespace), id, name, what })
+}
+
+/// Members of members of members.
+const MOST_PATH: usize = 64;
+
+fn rpc(ctx: &Ctx<'_>, shared: &Shared, path: Vec<String>, args: &Value<'_>, stubs: Option<Vec<f64>>) -> Result<Rpc> {
+    refuse_long(ctx, "a method's path", path.iter().map(String::len).sum())?;
+    if path.len() > MOST_PATH {
+        return Err(type_error(ctx, &format!("a method's path has more than {MOST_PATH} parts")));
+    }
+    let args = match raw::view_bytes(args) {
+        Some(bytes) => Some(passed(ctx, shared, bytes, stubs)?),
+        None => None,
+    };
+    Ok(Rpc { path, args })
+}
+
+/// What arguments or a result are sent as.
+pub(super) fn passed(ctx: &Ctx<'_>, shared: &Shared, bytes: Vec<u8>, stubs: Option<Vec<f64>>) -> Result<Passed> {
+    let stubs: Vec<StubId> = stubs.unwrap_or_default().into_iter().map(|stub| StubId(id(stub))).collect();
+    let most = shared.limits().rpc_stubs;
+    if stubs.len() > most as usize {
+        return Err(type_error(ctx, &format!("more than {most} functions, RpcTargets and streams in one RPC call")));
+    }
+    Ok(Passed { value: Cloned(bytes), stubs })
 }
 
 fn send_chunk(ctx: &Ctx<'_>, shared: &Shared, stream: StreamId, data: &Value<'_>, end: bool) -> Result<()> {
@@ -92,11 +118,47 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         let destination = object(&ctx, shared, &target, what)?;
         call(&ctx, shared, destination)
     });
-    op!(ctx, ops, owner, "callRpc", |shared, ctx, target: Array<'js>, path: Vec<String>, args: Value<'js>| {
-        refuse_long(&ctx, "a method's path", path.iter().map(String::len).sum())?;
-        let rpc = Rpc { path, args: raw::view_bytes(&args).map(Cloned) };
+    op!(ctx, ops, owner, "callRpc", |shared,
+                                     ctx,
+                                     target: Array<'js>,
+                                     path: Vec<String>,
+                                     args: Value<'js>,
+                                     stubs: Option<Vec<f64>>| {
+        let rpc = rpc(&ctx, shared, path, &args, stubs)?;
         let destination = object(&ctx, shared, &target, ObjectCall::Rpc(rpc))?;
         call(&ctx, shared, destination)
+    });
+    op!(ctx, ops, owner, "callStub", |shared,
+                                      ctx,
+                                      stub: f64,
+                                      path: Vec<String>,
+                                      args: Value<'js>,
+                                      stubs: Option<Vec<f64>>| {
+        let rpc = rpc(&ctx, shared, path, &args, stubs)?;
+        call(&ctx, shared, Destination::Stub { stub: StubId(id(stub)), rpc })
+    });
+    op!(ctx, ops, owner, "newStub", |shared, ctx| {
+        let most = shared.limits().stubs;
+        if shared.given.borrow().len() >= most as usize {
+            return Err(plain_error(&ctx, &format!("more than {most} RPC stubs were given that are not disposed of")));
+        }
+        let stub = shared.process.new_stub();
+        shared.given.borrow_mut().insert(stub, shared.origin());
+        Ok(stub.0 as f64)
+    });
+    op!(ctx, ops, owner, "dropStub", |shared, _ctx, stub: f64| {
+        let stub = StubId(id(stub));
+        if shared.held.borrow_mut().remove(&stub) {
+            shared.say(FromEngine::StubDropped { activation: shared.activation, stub, after: shared.after() });
+        }
+        Ok::<_, rquickjs::Error>(())
+    });
+    op!(ctx, ops, owner, "withdrawStub", |shared, _ctx, stub: f64| {
+        let stub = StubId(id(stub));
+        if shared.given.borrow_mut().remove(&stub).is_some() {
+            shared.say(FromEngine::StubWithdrawn { stub });
+        }
+        Ok::<_, rquickjs::Error>(())
     });
     op!(ctx, ops, owner, "cancelCall", |shared, _ctx, number: f64| {
         let call = CallId(id(number));

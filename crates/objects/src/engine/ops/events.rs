@@ -4,19 +4,14 @@ use super::{id, misuse, op, read_problem, refuse_long};
 use crate::engine::raw;
 use crate::engine::shared::{AlarmRun, Shared};
 use crate::engine::storage::StorageError;
-use crate::wire::{AlarmOutcome, Body, Cloned, EventId, FromEngine, HttpResponse, SocketId, StreamId};
+use crate::wire::{AlarmOutcome, Body, EventId, FromEngine, Headers, HttpResponse, SocketId, StreamId};
 use rquickjs::{Array, Ctx, Object, Result, Value};
 use std::rc::Rc;
 
 /// `name\nvalue\n` of each.
-pub(super) fn headers(ctx: &Ctx<'_>, text: &str) -> Result<crate::wire::Headers> {
+pub(super) fn headers(ctx: &Ctx<'_>, text: String) -> Result<Headers> {
     refuse_long(ctx, "a message's headers", text.len())?;
-    let mut headers = crate::wire::Headers::new();
-    let mut lines = text.split_terminator('\n');
-    while let (Some(name), Some(value)) = (lines.next(), lines.next()) {
-        headers.push((name.to_owned(), value.to_owned()));
-    }
-    Ok(headers)
+    Ok(Headers::from_text(text))
 }
 
 /// `null`, text, bytes, or the number of a stream with its length.
@@ -57,7 +52,7 @@ fn respond(
     let response = HttpResponse {
         status,
         status_text,
-        headers: headers(ctx, &header_text)?,
+        headers: headers(ctx, header_text)?,
         body: body(ctx, content, length)?,
         socket: socket.map(|number| SocketId(id(number))),
         url: String::new(),
@@ -102,12 +97,13 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
                                      more: Option<Array<'js>>| {
         respond(&ctx, shared, EventId(id(event)), (status, text, headers), &content, more.as_ref())
     });
-    op!(ctx, ops, owner, "returned", |shared, ctx, event: f64, value: Value<'js>| {
+    op!(ctx, ops, owner, "returned", |shared, ctx, event: f64, value: Value<'js>, stubs: Option<Vec<f64>>| {
         let event = EventId(id(event));
         let value = raw::view_bytes(&value).ok_or_else(|| misuse(&ctx))?;
+        let value = super::calls::passed(&ctx, shared, value, stubs)?;
         if answer(shared, event) {
             let (activation, after) = (shared.activation, shared.after());
-            shared.say(FromEngine::Returned { activation, event, after, value: Cloned(value) });
+            shared.say(FromEngine::Returned { activation, event, after, value });
         }
         Ok(())
     });

@@ -7,9 +7,53 @@ use hmac::{Hmac, Mac};
 use rquickjs::object::Property;
 use rquickjs::{Ctx, Object, Result, Undefined, Value};
 use sha2::Sha256;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 const HALF: usize = 16;
+
+/// Names and ids whose other form is remembered.
+const MOST_KNOWN: usize = 256;
+const LONGEST_KNOWN: usize = 256;
+
+/// Code asks for the same few objects again and again, and what an id takes is computed for each of them once.
+#[derive(Default)]
+pub(crate) struct Known {
+    named: RefCell<HashMap<(u16, String), String>>,
+    /// `None`: it is no id, or another namespace's.
+    checked: RefCell<HashMap<(u16, String), Option<ObjectId>>>,
+}
+
+fn remembered<V: Clone>(
+    known: &RefCell<HashMap<(u16, String), V>>,
+    key: (u16, String),
+    find: impl FnOnce(&(u16, String)) -> V,
+) -> V {
+    let mut known = known.borrow_mut();
+    if known.len() >= MOST_KNOWN && !known.contains_key(&key) {
+        known.clear();
+    }
+    known.entry(key).or_insert_with_key(find).clone()
+}
+
+impl Known {
+    fn named(&self, key: &[u8; 32], namespace: u16, name: String) -> String {
+        let make = |name: &str| hex::encode(from_name(key, name).0);
+        if name.len() > LONGEST_KNOWN {
+            return make(&name);
+        }
+        remembered(&self.named, (namespace, name), |(_, name)| make(name))
+    }
+
+    /// `None`: it is no id, or another namespace's.
+    pub(super) fn checked(&self, key: &[u8; 32], namespace: u16, text: String) -> Option<ObjectId> {
+        if text.len() != 4 * HALF {
+            return None;
+        }
+        remembered(&self.checked, (namespace, text), |(_, text)| from_text(key, text))
+    }
+}
 
 fn mac(key: &[u8; 32], data: &[u8]) -> [u8; HALF] {
     // A key of any length will do for HMAC.
@@ -33,7 +77,7 @@ pub fn from_name(key: &[u8; 32], name: &str) -> ObjectId {
 }
 
 /// `None`: it is no id, or another namespace's.
-pub(super) fn from_text(key: &[u8; 32], text: &str) -> Option<ObjectId> {
+fn from_text(key: &[u8; 32], text: &str) -> Option<ObjectId> {
     let bytes: [u8; 32] = hex::decode(text).ok()?.try_into().ok()?;
     let (base, seal) = bytes.split_first_chunk::<HALF>()?;
     subtle_equal(seal, &mac(key, base)).then_some(ObjectId(bytes))
@@ -51,7 +95,8 @@ fn key<'a>(ctx: &Ctx<'_>, shared: &'a Shared, namespace: u16) -> Result<&'a [u8;
 
 pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>) -> Result<()> {
     op!(ctx, ops, owner, "idFromName", |shared, ctx, namespace: u16, name: String| {
-        Ok(hex::encode(from_name(key(&ctx, shared, namespace)?, &name).0))
+        let key = key(&ctx, shared, namespace)?;
+        Ok(shared.known_ids.named(key, namespace, name))
     });
     op!(ctx, ops, owner, "idNew", |shared, ctx, namespace: u16| {
         let mut base = [0; HALF];
@@ -71,7 +116,7 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         stub.prop("id", Property::from(id).enumerable().configurable())
     });
     op!(ctx, ops, owner, "idCheck", |shared, ctx, namespace: u16, text: String| {
-        Ok(from_text(key(&ctx, shared, namespace)?, &text).is_some())
+        Ok(shared.known_ids.checked(key(&ctx, shared, namespace)?, namespace, text).is_some())
     });
     Ok(())
 }

@@ -48,6 +48,19 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         let names: Vec<String> = shared.process.namespaces.iter().map(|namespace| namespace.binding.clone()).collect();
         Ok::<_, rquickjs::Error>(names)
     });
+    // The event that what runs now belongs to.
+    op!(ctx, ops, owner, "event", |shared, _ctx| {
+        Ok::<_, rquickjs::Error>(shared.origin.borrow().event.map(|event| event.0 as f64))
+    });
+    op!(ctx, ops, owner, "classes", |shared, _ctx| {
+        let names: Vec<String> = shared.process.namespaces.iter().map(|namespace| namespace.class.clone()).collect();
+        Ok::<_, rquickjs::Error>(names)
+    });
+    op!(ctx, ops, owner, "services", |shared, _ctx| {
+        let services = shared.process.services.iter();
+        let names: Vec<Vec<String>> = services.map(|of| vec![of.binding.clone(), of.entrypoint.clone()]).collect();
+        Ok::<_, rquickjs::Error>(names)
+    });
     let limits = Object::new(ctx.clone())?;
     let of = owner.limits();
     limits.set("keyBytes", of.key_bytes)?;
@@ -58,6 +71,7 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
     limits.set("window", of.stream_window_bytes)?;
     limits.set("chunk", of.chunk_bytes)?;
     limits.set("rpcBytes", of.rpc_bytes)?;
+    limits.set("rpcStubs", of.rpc_stubs)?;
     limits.set("attachment", of.attachment_bytes)?;
     limits.set("message", of.socket_message_bytes)?;
     limits.set("tags", of.tags)?;

@@ -9,6 +9,7 @@ mod misc;
 mod sockets;
 mod sql;
 
+pub(super) use ids::Known;
 pub use ids::from_name;
 
 use super::shared::Shared;

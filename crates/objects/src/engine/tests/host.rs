@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, PageError, Surroundings, ops};
 use crate::wire::{
-    self, Activation, Answer, Body, Commit, Destination, EventId, EventKind, Frames, FromEngine, HeldSocket,
+    self, Activation, Answer, Body, Commit, Destination, EventId, EventKind, Frames, FromEngine, Headers, HeldSocket,
     HttpRequest, HttpResponse, Limits, Load, Module, ModuleKind, Namespace, NamespaceIndex, ObjectCall, ObjectId, Open,
     PAGE_BYTES, Problem, Redirect, Seq, SocketId, ToEngine,
 };
@@ -76,7 +76,7 @@ pub(super) enum Caller {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Outcome {
     Response(HttpResponse),
-    Value(Vec<u8>),
+    Value(wire::Passed),
     Failed(Problem),
     Alarm(wire::AlarmOutcome),
     Inspected(String),
@@ -108,6 +108,7 @@ pub(super) struct Host {
     pub internet: VecDeque<(wire::CallId, HttpRequest)>,
     pub resets: Vec<Problem>,
     pub quiet: Vec<Activation>,
+    hibernates: HashMap<Activation, bool>,
     pub wake_ms: Option<i64>,
     pub loaded: Option<Result<Vec<String>, Problem>>,
     pub commit_count: u32,
@@ -116,6 +117,8 @@ pub(super) struct Host {
     /// Objects that would not be closed.
     pub stays: u32,
     inside: HashMap<Activation, u32>,
+    /// Who gave them.
+    stubs: HashMap<wire::StubId, Activation>,
     /// Every frame of the engine, as its bytes: two runs of the same seed say the same.
     pub said: Vec<u8>,
 }
@@ -166,12 +169,14 @@ impl Host {
             internet: VecDeque::new(),
             resets: Vec::new(),
             quiet: Vec::new(),
+            hibernates: HashMap::new(),
             wake_ms: None,
             loaded: None,
             commit_count: 0,
             calls: 0,
             stays: 0,
             inside: HashMap::new(),
+            stubs: HashMap::new(),
             said: Vec::new(),
         };
         host.send(ToEngine::Load(Load {
@@ -179,6 +184,7 @@ impl Host {
             main: "index.js".into(),
             vars: vec![("GREETING".into(), "\"hello\"".into())],
             namespaces,
+            services: Vec::new(),
             limits,
             first_socket: SocketId(1),
             now_ms: START_MS,
@@ -220,8 +226,8 @@ impl Host {
     }
 
     fn hear(&mut self, mut frame: FromEngine) {
-        let after = frame.after_mut().map(|after| *after);
-        if let (Some(after), Some(activation)) = (after, activation_of(&frame))
+        let gated = frame.gated().map(|gated| (gated.activation, *gated.after));
+        if let Some((activation, after)) = gated
             && after > self.durable.get(&activation).copied().unwrap_or(Seq(0))
         {
             self.held.push((activation, after, frame));
@@ -242,12 +248,24 @@ impl Host {
                 }
             }
             FromEngine::Response { event, response, .. } => self.answer(event, Outcome::Response(response)),
-            FromEngine::Returned { event, value, .. } => self.answer(event, Outcome::Value(value.0)),
+            FromEngine::Returned { activation, event, value, .. } => {
+                self.give(activation, &value.stubs);
+                self.answer(event, Outcome::Value(value));
+            }
             FromEngine::Failed { event, problem, .. } => self.answer(event, Outcome::Failed(problem)),
             FromEngine::AlarmRan { event, outcome, .. } => self.answer(event, Outcome::Alarm(outcome)),
             FromEngine::Inspected { event, json, .. } => self.answer(event, Outcome::Inspected(json)),
             FromEngine::Finished { event, .. } => self.finished.push(event),
-            FromEngine::Call { call, destination, .. } => {
+            FromEngine::Call { activation, call, destination, .. } => {
+                let args = match &destination {
+                    Destination::Object { what: ObjectCall::Rpc(rpc), .. } | Destination::Stub { rpc, .. } => {
+                        rpc.args.as_ref()
+                    }
+                    Destination::Object { what: ObjectCall::Fetch(_), .. } | Destination::Internet(_) => None,
+                };
+                if let Some(args) = args {
+                    self.give(activation, &args.stubs);
+                }
                 self.calls += 1;
                 self.route(call, destination);
             }
@@ -285,7 +303,10 @@ impl Host {
             }
             FromEngine::StreamFailed { stream, .. } => self.left.push(format!("stream {} failed", stream.0)),
             FromEngine::Console { level, text, .. } => self.console.push(format!("{level:?} {text}")),
-            FromEngine::Quiet { activation, .. } => self.quiet.push(activation),
+            FromEngine::Quiet { activation, hibernates } => {
+                self.quiet.push(activation);
+                self.hibernates.insert(activation, hibernates);
+            }
             FromEngine::Reset { activation, problem } => {
                 self.resets.push(problem);
                 self.forget(activation);
@@ -298,6 +319,13 @@ impl Host {
                 self.inside.insert(activation, running);
             }
             FromEngine::Stays { .. } => self.stays += 1,
+            FromEngine::StubDropped { stub, .. } => {
+                if let Some(activation) = self.stubs.remove(&stub) {
+                    self.send(ToEngine::StubDropped { activation, stub });
+                }
+            }
+            FromEngine::StubWithdrawn { stub } => drop(self.stubs.remove(&stub)),
+            FromEngine::StubsPassed { activation, stubs } => self.give(activation, &stubs),
         }
     }
 
@@ -316,7 +344,7 @@ impl Host {
             Some(Caller::Call(call)) => {
                 let result = match outcome {
                     Outcome::Response(response) => Ok(Answer::Http(response)),
-                    Outcome::Value(value) => Ok(Answer::Value(wire::Cloned(value))),
+                    Outcome::Value(value) => Ok(Answer::Value(value)),
                     Outcome::Failed(problem) => Err(problem),
                     Outcome::Alarm(_) | Outcome::Inspected(_) => return,
                 };
@@ -329,8 +357,24 @@ impl Host {
         }
     }
 
+    /// Whether it said of itself, when it was quiet last, that it can hibernate.
+    pub(super) fn hibernates(&self, name: &str) -> Option<bool> {
+        self.hibernates.get(&self.live(name)?).copied()
+    }
+
+    fn give(&mut self, activation: Activation, stubs: &[wire::StubId]) {
+        self.stubs.extend(stubs.iter().map(|stub| (*stub, activation)));
+    }
+
     fn route(&mut self, call: wire::CallId, destination: Destination) {
         match destination {
+            Destination::Stub { stub, rpc } => {
+                let activation = self.stubs[&stub];
+                let event = EventId(self.next_event);
+                self.next_event += 1;
+                self.callers.insert(event, Caller::Call(call));
+                self.send(ToEngine::Event { activation, event, kind: EventKind::Stub { stub, rpc } });
+            }
             Destination::Internet(request) => {
                 self.left.push(format!("{} {}", request.method, request.url));
                 self.internet.push_back((call, request));
@@ -520,7 +564,7 @@ impl Host {
         let response = HttpResponse {
             status: 200,
             status_text: String::new(),
-            headers: vec![],
+            headers: Headers::default(),
             body: Body::Whole(text.into()),
             socket: None,
             url: String::new(),
@@ -543,41 +587,8 @@ pub(super) fn request(path: &str) -> HttpRequest {
     HttpRequest {
         method: "GET".into(),
         url: format!("http://test{path}"),
-        headers: vec![],
+        headers: Headers::default(),
         body: Body::None,
         redirect: Redirect::Follow,
-    }
-}
-
-fn activation_of(frame: &FromEngine) -> Option<Activation> {
-    match frame {
-        FromEngine::Response { activation, .. }
-        | FromEngine::Returned { activation, .. }
-        | FromEngine::Failed { activation, .. }
-        | FromEngine::AlarmRan { activation, .. }
-        | FromEngine::Call { activation, .. }
-        | FromEngine::SocketSend { activation, .. }
-        | FromEngine::SocketClose { activation, .. }
-        | FromEngine::Chunk { activation, .. }
-        | FromEngine::StreamFailed { activation, .. } => Some(*activation),
-        FromEngine::Loaded { .. }
-        | FromEngine::LoadFailed { .. }
-        | FromEngine::ReadPages { .. }
-        | FromEngine::Commit(_)
-        | FromEngine::Inspected { .. }
-        | FromEngine::Finished { .. }
-        | FromEngine::CancelCall { .. }
-        | FromEngine::SocketAccept { .. }
-        | FromEngine::SocketAttachment { .. }
-        | FromEngine::AutoResponse { .. }
-        | FromEngine::Credit { .. }
-        | FromEngine::StreamCancelled { .. }
-        | FromEngine::Console { .. }
-        | FromEngine::Quiet { .. }
-        | FromEngine::Reset { .. }
-        | FromEngine::Closed { .. }
-        | FromEngine::Inside { .. }
-        | FromEngine::Stays { .. }
-        | FromEngine::Wake { .. } => None,
     }
 }

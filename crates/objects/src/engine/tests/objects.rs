@@ -298,3 +298,84 @@ fn storage_can_be_looked_into() {
     );
     assert!(look(&mut host, Inspect::Summary).contains("\"alarm\":null"));
 }
+
+/// What a stub has of its own is made when something looks at it: whatever that is must find it.
+const LOOKS: &str = r#"
+import { DurableObject } from "cloudflare:workers";
+export class Counter extends DurableObject {}
+const looks = {
+  keys: (stub) => Object.keys(stub),
+  descriptor: (stub) => Object.getOwnPropertyDescriptor(stub, "name"),
+  id: (stub) => [stub.id.name, stub.id === stub.id],
+  define: (stub) => [Reflect.defineProperty(stub, "name", { value: 1 }), stub.name],
+  remove: (stub) => [delete stub.name, Object.keys(stub)],
+  set: (stub) => [Reflect.set(stub, "name", "other"), stub.name],
+  freeze: (stub) => [Object.isFrozen(Object.freeze(stub)), stub.name],
+};
+export default {
+  fetch(request, env) {
+    const said = [];
+    for (const [name, look] of Object.entries(looks)) said.push(`${name} ${JSON.stringify(look(env.COUNTER.getByName("a")))}`);
+    return new Response(said.join("\n"));
+  },
+};
+"#;
+
+#[test]
+fn a_stub_has_its_name_and_id_whatever_looks_first() {
+    let mut host = Host::new(LOOKS, &["Counter"]);
+    let event = host.enter("/");
+    let expected = r#"keys ["name","id"]
+descriptor {"value":"a","writable":false,"enumerable":true,"configurable":true}
+id ["a",true]
+define [true,1]
+remove [true,["id"]]
+set [false,"a"]
+freeze [true,"a"]"#;
+    assert_eq!(host.text(event).as_deref(), Some(expected));
+}
+
+/// A text body is a string until somebody asks for more than that.
+const BODIES: &str = r#"
+const looks = {
+  used: async (message) => [message.bodyUsed, await message.text(), message.bodyUsed],
+  twice: async (message) => { await message.text(); try { return await message.text(); } catch (error) { return error.name; } },
+  clone: async (message) => { const copy = message.clone(); return [await message.text(), await copy.text()]; },
+  stream: async (message) => { const { value } = await message.body.getReader().read(); return new TextDecoder().decode(value); },
+  bytes: async (message) => (await message.bytes()).length,
+  moved: async (message) => {
+    if (message instanceof Response) return "none";
+    const copy = new Request(message);
+    return [message.bodyUsed, await copy.text()];
+  },
+};
+export default {
+  async fetch() {
+    const said = [];
+    for (const [name, look] of Object.entries(looks)) {
+      const response = await look(new Response("body"));
+      const request = await look(new Request("http://a/", { method: "POST", body: "body" }));
+      said.push(`${name} ${JSON.stringify([response, request])}`);
+    }
+    const response = new Response(said.join("\n"));
+    globalThis.last?.text().catch(() => {});
+    globalThis.last = response;
+    return response;
+  },
+};
+"#;
+
+#[test]
+fn a_text_body_is_all_that_a_body_is() {
+    let mut host = Host::new(BODIES, &[]);
+    let expected = r#"used [[false,"body",true],[false,"body",true]]
+twice ["TypeError","TypeError"]
+clone [["body","body"],["body","body"]]
+stream ["body","body"]
+bytes [4,4]
+moved ["none",[true,"body"]]"#;
+    for _ in 0..2 {
+        let event = host.enter("/");
+        assert_eq!(host.text(event).as_deref(), Some(expected));
+    }
+}

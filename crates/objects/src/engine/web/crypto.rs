@@ -1,19 +1,17 @@
-//! What `crypto.subtle` computes, on ring. A key is bytes here: secrets raw, public keys of curves as points, private ones as PKCS #8,
+//! What `crypto.subtle` computes, on ring and where that has it not on RustCrypto. A key is bytes here: secrets raw, public keys of curves as points, private ones as PKCS #8,
 //! RSA keys as the structures of PKCS #1.
 
 use std::num::NonZeroU32;
 
 use md5::Digest as _;
-use ring::rand::SystemRandom;
-use ring::signature::{
-    self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaEncoding, RsaKeyPair, UnparsedPublicKey,
-};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaEncoding, RsaKeyPair, UnparsedPublicKey};
 use ring::{aead, digest, hkdf, hmac, pbkdf2};
 use rquickjs::prelude::MutFn;
 use rquickjs::{Ctx, Exception, Function, Object, Result};
 
-use super::der;
 use super::value::Bytes;
+use super::{ciphers, der};
 
 /// As much as one call of PBKDF2 or HKDF may give.
 const DERIVED_LIMIT_BYTES: usize = 1 << 20;
@@ -52,11 +50,12 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>) -> Result<()> {
     )?;
     set("pbkdf2", Function::new(ctx.clone(), derive_pbkdf2))?;
     set("hkdf", Function::new(ctx.clone(), derive_hkdf))?;
+    ciphers::install(ctx, &set)?;
     install_curves(ctx, &set)?;
     install_rsa(ctx, &set)
 }
 
-type Setter<'a, 'js> = &'a dyn Fn(&str, Result<Function<'js>>) -> Result<()>;
+pub(super) type Setter<'a, 'js> = &'a dyn Fn(&str, Result<Function<'js>>) -> Result<()>;
 
 fn install_curves<'js>(ctx: &Ctx<'js>, set: Setter<'_, 'js>) -> Result<()> {
     set(
@@ -73,8 +72,16 @@ fn install_curves<'js>(ctx: &Ctx<'js>, set: Setter<'_, 'js>) -> Result<()> {
         "curveVerify",
         Function::new(ctx.clone(), |curve: String, point: Bytes, tag: Bytes, data: Bytes| {
             Curve::named(&curve).is_some_and(|curve| {
-                UnparsedPublicKey::new(curve.verification(), &point.0).verify(&data.0, &tag.0).is_ok()
+                let how = curve.verification();
+                how.is_some_and(|how| UnparsedPublicKey::new(how, &point.0).verify(&data.0, &tag.0).is_ok())
             })
+        }),
+    )?;
+    // What a private key and somebody else's public one have in common
+    set(
+        "curveAgree",
+        Function::new(ctx.clone(), |curve: String, key: Bytes, point: Bytes| {
+            Curve::named(&curve).and_then(|curve| curve.agree(&key.0, &point.0)).map(Bytes)
         }),
     )?;
     // [secret, public point] of a private key in PKCS #8
@@ -276,6 +283,7 @@ enum Curve {
     P256,
     P384,
     Ed25519,
+    X25519,
 }
 
 impl Curve {
@@ -284,6 +292,7 @@ impl Curve {
             "P-256" => Some(Self::P256),
             "P-384" => Some(Self::P384),
             "Ed25519" => Some(Self::Ed25519),
+            "X25519" => Some(Self::X25519),
             _ => None,
         }
     }
@@ -293,70 +302,114 @@ impl Curve {
             Self::P256 => &der::P256,
             Self::P384 => &der::P384,
             Self::Ed25519 => &der::ED25519,
+            Self::X25519 => &der::X25519,
         }
     }
 
-    fn verification(self) -> &'static dyn signature::VerificationAlgorithm {
+    /// None: nothing is signed with it.
+    fn verification(self) -> Option<&'static dyn signature::VerificationAlgorithm> {
         match self {
-            Self::P256 => &signature::ECDSA_P256_SHA256_FIXED,
-            Self::P384 => &signature::ECDSA_P384_SHA384_FIXED,
-            Self::Ed25519 => &signature::ED25519,
-        }
-    }
-
-    fn ecdsa(self) -> Option<&'static EcdsaSigningAlgorithm> {
-        match self {
-            Self::P256 => Some(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
-            Self::P384 => Some(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
-            Self::Ed25519 => None,
+            Self::P256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
+            Self::P384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
+            Self::Ed25519 => Some(&signature::ED25519),
+            Self::X25519 => None,
         }
     }
 
     fn generate(self) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
-        let document = match self.ecdsa() {
-            Some(algorithm) => EcdsaKeyPair::generate_pkcs8(algorithm, &random),
-            None => Ed25519KeyPair::generate_pkcs8(&random),
+        let ecdsa = |algorithm| EcdsaKeyPair::generate_pkcs8(algorithm, &random).ok();
+        let document = match self {
+            Self::P256 => ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+            Self::P384 => ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+            Self::Ed25519 => Ed25519KeyPair::generate_pkcs8(&random).ok(),
+            Self::X25519 => {
+                let mut secret = [0; 32];
+                random.fill(&mut secret).ok()?;
+                return Some(der::pkcs8(self.algorithm(), &der::of_octets(&secret)));
+            }
         };
-        document.ok().map(|document| document.as_ref().to_vec())
+        document.map(|document| document.as_ref().to_vec())
     }
 
     fn sign(self, key: &[u8], data: &[u8]) -> Option<Vec<u8>> {
         let random = SystemRandom::new();
-        let tag = match self.ecdsa() {
-            Some(algorithm) => EcdsaKeyPair::from_pkcs8(algorithm, key, &random).ok()?.sign(&random, data).ok()?,
-            None => Ed25519KeyPair::from_pkcs8_maybe_unchecked(key).ok()?.sign(data),
+        let ecdsa = |algorithm| EcdsaKeyPair::from_pkcs8(algorithm, key, &random).ok()?.sign(&random, data).ok();
+        let tag = match self {
+            Self::P256 => ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)?,
+            Self::P384 => ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING)?,
+            Self::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(key).ok()?.sign(data),
+            Self::X25519 => return None,
         };
         Some(tag.as_ref().to_vec())
     }
 
     fn parts(self, key: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         let inner = der::from_pkcs8(self.algorithm(), key)?;
-        match self.ecdsa() {
-            Some(algorithm) => {
-                let pair = EcdsaKeyPair::from_pkcs8(algorithm, key, &SystemRandom::new()).ok()?;
-                Some((der::ec_secret(&inner)?, pair.public_key().as_ref().to_vec()))
-            }
-            None => {
+        let ecdsa = |algorithm| {
+            let pair = EcdsaKeyPair::from_pkcs8(algorithm, key, &SystemRandom::new()).ok()?;
+            Some((der::ec_secret(&inner)?, pair.public_key().as_ref().to_vec()))
+        };
+        match self {
+            Self::P256 => ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
+            Self::P384 => ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
+            Self::Ed25519 => {
                 let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(key).ok()?;
                 Some((der::octets(&inner)?, pair.public_key().as_ref().to_vec()))
+            }
+            Self::X25519 => {
+                let secret = der::octets(&inner)?;
+                let point = x25519_point(&secret)?;
+                Some((secret, point))
             }
         }
     }
 
     /// PKCS #8 of a key pair, if secret and point belong together.
     fn key(self, secret: &[u8], point: &[u8]) -> Option<Vec<u8>> {
-        match self.ecdsa() {
-            Some(algorithm) => {
-                EcdsaKeyPair::from_private_key_and_public_key(algorithm, secret, point, &SystemRandom::new()).ok()?;
-                Some(der::pkcs8(self.algorithm(), &der::ec_private(secret, point)))
-            }
-            None => {
+        let ecdsa = |algorithm| {
+            EcdsaKeyPair::from_private_key_and_public_key(algorithm, secret, point, &SystemRandom::new()).ok()?;
+            Some(der::ec_private(secret, point))
+        };
+        let inner = match self {
+            Self::P256 => ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING)?,
+            Self::P384 => ecdsa(&signature::ECDSA_P384_SHA384_FIXED_SIGNING)?,
+            Self::Ed25519 => {
                 Ed25519KeyPair::from_seed_and_public_key(secret, point).ok()?;
-                Some(der::pkcs8(self.algorithm(), &der::of_octets(secret)))
+                der::of_octets(secret)
             }
+            Self::X25519 => {
+                x25519_point(secret).filter(|expected| expected == point)?;
+                der::of_octets(secret)
+            }
+        };
+        Some(der::pkcs8(self.algorithm(), &inner))
+    }
+
+    /// The secret that the owner of a private key shares with that of a public one.
+    fn agree(self, key: &[u8], point: &[u8]) -> Option<Vec<u8>> {
+        let (secret, _) = self.parts(key)?;
+        match self {
+            Self::P256 => {
+                let point = p256::PublicKey::from_sec1_bytes(point).ok()?;
+                Some(p256::SecretKey::from_slice(&secret).ok()?.diffie_hellman(&point).raw_secret_bytes().to_vec())
+            }
+            Self::P384 => {
+                let point = p384::PublicKey::from_sec1_bytes(point).ok()?;
+                Some(p384::SecretKey::from_slice(&secret).ok()?.diffie_hellman(&point).raw_secret_bytes().to_vec())
+            }
+            Self::X25519 => {
+                let shared = x25519_dalek::x25519(secret.try_into().ok()?, point.try_into().ok()?);
+                // Of a point that gives the same to everybody.
+                shared.iter().any(|byte| *byte != 0).then(|| shared.to_vec())
+            }
+            Self::Ed25519 => None,
         }
     }
+}
+
+fn x25519_point(secret: &[u8]) -> Option<Vec<u8>> {
+    Some(x25519_dalek::x25519(secret.try_into().ok()?, x25519_dalek::X25519_BASEPOINT_BYTES).to_vec())
 }
 
 fn rsa_sign(scheme: &str, hash: &str, key: &[u8], data: &[u8]) -> Option<Vec<u8>> {

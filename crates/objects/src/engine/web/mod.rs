@@ -1,6 +1,7 @@
 //! The native parts of the web APIs, and the list of their scripts.
 #![allow(clippy::needless_pass_by_value, reason = "operations get their arguments from JavaScript, owned")]
 
+mod ciphers;
 mod compress;
 mod crypto;
 mod der;
@@ -36,6 +37,8 @@ pub const SCRIPTS: &[Script] = &[
     script!("formdata", FirstUse),
     script!("headers", FirstUse),
     script!("http", FirstUse),
+    script!("readable", FirstUse),
+    script!("readable_bytes", FirstUse),
     script!("streams", FirstUse),
     script!("transforms", FirstUse),
     script!("url", FirstUse),
@@ -43,12 +46,19 @@ pub const SCRIPTS: &[Script] = &[
     script!("writable", FirstUse),
 ];
 
-/// Puts the operations that the scripts use on `ops`.
+/// Puts the operations that several scripts use on `ops`.
 pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, scripts: &Rc<Scripts>) -> rquickjs::Result<()> {
     clone::install(ctx, ops, scripts.classes)?;
     text::install(ctx, ops)?;
-    multipart::install(ctx, ops)?;
-    url::install(ctx, ops)?;
-    crypto::install(ctx, ops)?;
-    compress::install(ctx, ops)
+    url::install(ctx, ops)
+}
+
+/// Puts those on `ops` that this script alone uses: every object has memory only for what it uses.
+pub(super) fn install_for<'js>(script: &str, ctx: &Ctx<'js>, ops: &Object<'js>) -> rquickjs::Result<()> {
+    match script {
+        "crypto" => crypto::install(ctx, ops),
+        "formdata" => multipart::install(ctx, ops),
+        "transforms" => compress::install(ctx, ops),
+        _ => Ok(()),
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     deliver::{BodyIn, Fetched, Waiter, body_from},
     effects::{Context, Effect},
+    sockets::ClientEnd,
     state::{CallTarget, Sink, State},
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
         bodies::{BodyReader, HostBody, Pipe},
         peer::PeerFrame,
     },
-    wire::{AlarmOutcome, Answer, Body, CallId, Cloned, EventId, HttpResponse, Problem, StreamId, ToEngine},
+    wire::{AlarmOutcome, Answer, Body, CallId, EventId, HttpResponse, Passed, Problem, SocketId, StreamId, ToEngine},
 };
 
 impl State {
@@ -58,7 +59,7 @@ impl State {
         };
         match self.waiter_of(event) {
             Some(Waiter::Http(waiter)) => {
-                let socket = response.socket.and_then(|socket| self.attach_client(socket, context));
+                let socket = response.socket.and_then(|socket| self.client_end(socket, context));
                 let body = self.reader_of(body_from(from, response.body), context);
                 let fetched = Fetched { status: response.status, headers: response.headers, body, socket };
                 if let Err(Ok(fetched)) = waiter.send(Ok(fetched)) {
@@ -74,8 +75,20 @@ impl State {
                 if let Some(stream) = stream {
                     self.nobody_reads(from, stream);
                 }
+                if let Some(socket) = response.socket {
+                    self.peer_vanished(socket, context);
+                }
             }
         }
+    }
+
+    /// None: there are too many clients, and the object hears that this one is gone.
+    fn client_end(&mut self, socket: SocketId, context: &mut Context<'_>) -> Option<ClientEnd> {
+        let Some(client) = self.attach_client(socket, context) else {
+            self.peer_vanished(socket, context);
+            return None;
+        };
+        Some(ClientEnd::new(Arc::clone(context.deployment), client))
     }
 
     fn nobody_reads(&mut self, process: u32, stream: StreamId) {
@@ -92,13 +105,17 @@ impl State {
         self.reply(process, call, Ok(Answer::Http(response)));
     }
 
-    pub fn returned(&mut self, from: u32, event: EventId, value: Cloned) {
+    pub fn returned(&mut self, from: u32, event: EventId, value: Passed) {
         match self.waiter_of(event) {
             Some(Waiter::Call { process, call }) => self.reply(process, call, Ok(Answer::Value(value))),
             Some(Waiter::Link { link, call }) => self.answer_link((link, call), from, Ok(Answer::Value(value))),
             Some(Waiter::Http(waiter)) => drop(waiter.send(Err(unexpected()))),
             Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(unexpected()))),
-            Some(Waiter::Alarm(_) | Waiter::Socket { .. } | Waiter::LinkSocket { .. } | Waiter::Nobody) | None => {}
+            Some(Waiter::Alarm(_) | Waiter::Socket { .. } | Waiter::LinkSocket { .. } | Waiter::Nobody) | None => {
+                for stub in value.stubs {
+                    self.drop_stub(stub);
+                }
+            }
         }
     }
 

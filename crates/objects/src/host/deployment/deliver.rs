@@ -9,8 +9,9 @@ use super::{
     Deployment,
     effects::Context,
     links::{Attempt, LinkId, Target},
-    sockets::ClientSocket,
+    sockets::ClientEnd,
     state::{ActivationState, Event, Object, Pending, Phase, Placed, Sink, Source, State, Waiting, key_of},
+    stubs::Holder,
 };
 use crate::{
     host::{
@@ -21,7 +22,7 @@ use crate::{
     },
     wire::{
         Activation, Body, CallId, EventId, EventKind, Headers, HttpRequest, Inspect, NamespaceIndex, ObjectCall,
-        ObjectId, Open, Problem, Redirect, Rpc, Seq, SocketData, SocketId, StreamId, ToEngine,
+        ObjectId, Open, Problem, Redirect, Rpc, Seq, SocketData, SocketId, StreamId, StubId, ToEngine,
     },
 };
 
@@ -70,6 +71,7 @@ pub struct RequestIn {
 pub enum EventIn {
     Fetch(RequestIn),
     Rpc(Rpc),
+    Stub { stub: StubId, rpc: Rpc },
     Alarm { scheduled_ms: i64, retry: u32 },
     SocketMessage { socket: SocketId, data: SocketData },
     SocketClosed { socket: SocketId, code: u16, reason: String, clean: bool },
@@ -82,14 +84,15 @@ impl EventIn {
     pub fn bytes(&self) -> usize {
         match self {
             EventIn::Fetch(request) => {
-                let headers = request.headers.iter().map(|(name, value)| name.len() + value.len());
                 let body = match &request.body {
                     BodyIn::Whole(data) => data.len(),
                     BodyIn::None | BodyIn::Feeder { .. } | BodyIn::Relay { .. } | BodyIn::Link { .. } => 0,
                 };
-                request.url.len() + headers.sum::<usize>() + body
+                request.url.len() + request.headers.as_text().len() + body
             }
-            EventIn::Rpc(rpc) => rpc.args.as_ref().map_or(0, |args| args.0.len()),
+            EventIn::Rpc(rpc) | EventIn::Stub { stub: _, rpc } => {
+                rpc.args.as_ref().map_or(0, |args| args.value.0.len())
+            }
             EventIn::SocketMessage { data: SocketData::Text(text), .. } => text.len(),
             EventIn::SocketMessage { data: SocketData::Binary(data), .. } => data.len(),
             EventIn::SocketClosed { reason, .. } => reason.len(),
@@ -105,7 +108,7 @@ pub struct Fetched {
     pub status: u16,
     pub headers: Headers,
     pub body: HostBody,
-    pub socket: Option<Arc<ClientSocket>>,
+    pub socket: Option<ClientEnd>,
 }
 
 /// Who waits for an event.
@@ -181,7 +184,8 @@ impl Deployment {
         self.with(|state, context| {
             let known = state.version.namespaces.iter().any(|namespace| namespace.uid == key.namespace)
                 && matches!(context.place(&key), Place::Here { .. });
-            if known {
+            // One that is not fired any more is due when the host has begun anew.
+            if known && !state.draining {
                 state.deliver(key, None, EventIn::Alarm { scheduled_ms, retry }, Waiter::Alarm(key), context);
             }
             known
@@ -227,9 +231,10 @@ impl State {
         kind: EventIn,
         waiter: Waiter,
         context: &mut Context<'_>,
-    ) {
+    ) -> EventId {
         let event = self.new_event(None, waiter);
         self.place(event, kind, process, activation, context);
+        event
     }
 
     pub fn deliver_event(&mut self, key: ObjectKey, pending: Pending, context: &mut Context<'_>) {
@@ -361,7 +366,8 @@ impl State {
                 body: self.body_for(process, request.body, context),
                 redirect: Redirect::Follow,
             }),
-            EventIn::Rpc(rpc) => EventKind::Rpc(rpc),
+            EventIn::Rpc(rpc) => EventKind::Rpc(self.rpc_for(process, rpc)),
+            EventIn::Stub { stub, rpc } => EventKind::Stub { stub, rpc: self.rpc_for(process, rpc) },
             EventIn::Alarm { scheduled_ms, retry } => EventKind::Alarm { scheduled_ms, retry },
             EventIn::SocketMessage { socket, data } => EventKind::SocketMessage { socket, data },
             EventIn::SocketClosed { socket, code, reason, clean } => {
@@ -370,6 +376,13 @@ impl State {
             EventIn::SocketFailed { socket, why } => EventKind::SocketFailed { socket, why },
             EventIn::Inspect(inspect) => EventKind::Inspect(inspect),
         }
+    }
+
+    fn rpc_for(&mut self, process: u32, rpc: Rpc) -> Rpc {
+        if let Some(args) = &rpc.args {
+            self.stubs_taken(&args.stubs, Holder::Engine(process));
+        }
+        rpc
     }
 
     /// Gives a body a name in the engine that gets it, by the next message.

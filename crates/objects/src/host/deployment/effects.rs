@@ -12,6 +12,7 @@ use crate::{
         elsewhere::Place,
         link::{self, Outbox},
         log::{Commit, Log, ObjectFile, ObjectKey, Submitter},
+        outgoing::Answered,
         process,
     },
     wire::{Activation, AlarmOutcome, CallId, Level, Redirect, ToEngine},
@@ -146,7 +147,15 @@ impl Deployment {
     }
 
     async fn fetch_outside(self: Arc<Self>, process: u32, call: CallId, request: RequestIn, redirect: Redirect) {
-        let result = self.outgoing().fetch(&self, request, redirect).await;
+        let result = match self.outgoing().fetch(&self, request, redirect).await {
+            Ok(Answered { response, body: _, socket: Some(stream) }) => {
+                // Ends with the socket; the call itself is over when it is answered.
+                tokio::spawn(async move { self.dialled((process, call), response, stream).await });
+                return;
+            }
+            Ok(Answered { response, body, socket: None }) => Ok((response, body)),
+            Err(problem) => Err(problem),
+        };
         self.with(|state, context| state.fetched(process, call, result, context));
     }
 }

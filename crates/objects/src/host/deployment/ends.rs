@@ -11,6 +11,7 @@ use super::{
     effects::{Context, Effect},
     entry::EntryHealth,
     state::{CallTarget, Phase, Placed, State},
+    stubs::Holder,
 };
 use crate::{
     host::process,
@@ -39,10 +40,11 @@ impl Deployment {
     }
 
     /// From now on new activations run this version; what lives is closed, its callers served by the next life.
-    pub fn replace(self: &Arc<Self>, version: Arc<Version>) {
+    /// `problem`: why it does not load.
+    pub(in crate::host) fn replace(self: &Arc<Self>, version: Arc<Version>, problem: Option<Problem>) {
         self.with(|state, context| {
             state.version = version;
-            state.unloadable = None;
+            state.unloadable = problem;
             state.deaths.clear();
             state.entry = EntryHealth::default();
             state.retire_current(context);
@@ -118,6 +120,8 @@ impl State {
         let calls = mem::take(&mut state.calls);
         self.bodies_end(process, &problem);
         self.engine_left_sockets(process, context);
+        self.dialled_end(process);
+        self.holder_ended(Holder::Engine(process));
         for target in calls.into_values() {
             match target {
                 CallTarget::Event(event) => self.cancel_event(event, context),
@@ -173,6 +177,7 @@ impl State {
         // What was not whole is not committed.
         state.partial = None;
         let key = state.object.as_ref().map(|object| object.key);
+        self.giver_ended(process, activation);
         if let Some(key) = key {
             self.leave_place(key, process, activation);
             self.sockets_lose_life(key, process, activation);
@@ -202,7 +207,7 @@ impl State {
             process.activations.remove(&activation);
         }
         for message in lost {
-            self.lost(&message, context);
+            self.lost(message, context);
         }
         let dead = self.processes.get(&process).is_some_and(|state| state.activations.is_empty());
         if dead {

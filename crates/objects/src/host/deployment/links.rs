@@ -1,31 +1,33 @@
 //! Calls to objects of other hosts and from there: which call is under way on which connection, and what belongs to it.
 
+mod answers;
+mod bodies;
+mod stubs;
+
 use std::{
     collections::{HashMap, VecDeque},
-    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 
+use self::stubs::{OF_ANSWERER, is_of_here};
 use super::{
     Deployment,
-    deliver::{BodyIn, EventIn, RequestIn, Waiter, overloaded},
+    deliver::{EventIn, Waiter, overloaded},
     effects::Context,
     sockets::Say,
-    state::{CallTarget, Piece, Sink, Source, State},
+    state::{CallTarget, Piece, Sink, State},
+    stubs::Holder,
 };
 use crate::{
     host::{
         elsewhere::{Peer, Place},
         log::ObjectKey,
-        peer::{
-            self, LinkUse, Outbox, PeerError, PeerFrame, VERSION,
-            serve::{again, is_streamed, streamed_length},
-        },
+        peer::{self, LinkUse, Outbox, PeerError, PeerFrame, VERSION},
     },
-    wire::{Answer, Body, CallId, EventId, Frames, ObjectCall, Problem, SocketData, SocketId, StreamId, ToEngine},
+    wire::{Body, CallId, EventId, Frames, ObjectCall, Problem, SocketData, SocketId, StreamId, ToEngine},
 };
 
 const DIAL_LIMIT: Duration = Duration::from_secs(10);
@@ -64,6 +66,8 @@ struct LinkCall {
 enum CallEnd {
     /// An engine here waits for the answer.
     Caller { process: u32, call: CallId, target: Target, attempt: Attempt },
+    /// As [`Self::Caller`], of what the other end gave.
+    StubCaller { process: u32, call: CallId },
     /// An event here gives the answer.
     Event(EventId),
     /// Answered, or nobody waits any more.
@@ -93,6 +97,34 @@ struct Incoming {
 }
 
 impl Link {
+    /// None if there are too many.
+    fn new_call(&mut self, call: LinkCall, most: usize) -> Option<u64> {
+        if self.calls.len() >= most {
+            return None;
+        }
+        let number = self.next_call;
+        self.next_call += 1;
+        self.calls.insert(number, call);
+        Some(number)
+    }
+
+    /// Whether there is room for a call of the other end's.
+    fn heard_call(&mut self, call: u64, most: usize) -> Result<bool, PeerError> {
+        if self.calls.contains_key(&call) {
+            return Err(PeerError::Protocol("it gives a number to two calls"));
+        }
+        let room = self.calls.len() < most;
+        if room {
+            self.calls.insert(call, LinkCall::new(CallEnd::Over));
+        }
+        Ok(room)
+    }
+
+    /// Whether bodies are on their way.
+    pub fn has_bodies(&self) -> bool {
+        self.calls.values().any(LinkCall::has_body)
+    }
+
     /// What the object says on the call's socket.
     pub fn say(&self, call: u64, say: Say) {
         self.outbox.push(&PeerFrame::SocketSays { call, say });
@@ -102,6 +134,11 @@ impl Link {
 impl LinkCall {
     fn new(end: CallEnd) -> Self {
         LinkCall { end, incoming: None, outgoing: None, socket: None }
+    }
+
+    /// Whether a body is on its way.
+    fn has_body(&self) -> bool {
+        self.incoming.is_some() || self.outgoing.is_some()
     }
 
     fn is_over(&self) -> bool {
@@ -119,6 +156,10 @@ impl Incoming {
 fn lost(why: &dyn std::fmt::Display) -> Problem {
     let message = format!("The connection to the object's host was lost: {why}.");
     Problem { retryable: true, ..Problem::new("Error", message) }
+}
+
+fn stopping() -> Problem {
+    Problem { retryable: true, ..Problem::new("Error", "The object's host is being stopped: try again in a moment.") }
 }
 
 fn nowhere_found() -> Problem {
@@ -187,8 +228,8 @@ impl State {
         self.next_link += 1;
         let link = LinkId(self.next_link);
         let outbox = Arc::new(Outbox::default());
-        let state =
-            Link { outbox: Arc::clone(&outbox), to, calls: HashMap::new(), next_call: 1, last_used: context.now };
+        let next_call = if to.is_some() { 1 } else { OF_ANSWERER };
+        let state = Link { outbox: Arc::clone(&outbox), to, calls: HashMap::new(), next_call, last_used: context.now };
         self.links.insert(link, state);
         (link, outbox)
     }
@@ -224,9 +265,10 @@ impl State {
         }
     }
 
-    fn link_ticks(&mut self, link: LinkId, now: Instant) -> LinkUse {
-        let Some(link) = self.links.get_mut(&link) else { return LinkUse::Idle };
-        if !link.calls.is_empty() {
+    fn link_ticks(&mut self, id: LinkId, now: Instant) -> LinkUse {
+        let stubs = self.link_has_stubs(id);
+        let Some(link) = self.links.get_mut(&id) else { return LinkUse::Idle };
+        if stubs || !link.calls.is_empty() {
             link.last_used = now;
             link.outbox.push(&PeerFrame::Ping);
             return LinkUse::Used;
@@ -292,15 +334,16 @@ impl State {
         let number = link.next_call;
         link.next_call += 1;
         let ObjectKey { namespace, id: object } = target.key;
-        let outgoing = match &what {
-            ObjectCall::Fetch(request) => stream_of(&request.body),
-            ObjectCall::Rpc(_) => None,
+        let (outgoing, stubs) = match &what {
+            ObjectCall::Fetch(request) => (stream_of(&request.body), Vec::new()),
+            ObjectCall::Rpc(rpc) => (None, rpc.args.as_ref().map(|args| args.stubs.clone()).unwrap_or_default()),
         };
         let frame = PeerFrame::Call { call: number, namespace, id: object, name: target.name.clone(), what };
         link.outbox.push(&frame);
         let mut state = LinkCall::new(CallEnd::Caller { process, call, target, attempt });
         state.outgoing = outgoing.map(|stream| (process, stream));
         link.calls.insert(number, state);
+        self.stubs_taken(&stubs, Holder::Link(id));
         if let Some(process) = self.processes.get_mut(&process) {
             process.calls.insert(call, CallTarget::Link { link: id, call: number });
         }
@@ -325,11 +368,22 @@ impl State {
                 let target = Target { key: ObjectKey { namespace, id }, name };
                 return self.called(link, call, target, what, context);
             }
-            (PeerFrame::Cancel { call }, None) => self.call_cancelled(link, call, context),
+            (PeerFrame::StubDropped { stub }, _) => self.stub_dropped(stub, Holder::Link(link)),
+            (PeerFrame::StubWithdrawn { stub }, _) => self.link_stub_withdrawn(link, stub),
+            (PeerFrame::Cancel { call } | PeerFrame::StubCall { call, .. }, _) if is_of_here(call, dialled) => {
+                return Err(PeerError::Protocol("it says of a call what only this end may"));
+            }
+            (PeerFrame::Answer { call, .. }, _) if !is_of_here(call, dialled) => {
+                return Err(PeerError::Protocol("it answers a call of its own"));
+            }
+            (PeerFrame::StubCall { call, stub, rpc }, _) => {
+                return self.link_calls_stub((link, call), stub, rpc, context);
+            }
+            (PeerFrame::Cancel { call }, _) => self.call_cancelled(link, call, context),
             (PeerFrame::Misdirected { call, what }, Some(peer)) => {
                 self.call_misdirected((link, call), peer, what, context);
             }
-            (PeerFrame::Answer { call, result }, Some(_)) => self.call_answered(link, call, result, context),
+            (PeerFrame::Answer { call, result }, _) => self.call_answered(link, call, result, context),
             (PeerFrame::Chunk { call, data, end }, _) => return self.piece(link, call, Bytes::from(data), end),
             (PeerFrame::BodyFailed { call, why }, _) => self.body_lost(link, call, why),
             (PeerFrame::Credit { call, bytes }, _) => {
@@ -373,8 +427,8 @@ impl State {
             (PeerFrame::Ping, _) => self.link_push(link, &PeerFrame::Pong),
             (PeerFrame::Pong, _) => {}
             (PeerFrame::Hello { .. }, _)
-            | (PeerFrame::Call { .. } | PeerFrame::Cancel { .. }, Some(_))
-            | (PeerFrame::Misdirected { .. } | PeerFrame::Answer { .. }, None)
+            | (PeerFrame::Call { .. }, Some(_))
+            | (PeerFrame::Misdirected { .. }, None)
             | (
                 PeerFrame::SocketMessage { .. }
                 | PeerFrame::SocketClosed { .. }
@@ -405,265 +459,6 @@ impl State {
         self.link_call(link, call)?.socket
     }
 
-    /// Another host calls an object of this one.
-    fn called(
-        &mut self,
-        link: LinkId,
-        call: u64,
-        target: Target,
-        what: ObjectCall,
-        context: &mut Context<'_>,
-    ) -> Result<(), PeerError> {
-        let most = self.version.limits.queue_length as usize;
-        let Some(state) = self.links.get_mut(&link) else { return Err(PeerError::Closed) };
-        if state.calls.contains_key(&call) {
-            return Err(PeerError::Protocol("it gives a number to two calls"));
-        }
-        if state.calls.len() >= most {
-            state.outbox.push(&PeerFrame::Answer { call, result: Err(overloaded()) });
-            return Ok(());
-        }
-        state.last_used = context.now;
-        let known = self.version.namespaces.iter().any(|namespace| namespace.uid == target.key.namespace);
-        if !known || !matches!(context.place(&target.key), Place::Here { .. }) {
-            state.outbox.push(&PeerFrame::Misdirected { call, what: again(what) });
-            return Ok(());
-        }
-        let mut entry = LinkCall::new(CallEnd::Over);
-        let kind = match what {
-            ObjectCall::Rpc(rpc) => EventIn::Rpc(rpc),
-            ObjectCall::Fetch(request) => {
-                let body = match request.body {
-                    Body::None => BodyIn::None,
-                    Body::Whole(data) => BodyIn::Whole(data.into()),
-                    Body::Stream { length, .. } => {
-                        entry.incoming = Some(Incoming::new());
-                        BodyIn::Link { link, call, length }
-                    }
-                };
-                EventIn::Fetch(RequestIn { method: request.method, url: request.url, headers: request.headers, body })
-            }
-        };
-        state.calls.insert(call, entry);
-        let event = self.deliver(target.key, target.name, kind, Waiter::Link { link, call }, context);
-        if self.events.contains_key(&event)
-            && let Some(state) = self.link_call(link, call)
-        {
-            state.end = CallEnd::Event(event);
-        }
-        Ok(())
-    }
-
-    fn call_cancelled(&mut self, link: LinkId, call: u64, context: &mut Context<'_>) {
-        let Some(state) = self.link_call(link, call) else { return };
-        let (end, outgoing) = (mem::replace(&mut state.end, CallEnd::Over), state.outgoing.take());
-        let socket = state.socket.take();
-        if let CallEnd::Event(event) = end {
-            self.cancel_event(event, context);
-        }
-        self.cancel_untaken(link, call);
-        if let Some((process, stream)) = outgoing {
-            self.cancel_body_from(process, stream);
-        }
-        if let Some(socket) = socket {
-            self.peer_vanished(socket, context);
-        }
-        self.settle_call(link, call);
-    }
-
-    fn call_misdirected(&mut self, at: (LinkId, u64), peer: Peer, what: Option<ObjectCall>, context: &mut Context<'_>) {
-        let Some(state) = self.links.get_mut(&at.0).and_then(|link| link.calls.remove(&at.1)) else { return };
-        if let Some((process, stream)) = state.outgoing {
-            self.cancel_body_from(process, stream);
-        }
-        let CallEnd::Caller { process, call, target, attempt } = state.end else { return };
-        let what = what.filter(|what| attempt == Attempt::First && !is_streamed_call(what));
-        let Some(what) = what else { return self.reply(process, call, Err(nowhere_found())) };
-        let again = Arc::clone(context.deployment).call_again(peer, (process, call), target, what);
-        // Ends when the object is called again, or whoever called has gone.
-        let task = context.deployment.runtime.spawn(again);
-        if let Some(process) = self.processes.get_mut(&process) {
-            process.calls.insert(call, CallTarget::Internet(task.abort_handle()));
-        }
-    }
-
-    fn call_answered(&mut self, link: LinkId, number: u64, result: Result<Answer, Problem>, context: &mut Context<'_>) {
-        let Some(state) = self.link_call(link, number) else { return };
-        // The other end gives up what belongs to an answer when it hears that nobody wants it.
-        let CallEnd::Caller { process, call, .. } = mem::replace(&mut state.end, CallEnd::Over) else {
-            return self.settle_call(link, number);
-        };
-        let result = result.map(|answer| self.take_answer((link, number), process, answer, context));
-        self.reply(process, call, result);
-        self.settle_call(link, number);
-    }
-
-    /// Gives body and socket of an answer names in the engine that gets it.
-    fn take_answer(
-        &mut self,
-        at: (LinkId, u64),
-        process: u32,
-        mut answer: Answer,
-        context: &mut Context<'_>,
-    ) -> Answer {
-        let (link, call) = at;
-        if let Some(length) = streamed_length(&answer) {
-            if let Some(state) = self.link_call(link, call) {
-                state.incoming = Some(Incoming::new());
-            }
-            let body = self.body_for(process, BodyIn::Link { link, call, length }, context);
-            if let Answer::Http(response) = &mut answer {
-                response.body = body;
-            }
-        }
-        if let Answer::Http(response) = &mut answer
-            && response.socket.is_some()
-        {
-            let socket = self.remote_socket(at, process);
-            response.socket = Some(socket);
-            if let Some(state) = self.link_call(link, call) {
-                state.socket = Some(socket);
-            }
-        }
-        answer
-    }
-
-    /// What an event here gives as its answer to another host.
-    pub fn answer_link(&mut self, at: (LinkId, u64), from: u32, result: Result<Answer, Problem>) {
-        let (link, call) = at;
-        let (mut outgoing, mut socket) = (None, None);
-        if let Ok(Answer::Http(response)) = &result {
-            outgoing = stream_of(&response.body);
-            socket = response.socket;
-        }
-        let Some(state) = self.link_call(link, call) else {
-            if let Some(stream) = outgoing {
-                self.send(from, &ToEngine::StreamCancelled { stream });
-            }
-            return;
-        };
-        state.end = CallEnd::Over;
-        state.outgoing = outgoing.map(|stream| (from, stream));
-        state.socket = socket;
-        self.link_push(link, &PeerFrame::Answer { call, result });
-        if let Some(socket) = socket {
-            self.attach_link(socket, link, call);
-        }
-        self.cancel_untaken(link, call);
-        if let Some(stream) = outgoing
-            && let Some(process) = self.processes.get_mut(&from)
-        {
-            process.bodies_from.insert(stream, Sink::Link { link, call });
-        }
-        self.settle_call(link, call);
-    }
-
-    /// The call is over and no engine has had its body: none will.
-    fn cancel_untaken(&mut self, link: LinkId, call: u64) {
-        let state = self.link_call(link, call);
-        if state.and_then(|state| state.incoming.as_ref()).is_some_and(|incoming| incoming.to.is_none()) {
-            self.link_body_cancelled(link, call);
-        }
-    }
-
-    fn piece(&mut self, link: LinkId, call: u64, data: Bytes, end: bool) -> Result<(), PeerError> {
-        let window_bytes = (self.version.limits.stream_window_bytes as usize).max(LEAST_WINDOW_BYTES);
-        let Some(state) = self.link_call(link, call) else { return Ok(()) };
-        let Some(incoming) = &mut state.incoming else { return Ok(()) };
-        incoming.untaken += data.len();
-        if incoming.untaken > window_bytes {
-            return Err(PeerError::Protocol("it sends more of a body than there is credit for"));
-        }
-        match incoming.to {
-            Some((process, stream)) => {
-                if end {
-                    state.incoming = None;
-                    self.forget_body_to(process, stream);
-                    self.settle_call(link, call);
-                }
-                self.send(process, &ToEngine::Chunk { stream, data: data.into(), end });
-            }
-            None => {
-                if !data.is_empty() {
-                    incoming.held.push_back(Piece::Data(data));
-                }
-                if end {
-                    incoming.held.push_back(Piece::End);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn body_lost(&mut self, link: LinkId, call: u64, why: Problem) {
-        let Some(state) = self.link_call(link, call) else { return };
-        match &mut state.incoming {
-            Some(Incoming { to: Some((process, stream)), .. }) => {
-                let (process, stream) = (*process, *stream);
-                state.incoming = None;
-                self.forget_body_to(process, stream);
-                self.send(process, &ToEngine::StreamFailed { stream, why });
-                self.settle_call(link, call);
-            }
-            Some(incoming) => incoming.held.push_back(Piece::Failed(why)),
-            None => {}
-        }
-    }
-
-    /// An engine gets a body of the other end's; what is there of it already follows the message that names it.
-    pub fn body_of_link(&mut self, process: u32, link: LinkId, call: u64, stream: StreamId) {
-        let Some(state) = self.link_call(link, call) else {
-            let why = lost(&PeerError::Closed);
-            return self.after.push((process, ToEngine::StreamFailed { stream, why }));
-        };
-        let Some(incoming) = &mut state.incoming else { return };
-        incoming.to = Some((process, stream));
-        let held = mem::take(&mut incoming.held);
-        let over = matches!(held.back(), Some(Piece::End | Piece::Failed(_)));
-        if over {
-            state.incoming = None;
-            self.settle_call(link, call);
-        } else if let Some(process) = self.processes.get_mut(&process) {
-            process.bodies_to.insert(stream, Source::Link { link, call });
-        }
-        self.after.extend(held.into_iter().map(|piece| (process, piece.into_message(stream))));
-    }
-
-    /// An engine has taken more of a body that comes from the other end.
-    pub fn link_credit(&mut self, link: LinkId, call: u64, bytes: u32) {
-        if let Some(incoming) = self.link_call(link, call).and_then(|call| call.incoming.as_mut()) {
-            incoming.untaken = incoming.untaken.saturating_sub(bytes as usize);
-            self.link_push(link, &PeerFrame::Credit { call, bytes });
-        }
-    }
-
-    /// Nobody here reads the body that comes from the other end.
-    pub fn link_body_cancelled(&mut self, link: LinkId, call: u64) {
-        if self.link_call(link, call).is_some_and(|state| state.incoming.take().is_some()) {
-            self.link_push(link, &PeerFrame::BodyCancelled { call });
-            self.settle_call(link, call);
-        }
-    }
-
-    /// An engine sends more of a body to the other end.
-    pub fn link_chunk(&mut self, link: LinkId, call: u64, data: Bytes, end: bool) {
-        self.link_push(link, &PeerFrame::Chunk { call, data: data.into(), end });
-        if end {
-            self.link_body_ended(link, call, None);
-        }
-    }
-
-    /// A body to the other end has ended, one way or the other.
-    pub fn link_body_ended(&mut self, link: LinkId, call: u64, why: Option<Problem>) {
-        if let Some(state) = self.link_call(link, call) {
-            state.outgoing = None;
-            if let Some(why) = why {
-                self.link_push(link, &PeerFrame::BodyFailed { call, why });
-            }
-            self.settle_call(link, call);
-        }
-    }
-
     pub fn socket_left_link(&mut self, link: LinkId, call: u64) {
         if let Some(state) = self.link_call(link, call) {
             state.socket = None;
@@ -687,7 +482,9 @@ impl State {
                 self.send(process, &ToEngine::StreamFailed { stream, why: lost(why) });
             }
             match call.end {
-                CallEnd::Caller { process, call, .. } => self.reply(process, call, Err(lost(why))),
+                CallEnd::Caller { process, call, .. } | CallEnd::StubCaller { process, call } => {
+                    self.reply(process, call, Err(lost(why)));
+                }
                 CallEnd::Event(event) => self.cancel_event(event, context),
                 CallEnd::Over => {}
             }
@@ -697,6 +494,7 @@ impl State {
                 (None, _) => {}
             }
         }
+        self.stubs_of_link_end(id);
     }
 }
 
@@ -704,12 +502,5 @@ fn stream_of(body: &Body) -> Option<StreamId> {
     match body {
         Body::Stream { stream, .. } => Some(*stream),
         Body::None | Body::Whole(_) => None,
-    }
-}
-
-fn is_streamed_call(what: &ObjectCall) -> bool {
-    match what {
-        ObjectCall::Fetch(request) => is_streamed(&request.body),
-        ObjectCall::Rpc(_) => false,
     }
 }

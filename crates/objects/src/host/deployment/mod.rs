@@ -5,6 +5,8 @@
 
 mod answers;
 mod deliver;
+mod dialled;
+mod drain;
 mod effects;
 mod ends;
 mod entry;
@@ -15,11 +17,13 @@ mod said;
 mod sockets;
 mod state;
 mod streams;
+mod stubs;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::{
     ErrorPages, HostOptions,
@@ -30,14 +34,16 @@ use super::{
     outgoing::Outgoing,
     stats::{Bucket, Stats, Totals},
 };
-use crate::wire::{EventId, FromEngine, Limits, Module, Problem, StreamId, ToEngine};
+use crate::wire::{
+    EventId, FromEngine, Limits, Load, Module, Namespace, Problem, Service, SocketId, StreamId, ToEngine,
+};
 
 pub use deliver::{BodyIn, Feeding, Fetched, RequestIn};
 pub use effects::ConsoleLine;
 pub use ends::IdleTimes;
 pub use links::LinkId;
 pub use manage::{DeleteObjectError, ObjectDetail};
-pub use sockets::{ClientSocket, Say};
+pub use sockets::{ClientEnd, ClientSocket, Say};
 pub use state::ObjectStatus;
 
 use state::State;
@@ -60,7 +66,31 @@ pub struct Version {
     pub main: String,
     pub vars: Vec<(String, String)>,
     pub namespaces: Vec<NamespaceInfo>,
+    /// Bindings to the deployment's own entry points.
+    pub services: Vec<Service>,
     pub limits: Limits,
+}
+
+impl Version {
+    /// What an engine is given. `cpu_ms`: no event may take more, where the version's own limit is higher.
+    pub(super) fn load(&self, first_socket: SocketId, cpu_ms: u32, now_ms: i64) -> Load {
+        let namespace = |namespace: &NamespaceInfo| Namespace {
+            binding: namespace.binding.clone(),
+            class: namespace.class.clone(),
+            key: namespace.key,
+            here: true,
+        };
+        Load {
+            modules: self.modules.clone(),
+            main: self.main.clone(),
+            vars: self.vars.clone(),
+            namespaces: self.namespaces.iter().map(namespace).collect(),
+            services: self.services.clone(),
+            limits: Limits { cpu_ms: self.limits.cpu_ms.min(cpu_ms), ..self.limits.clone() },
+            first_socket,
+            now_ms,
+        }
+    }
 }
 
 /// A deployment that takes events.
@@ -74,6 +104,8 @@ pub struct Deployment {
     stats: Stats,
     /// Effects of what the log tells come on its thread.
     runtime: tokio::runtime::Handle,
+    /// While it is drained: nothing is under way any more.
+    at_rest: Notify,
     state: Mutex<State>,
 }
 
@@ -97,6 +129,7 @@ impl Deployment {
             console: Console::default(),
             stats: Stats::default(),
             runtime,
+            at_rest: Notify::new(),
             state,
         })
     }
@@ -138,6 +171,9 @@ impl Deployment {
             };
             let result = change(&mut state, &mut context);
             state.flush();
+            if state.draining && state.is_at_rest() {
+                self.at_rest.notify_waiters();
+            }
             result
         };
         self.perform(effects);

@@ -31,7 +31,11 @@ impl Remote {
             }
             EventIn::SocketClosed { code, reason, clean, .. } => PeerFrame::SocketClosed { call, code, reason, clean },
             EventIn::SocketFailed { why, .. } => PeerFrame::SocketFailed { call, why },
-            EventIn::Fetch(_) | EventIn::Rpc(_) | EventIn::Alarm { .. } | EventIn::Inspect(_) => return None,
+            EventIn::Fetch(_)
+            | EventIn::Rpc(_)
+            | EventIn::Stub { .. }
+            | EventIn::Alarm { .. }
+            | EventIn::Inspect(_) => return None,
         };
         Some((self.link, frame))
     }
@@ -53,6 +57,10 @@ impl State {
     /// The other end of an object's socket leaves to another host.
     pub fn attach_link(&mut self, id: SocketId, link: LinkId, call: u64) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if socket.is_untaken() {
+            let reason = "a WebSocket to the outside does not leave its host".to_owned();
+            return self.link_push(link, &PeerFrame::SocketSays { call, say: Say::Close { code: Some(1011), reason } });
+        }
         let early = match mem::replace(&mut socket.peer, Peer::Link { link, call }) {
             Peer::Nobody(said) | Peer::Engine { said, activation: None, .. } => said,
             Peer::Engine { .. } | Peer::Client(_) | Peer::Link { .. } => Vec::new(),

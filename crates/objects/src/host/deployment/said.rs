@@ -6,13 +6,14 @@ use super::{
     deliver::request_from,
     effects::{ConsoleLine, Context, Effect},
     state::{Phase, State},
+    stubs::Holder,
 };
 use crate::{
     host::{
         log::{AlarmChange, Commit, Delta, MAX_COMMIT_BYTES, PAGE_BYTES, Settled},
         outputs::Passage,
     },
-    wire::{self, Activation, Destination, EventId, FromEngine, Problem, Seq, ToEngine},
+    wire::{self, Activation, Destination, EventId, FromEngine, ObjectCall, Problem, Rpc, Seq, ToEngine},
 };
 
 /// What one activation may have waiting for its commits; beyond, something is wrong with its engine.
@@ -58,7 +59,8 @@ impl State {
             | FromEngine::SocketSend { activation, after, .. }
             | FromEngine::SocketClose { activation, after, .. }
             | FromEngine::Chunk { activation, after, .. }
-            | FromEngine::StreamFailed { activation, after, .. } => {
+            | FromEngine::StreamFailed { activation, after, .. }
+            | FromEngine::StubDropped { activation, after, .. } => {
                 self.pass(process, activation, after, message, context);
             }
             FromEngine::Inspected { event, json, .. } => self.inspected(event, json),
@@ -74,6 +76,11 @@ impl State {
             FromEngine::AutoResponse { activation, pair } => self.auto_response(process, activation, pair),
             FromEngine::Credit { stream, bytes } => self.credit(process, stream, bytes),
             FromEngine::StreamCancelled { stream } => self.body_cancelled(process, stream),
+            FromEngine::StubWithdrawn { stub } => self.stub_withdrawn(process, stub),
+            FromEngine::StubsPassed { activation, stubs } => {
+                self.stubs_given(process, activation, &stubs);
+                self.stubs_taken(&stubs, Holder::Engine(process));
+            }
             FromEngine::Console { activation, level, text, at_ms } => {
                 let line = self.console_line(process, activation, level, text, at_ms, context);
                 context.effects.push(Effect::Console(line));
@@ -122,7 +129,7 @@ impl State {
                     self.kill(process, context);
                 }
             }
-            Passage::Lost(message) => self.lost(&message, context),
+            Passage::Lost(message) => self.lost(message, context),
         }
     }
 
@@ -131,7 +138,7 @@ impl State {
         if let FromEngine::Failed { event, problem, .. } = message {
             self.fail_event(event, problem, context);
         } else {
-            self.lost(&message, context);
+            self.lost(message, context);
         }
     }
 
@@ -139,10 +146,14 @@ impl State {
     fn leave(&mut self, process: u32, message: FromEngine, context: &mut Context<'_>) {
         match message {
             FromEngine::Response { event, response, .. } => self.respond(process, event, response, context),
-            FromEngine::Returned { event, value, .. } => self.returned(process, event, value),
+            FromEngine::Returned { activation, event, value, .. } => {
+                self.stubs_given(process, activation, &value.stubs);
+                self.returned(process, event, value);
+            }
             FromEngine::Failed { event, problem, .. } => self.fail_event(event, problem, context),
             FromEngine::AlarmRan { event, outcome, .. } => self.alarm_ran(event, outcome, context),
-            FromEngine::Call { call, destination, .. } => match destination {
+            FromEngine::StubDropped { stub, .. } => self.stub_dropped(stub, Holder::Engine(process)),
+            FromEngine::Call { activation, call, destination, .. } => match destination {
                 Destination::Internet(request) => {
                     let redirect = request.redirect;
                     self.hold_body(process, call, &request.body);
@@ -150,7 +161,16 @@ impl State {
                     context.effects.push(Effect::Fetch { process, call, request, redirect });
                 }
                 Destination::Object { namespace, id, name, what } => {
+                    if let ObjectCall::Rpc(Rpc { args: Some(args), .. }) = &what {
+                        self.stubs_given(process, activation, &args.stubs);
+                    }
                     self.call_object((process, call), (namespace, id, name), what, context);
+                }
+                Destination::Stub { stub, rpc } => {
+                    if let Some(args) = &rpc.args {
+                        self.stubs_given(process, activation, &args.stubs);
+                    }
+                    self.call_stub((process, call), stub, rpc, context);
                 }
             },
             FromEngine::SocketSend { activation, socket, data, .. } => {
@@ -173,6 +193,8 @@ impl State {
             | FromEngine::AutoResponse { .. }
             | FromEngine::Credit { .. }
             | FromEngine::StreamCancelled { .. }
+            | FromEngine::StubWithdrawn { .. }
+            | FromEngine::StubsPassed { .. }
             | FromEngine::Console { .. }
             | FromEngine::Quiet { .. }
             | FromEngine::Reset { .. }
@@ -184,36 +206,14 @@ impl State {
     }
 
     /// What it rests on is not durable and never will be: nobody sees it.
-    pub fn lost(&mut self, message: &FromEngine, context: &mut Context<'_>) {
-        let problem = || Problem::reset("Durable Object storage could not be written: what was not confirmed is lost.");
-        match message {
-            FromEngine::Response { event, .. }
-            | FromEngine::Returned { event, .. }
-            | FromEngine::Failed { event, .. }
-            | FromEngine::AlarmRan { event, .. } => self.fail_event(*event, problem(), context),
-            FromEngine::Chunk { .. } | FromEngine::StreamFailed { .. } => {
-                // Its bodies are failed when the activation ends, which it is about to.
-            }
-            FromEngine::Call { .. } | FromEngine::SocketSend { .. } | FromEngine::SocketClose { .. } => {}
-            FromEngine::Loaded { .. }
-            | FromEngine::LoadFailed { .. }
-            | FromEngine::ReadPages { .. }
-            | FromEngine::Commit(_)
-            | FromEngine::Inspected { .. }
-            | FromEngine::Finished { .. }
-            | FromEngine::CancelCall { .. }
-            | FromEngine::SocketAccept { .. }
-            | FromEngine::SocketAttachment { .. }
-            | FromEngine::AutoResponse { .. }
-            | FromEngine::Credit { .. }
-            | FromEngine::StreamCancelled { .. }
-            | FromEngine::Console { .. }
-            | FromEngine::Quiet { .. }
-            | FromEngine::Reset { .. }
-            | FromEngine::Closed { .. }
-            | FromEngine::Inside { .. }
-            | FromEngine::Stays { .. }
-            | FromEngine::Wake { .. } => {}
+    pub fn lost(&mut self, mut message: FromEngine, context: &mut Context<'_>) {
+        if let FromEngine::StubDropped { stub, .. } = &message {
+            return self.drop_stub(*stub);
+        }
+        // Its calls, sockets and bodies end with the activation, which it is about to.
+        if let Some(event) = message.gated().and_then(|gated| gated.answers) {
+            let why = "Durable Object storage could not be written: what was not confirmed is lost.";
+            self.fail_event(event, Problem::reset(why), context);
         }
     }
 
@@ -280,7 +280,7 @@ impl State {
                 let why = Problem::reset(format!("Durable Object storage could not be written: {error}."));
                 self.send(process, &ToEngine::CommitFailed { activation, seq: Seq(settled.seq), why });
                 for message in lost {
-                    self.lost(&message, context);
+                    self.lost(message, context);
                 }
             }
         }

@@ -13,9 +13,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use super::{
     Deployment,
     deliver::{EventIn, Waiter},
+    dialled::passed_on,
     effects::Context,
     links::{Link, LinkId},
-    state::State,
+    state::{FIRST_REMOTE, State},
 };
 use crate::{
     host::log::ObjectKey,
@@ -44,6 +45,7 @@ pub struct ClientSocket {
     pub id: SocketId,
     waiting: Mutex<Waiting>,
     changed: Notify,
+    accepted: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ struct Waiting {
 
 impl ClientSocket {
     pub fn new(id: SocketId) -> Self {
-        ClientSocket { id, waiting: Mutex::default(), changed: Notify::new() }
+        ClientSocket { id, waiting: Mutex::default(), changed: Notify::new(), accepted: Notify::new() }
     }
 
     pub fn say(&self, say: Say) {
@@ -83,8 +85,48 @@ impl ClientSocket {
         (!waiting.overrun).then(|| mem::take(&mut waiting.said))
     }
 
+    /// Somebody wants its messages.
+    pub fn accept(&self) {
+        self.accepted.notify_one();
+    }
+
+    pub async fn accepted(&self) {
+        self.accepted.notified().await;
+    }
+
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+/// A client's end of a socket on its way to the client. Dropped before anybody has taken it, the object hears that the
+/// client is gone.
+pub struct ClientEnd {
+    deployment: Arc<Deployment>,
+    socket: Option<Arc<ClientSocket>>,
+}
+
+impl ClientEnd {
+    pub fn new(deployment: Arc<Deployment>, socket: Arc<ClientSocket>) -> Self {
+        ClientEnd { deployment, socket: Some(socket) }
+    }
+
+    pub fn take(mut self) -> Option<Arc<ClientSocket>> {
+        self.socket.take()
+    }
+}
+
+impl std::fmt::Debug for ClientEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("ClientEnd").field(&self.socket).finish()
+    }
+}
+
+impl Drop for ClientEnd {
+    fn drop(&mut self) {
+        if let Some(socket) = self.socket.take() {
+            self.deployment.with(|state, context| state.peer_vanished(socket.id, context));
+        }
     }
 }
 
@@ -119,6 +161,10 @@ pub struct Socket {
     /// None: the entry worker's, or of an object of another host.
     owner: Option<ObjectKey>,
     pub remote: Option<Remote>,
+    /// The engine whose code opened it to the outside.
+    pub dialled_by: Option<u32>,
+    /// What comes on it goes out on that one, without any code.
+    pub joined: Option<Arc<ClientSocket>>,
     /// Whose memory knows it. None while its object hibernates.
     life: Option<(u32, Activation)>,
     tags: Vec<String>,
@@ -173,16 +219,20 @@ impl Deployment {
     }
 
     /// Nothing comes or goes any more.
-    pub(in crate::host) fn socket_over(&self, id: SocketId) {
-        let mut state = self.state.lock();
-        state.socket_over(id);
-        state.flush();
+    pub(in crate::host) fn socket_over(self: &Arc<Self>, id: SocketId) {
+        self.with(|state, _context| state.socket_over(id));
     }
 }
 
 impl State {
     pub fn socket_event(&mut self, id: SocketId, kind: EventIn, waiter: Waiter, context: &mut Context<'_>) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if let Some(joined) = &socket.joined {
+            if let Some(say) = passed_on(kind) {
+                joined.say(say);
+            }
+            return;
+        }
         if let Some(remote) = &mut socket.remote {
             if let Some((link, frame)) = remote.frame(kind, waiter) {
                 self.link_push(link, &frame);
@@ -193,7 +243,9 @@ impl State {
             (Some(key), _) => {
                 self.deliver(key, None, kind, waiter, context);
             }
-            (None, Some((process, activation))) => self.deliver_at(process, activation, kind, waiter, context),
+            (None, Some((process, activation))) => {
+                self.deliver_at(process, activation, kind, waiter, context);
+            }
             (None, None) => {}
         }
     }
@@ -257,6 +309,13 @@ impl State {
     ) {
         let owner = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.key));
         match self.sockets.get_mut(&id) {
+            Some(socket) if socket.is_untaken() => {
+                (socket.owner, socket.life) = (owner, Some((process, activation)));
+                (socket.tags, socket.hibernates) = (tags, hibernates);
+                if let Peer::Client(client) = &socket.peer {
+                    client.accept();
+                }
+            }
             Some(socket) if socket.life != Some((process, activation)) => {
                 let early = match mem::replace(&mut socket.peer, Peer::Nobody(Vec::new())) {
                     Peer::Engine { said, .. } | Peer::Nobody(said) => {
@@ -277,6 +336,7 @@ impl State {
                 socket.tags = tags;
                 socket.hibernates = hibernates;
             }
+            None if id.0 >= FIRST_REMOTE => self.accepted_too_late(process, activation, id, context),
             None => {
                 let life = Some((process, activation));
                 self.sockets.insert(id, Socket { tags, hibernates, ..Socket::new(owner, life) });
@@ -284,12 +344,21 @@ impl State {
         }
     }
 
+    /// How many there are to somebody outside.
+    pub fn clients(&self) -> usize {
+        self.sockets.values().filter(|socket| matches!(socket.peer, Peer::Client(_))).count()
+    }
+
     /// The other end leaves to a client.
     pub fn attach_client(&mut self, id: SocketId, context: &mut Context<'_>) -> Option<Arc<ClientSocket>> {
         debug_assert!(context.options.sockets > 0);
-        let clients = self.sockets.values().filter(|socket| matches!(socket.peer, Peer::Client(_))).count();
-        if clients >= context.options.sockets {
+        if self.clients() >= context.options.sockets {
             return None;
+        }
+        let untaken = self.sockets.get(&id).filter(|socket| socket.is_untaken());
+        if let Some(Peer::Client(outside)) = untaken.map(|socket| &socket.peer) {
+            let outside = Arc::clone(outside);
+            return Some(self.join(id, &outside));
         }
         let socket = self.sockets.get_mut(&id)?;
         let client = Arc::new(ClientSocket::new(id));
@@ -428,6 +497,11 @@ impl State {
 }
 
 impl Socket {
+    /// It was opened to the outside, and no code has it yet.
+    pub fn is_untaken(&self) -> bool {
+        self.dialled_by.is_some() && self.life.is_none() && self.joined.is_none()
+    }
+
     /// The object that it is of.
     pub fn owner(&self) -> Option<ObjectKey> {
         self.owner
@@ -437,6 +511,8 @@ impl Socket {
         Socket {
             owner,
             remote: None,
+            dialled_by: None,
+            joined: None,
             life,
             tags: Vec::new(),
             attachment: None,
@@ -448,11 +524,16 @@ impl Socket {
     }
 
     pub fn end(&self, why: &str, links: &HashMap<LinkId, Link>) {
+        self.end_with(RESET_CODE, why, links);
+    }
+
+    /// Closes it at the other end.
+    pub fn end_with(&self, code: u16, why: &str, links: &HashMap<LinkId, Link>) {
         // A close frame has room for 123 bytes.
         let mut reason = why.to_owned();
         let end = (0..=reason.len().min(120)).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
         reason.truncate(end);
-        let say = Say::Close { code: Some(RESET_CODE), reason };
+        let say = Say::Close { code: Some(code), reason };
         match &self.peer {
             Peer::Client(client) => client.say(say),
             Peer::Link { link, call } => {

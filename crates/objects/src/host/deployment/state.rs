@@ -16,6 +16,7 @@ use super::{
     links::{Link, LinkId},
     manage::Deletion,
     sockets::Socket,
+    stubs::{Holder, Stub},
 };
 use crate::{
     host::{
@@ -27,15 +28,15 @@ use crate::{
         process,
     },
     wire::{
-        Activation, Answer, AutoResponse, CallId, EventId, FromEngine, Limits, Load, Namespace, NamespaceIndex,
-        ObjectId, Problem, SocketId, StreamId, ToEngine,
+        Activation, Answer, AutoResponse, CallId, EventId, FromEngine, Limits, NamespaceIndex, ObjectId, Problem,
+        SocketId, StreamId, StubId, ToEngine,
     },
 };
 
 /// Sockets of one process have ids of their own range.
 const SOCKETS_OF_A_PROCESS: u32 = 32;
-/// Sockets to objects of other hosts have ids from here on.
-const FIRST_REMOTE_SOCKET: u64 = 3 << 51;
+/// Sockets to objects of other hosts and to the outside have ids from here on, and stubs from there.
+pub const FIRST_REMOTE: u64 = 3 << 51;
 
 pub struct State {
     pub version: Arc<Version>,
@@ -59,6 +60,10 @@ pub struct State {
     pub links_to: HashMap<Peer, LinkId>,
     pub next_link: u64,
     pub next_remote_socket: u64,
+    pub stubs: HashMap<StubId, Stub>,
+    pub next_remote_stub: u64,
+    /// The host is about to end: see [`super::Deployment::drain`].
+    pub draining: bool,
     /// Follows the message that is about to be sent.
     pub after: Vec<(u32, ToEngine)>,
 }
@@ -269,7 +274,10 @@ impl State {
             links: HashMap::new(),
             links_to: HashMap::new(),
             next_link: 0,
-            next_remote_socket: FIRST_REMOTE_SOCKET,
+            next_remote_socket: FIRST_REMOTE,
+            stubs: HashMap::new(),
+            next_remote_stub: FIRST_REMOTE,
+            draining: false,
             after: Vec::new(),
         }
     }
@@ -296,24 +304,8 @@ impl State {
         self.next_process += 1;
         let version = Arc::clone(&self.version);
         let outbox = Arc::new(Outbox::default());
-        let load = Load {
-            modules: version.modules.clone(),
-            main: version.main.clone(),
-            vars: version.vars.clone(),
-            namespaces: version
-                .namespaces
-                .iter()
-                .map(|namespace| Namespace {
-                    binding: namespace.binding.clone(),
-                    class: namespace.class.clone(),
-                    key: namespace.key,
-                    here: true,
-                })
-                .collect(),
-            limits: version.limits.clone(),
-            first_socket: SocketId(u64::from(number) << SOCKETS_OF_A_PROCESS),
-            now_ms: context.options.now_ms(),
-        };
+        let first_socket = SocketId(u64::from(number) << SOCKETS_OF_A_PROCESS);
+        let load = version.load(first_socket, u32::MAX, context.options.now_ms());
         let mut process = Process {
             version,
             outbox: Arc::clone(&outbox),
@@ -362,6 +354,9 @@ impl State {
             if let Some(stream) = state.untaken.remove(&call) {
                 self.cancel_body_from(process, stream);
             }
+        }
+        if let Ok(Answer::Value(value)) = &result {
+            self.stubs_taken(&value.stubs, Holder::Engine(process));
         }
         self.send_with_bodies(process, &ToEngine::Reply { call, result });
     }

@@ -2,8 +2,8 @@
 //!
 //! A frame is its length and the message in postcard, as to an engine ([`crate::wire`]); many leave in one write. A call
 //! and all that belongs to it (its body, its answer's, a WebSocket) is named by the number that the caller gave it.
-//! Bodies have credit, as everywhere: what is under way of one is bounded at both ends. Whoever dialled calls; the other
-//! end answers.
+//! Bodies have credit, as everywhere: what is under way of one is bounded at both ends. Whoever dialled calls objects; what
+//! either end gave in a call or an answer is called by the other.
 
 mod connection;
 pub mod serve;
@@ -12,14 +12,14 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::deployment::Say;
-use crate::wire::{Answer, FrameError, ObjectCall, Problem, SocketData, write_frame};
+use super::{deployment::Say, queue::FrameQueue};
+use crate::wire::{Answer, FrameError, ObjectCall, Problem, Rpc, SocketData, StubId};
 
 pub use connection::{LinkUse, run};
 pub use serve::serve;
 
 /// Hosts of other versions are not talked to.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 /// What the other end has not taken yet; beyond, it is hung or flooded.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
 
@@ -99,6 +99,21 @@ pub enum PeerFrame {
         call: u64,
         say: Say,
     },
+    /// Of what the other end gave, under the name that it has there. Answered as a call; the numbers that whoever answered
+    /// the connection gives to its calls have the highest bit.
+    StubCall {
+        call: u64,
+        stub: StubId,
+        rpc: Rpc,
+    },
+    /// Nobody at this end has what the other end gave.
+    StubDropped {
+        stub: StubId,
+    },
+    /// What this end gave cannot be called any more.
+    StubWithdrawn {
+        stub: StubId,
+    },
     /// Answered by [`Self::Pong`].
     Ping,
     Pong,
@@ -136,9 +151,7 @@ pub struct Outbox {
 
 #[derive(Debug, Default)]
 struct Queue {
-    bytes: Vec<u8>,
-    told: bool,
-    flooded: bool,
+    frames: FrameQueue,
     closed: bool,
 }
 
@@ -146,21 +159,13 @@ impl Outbox {
     /// Queues a frame; it leaves after the next [`Self::flush`].
     pub fn push(&self, frame: &PeerFrame) {
         let mut queue = self.queue.lock();
-        if queue.flooded || queue.closed {
-            return;
-        }
-        let written = write_frame(frame, &mut queue.bytes);
-        if queue.bytes.len() > MAX_QUEUED_BYTES || written.is_err() {
-            tracing::warn!(bytes = queue.bytes.len(), "another host does not take what it is sent, or it is too large");
-            queue.flooded = true;
+        if !queue.closed {
+            queue.frames.push(frame, MAX_QUEUED_BYTES, "another host");
         }
     }
 
     pub fn flush(&self) {
-        let mut queue = self.queue.lock();
-        if (!queue.bytes.is_empty() || queue.flooded) && !queue.told {
-            queue.told = true;
-            drop(queue);
+        if self.queue.lock().frames.tells(false) {
             self.changed.notify_one();
         }
     }
@@ -174,11 +179,10 @@ impl Outbox {
     /// What is to be written now. `bytes` is empty; its memory is used again.
     fn take(&self, bytes: &mut Vec<u8>) -> Result<Open, PeerError> {
         let mut queue = self.queue.lock();
-        queue.told = false;
-        if queue.flooded {
+        if !queue.frames.is_looked_at() {
             return Err(PeerError::Flooded);
         }
-        std::mem::swap(bytes, &mut queue.bytes);
+        std::mem::swap(bytes, &mut queue.frames.bytes);
         Ok(if queue.closed { Open::No } else { Open::Yes })
     }
 }

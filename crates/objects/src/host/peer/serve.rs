@@ -109,6 +109,9 @@ where
             | PeerFrame::SocketOver { .. }
             | PeerFrame::SocketTaken { .. }
             | PeerFrame::SocketSays { .. }
+            | PeerFrame::StubCall { .. }
+            | PeerFrame::StubDropped { .. }
+            | PeerFrame::StubWithdrawn { .. }
             | PeerFrame::Pong => continue,
         };
         let mut bytes = Vec::new();

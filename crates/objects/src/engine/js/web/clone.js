@@ -88,8 +88,6 @@ const helpers = {
   },
 };
 
-const encode = (value, external) => ops.cloneEncode(value, helpers, external ?? null);
-const decode = (bytes, external) => ops.cloneDecode(bytes, helpers, external ?? null);
 const { structuredClone } = { structuredClone(value, options = undefined) {
   if (arguments.length === 0) throw new p.TypeError('structuredClone needs an argument');
   const transfer = options?.transfer === undefined ? [] : core.list(options.transfer);
@@ -99,12 +97,12 @@ const { structuredClone } = { structuredClone(value, options = undefined) {
     if (p.bufferDetached(transfer[i])) throw helpers.dataCloneError('An ArrayBuffer is detached and could not be cloned.');
   }
   const kept = [];
-  const bytes = encode(value, (object) => {
+  const bytes = core.clone.encode(value, (object) => {
     const headers = core.ifLoaded('headers'), blob = core.ifLoaded('blob');
     if (headers?.isHeaders(object)) return p.ArrayPush(kept, new headers.Headers(object)) - 1;
     return (blob?.bytesOf(object) ?? null) === null ? undefined : p.ArrayPush(kept, blob.copy(object)) - 1;
   });
   for (let i = 0; i < transfer.length; i++) p.BufferTransfer(transfer[i]);
-  return decode(bytes, (number) => kept[number]);
+  return core.clone.decode(bytes, (number) => kept[number]);
 } };
-return { structuredClone, encode, decode };
+return { structuredClone, helpers };

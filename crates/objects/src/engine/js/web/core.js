@@ -1,8 +1,11 @@
 // Runs first, before any code of the user: takes what the other scripts need of the built-ins, which users may patch later.
 const G = globalThis;
-const { apply, construct, ownKeys, defineProperty, getOwnPropertyDescriptor, getPrototypeOf, setPrototypeOf } = Reflect;
+const { apply, construct, ownKeys, defineProperty, deleteProperty, getOwnPropertyDescriptor, getPrototypeOf, preventExtensions, setPrototypeOf } = Reflect;
 const uncurry = Function.prototype.bind.bind(Function.prototype.call);
-const p = { __proto__: null, apply, construct, ownKeys, defineProperty, getPrototypeOf, setPrototypeOf, getOwnPropertyDescriptor, uncurry };
+const p = {
+  __proto__: null, apply, construct, ownKeys, defineProperty, deleteProperty, getPrototypeOf, setPrototypeOf, getOwnPropertyDescriptor,
+  preventExtensions, uncurry,
+};
 
 const take = (proto, prefix, names) => {
   for (const name of names) p[prefix + name[0].toUpperCase() + name.slice(1)] = uncurry(proto[name]);
@@ -17,7 +20,7 @@ take(RegExp.prototype, 'RegExp', ['exec', 'test']);
 take(Promise.prototype, 'Promise', ['then']);
 take(Date.prototype, 'Date', ['getTime']);
 take(ArrayBuffer.prototype, 'Buffer', ['slice', 'transfer']);
-take(DataView.prototype, 'View', ['getUint8']);
+take(DataView.prototype, 'View', ['getUint8', 'getUint32', 'setUint32']);
 take(Error.prototype, 'Error', ['toString']);
 take(Number.prototype, 'Number', ['toString', 'valueOf']);
 take(BigInt.prototype, 'BigInt', ['toString', 'valueOf']);
@@ -44,6 +47,7 @@ p.regexpSource = getter(RegExp.prototype, 'source');
 p.regexpFlags = getter(RegExp.prototype, 'flags');
 
 p.Promise = Promise;
+p.reflectGet = Reflect.get;
 p.promiseResolve = Promise.resolve.bind(Promise);
 p.promiseReject = Promise.reject.bind(Promise);
 p.withResolvers = Promise.withResolvers.bind(Promise);
@@ -81,19 +85,22 @@ core.define = (name, value) => { defineProperty(G, name, plain(value)); };
 
 const loaded = { __proto__: null };
 core.load = (file) => {
-  if (!(file in loaded)) loaded[file] = ops.script(file)(core, ops);
-  return loaded[file];
+  const known = loaded[file];
+  if (known !== undefined || file in loaded) return known;
+  return (loaded[file] = ops.script(ops, file)(core, ops));
 };
 /** What a script returned, if anything has needed it: no instance of its classes can be there before. */
 core.ifLoaded = (file) => loaded[file];
 /** Globals that `file` returns when one of them is first read. */
 core.lazy = (names, file) => {
   for (const name of p.isArray(names) ? names : [names]) {
-    defineProperty(G, name, {
-      __proto__: null, enumerable: false, configurable: true,
-      get() { const value = core.load(file)[name]; core.define(name, value); return value; },
-      set(value) { core.define(name, value); },
-    });
+    // One function for both: there are many names, and every object has them all.
+    const { access } = { access(value) {
+      if (arguments.length === 0) value = core.load(file)[name];
+      core.define(name, value);
+      return value;
+    } };
+    defineProperty(G, name, { __proto__: null, enumerable: false, configurable: true, get: access, set: access });
   }
 };
 
@@ -166,6 +173,19 @@ core.iteratorClass = (tag) => {
   };
 };
 
+/**
+ * QuickJS forgets the layout of objects with the last of them, and works it out anew with the next. Of what comes and goes with each
+ * event one is kept as it begins, and one with each of its properties more.
+ */
+const layouts = [];
+core.keepLayouts = (C, names, example = null) => {
+  p.ArrayPush(layouts, example);
+  for (let most = 0; most <= names.length; most++) {
+    const one = p.create(C.prototype);
+    for (let i = 0; i < most; i++) one[names[i]] = null;
+    p.ArrayPush(layouts, one);
+  }
+};
 core.eventTime = () => 0;
 core.define('self', G);
 core.lazy(['URL', 'URLSearchParams'], 'url');
@@ -187,9 +207,14 @@ core.lazy(['crypto', 'Crypto', 'SubtleCrypto', 'CryptoKey'], 'crypto');
 core.lazy(['structuredClone'], 'clone');
 core.lazy(['performance', 'Performance', 'navigator', 'Navigator', 'scheduler', 'Scheduler'], 'environment');
 
-// For the other half of the engine.
+// For the other half of the engine. What the clone needs of JavaScript is loaded with the first value that is more than a primitive.
+const cloning = { __proto__: null, get helpers() {
+  const value = core.load('clone').helpers;
+  defineProperty(cloning, 'helpers', plain(value));
+  return value;
+} };
 core.clone = {
   __proto__: null,
-  encode: (value, external) => core.load('clone').encode(value, external),
-  decode: (bytes, external) => core.load('clone').decode(bytes, external),
+  encode: (value, external) => ops.cloneEncode(value, cloning, external ?? null),
+  decode: (bytes, external) => ops.cloneDecode(bytes, cloning, external ?? null),
 };

@@ -139,59 +139,97 @@ const aesParts = ({ given }) => {
   }
   return { iv, more: given.additionalData === undefined ? EMPTY : bytesOf(given.additionalData, 'the additional data') };
 };
+const aesSecret = (name, usages) => secretKind(usages, ({ given }, raw) => {
+  const bits = raw == null ? p.Number(given.length) : raw.length * 8;
+  if (bits === 192 && name === 'AES-GCM') throw unsupported('Keys of AES-GCM have 128 or 256 bits here.');
+  if (bits !== 128 && bits !== 192 && bits !== 256) {
+    const message = `Imported AES key length must be 128, 192, or 256 bits but provided ${bits}.`;
+    throw error(raw == null ? `Generated AES key length must be 128, 192, or 256 bits but requested ${bits}.` : message, raw == null ? 'OperationError' : 'DataError');
+  }
+  return { algorithm: { name, length: bits }, bits };
+}, (state) => `A${state.algorithm.length}${p.StringSlice(name, 4)}`);
+const CIPHER_USAGES = ['encrypt', 'decrypt', 'wrapKey', 'unwrapKey'];
+const undecipherable = (data) => error('Decryption failed. This could be due to a ciphertext authentication failure, bad padding, incorrect CryptoKey, or another algorithm-specific reason. Input length was ' + data.length + '.', 'OperationError');
+const blockOf = (given, what) => {
+  const bytes = bytesOf(given, what);
+  if (bytes.length !== 16) throw error(`${what} must be 16 bytes long (provided ${bytes.length}).`, 'OperationError');
+  return bytes;
+};
+const cbcKind = {
+  ...aesSecret('AES-CBC', CIPHER_USAGES),
+  encrypt: (state, { given }, data) => ops.cbcEncrypt(state.data, blockOf(given.iv, 'AES-CBC IV'), data),
+  decrypt: (state, { given }, data) => {
+    const plain = ops.cbcDecrypt(state.data, blockOf(given.iv, 'AES-CBC IV'), data);
+    if (plain == null) throw undecipherable(data);
+    return plain;
+  },
+};
+const counting = (state, { given }, data) => {
+  const counter = blockOf(given.counter, 'AES-CTR counter'), bits = p.Number(given.length);
+  if (!(bits >= 1 && bits <= 128)) throw error(`Invalid AES-CTR counter length ${bits}. It must be 1 to 128 bits.`, 'OperationError');
+  const out = ops.ctr(state.data, counter, bits, data);
+  if (out == null) throw error('Counter block values will repeat', 'OperationError');
+  return out;
+};
+const ctrKind = { ...aesSecret('AES-CTR', CIPHER_USAGES), encrypt: counting, decrypt: counting };
+const kwKind = {
+  ...aesSecret('AES-KW', ['wrapKey', 'unwrapKey']),
+  wrap: (state, algorithm, data) => {
+    const wrapped = data.length % 8 === 0 && data.length > 0 ? ops.kwWrap(state.data, data) : null;
+    if (wrapped == null) throw error('AES-KW wraps keys of a multiple of 8 bytes.', 'OperationError');
+    return wrapped;
+  },
+  unwrap: (state, algorithm, data) => {
+    const plain = data.length % 8 === 0 && data.length > 16 ? ops.kwUnwrap(state.data, data) : null;
+    if (plain == null) throw error('The wrapped key cannot be unwrapped.', 'OperationError');
+    return plain;
+  },
+};
 const aesKind = {
-  ...secretKind(['encrypt', 'decrypt', 'wrapKey', 'unwrapKey'], ({ given }, raw) => {
-    const bits = raw == null ? p.Number(given.length) : raw.length * 8;
-    if (bits === 192) throw unsupported('AES keys have 128 or 256 bits.');
-    if (bits !== 128 && bits !== 256) {
-      const message = `Imported AES key length must be 128, 192, or 256 bits but provided ${bits}.`;
-      throw error(raw == null ? `Generated AES key length must be 128, 192, or 256 bits but requested ${bits}.` : message, raw == null ? 'OperationError' : 'DataError');
-    }
-    return { algorithm: { name: 'AES-GCM', length: bits }, bits };
-  }, (state) => `A${state.algorithm.length}GCM`),
+  ...aesSecret('AES-GCM', CIPHER_USAGES),
   encrypt: (state, algorithm, data) => { const { iv, more } = aesParts(algorithm); return ops.aesSeal(state.data, iv, more, data); },
   decrypt: (state, algorithm, data) => {
     const { iv, more } = aesParts(algorithm);
     const plain = ops.aesOpen(state.data, iv, more, data);
-    if (plain == null) throw error('Decryption failed. This could be due to a ciphertext authentication failure, bad padding, incorrect CryptoKey, or another algorithm-specific reason. Input length was ' + data.length + '.', 'OperationError');
+    if (plain == null) throw undecipherable(data);
     return plain;
   },
 };
 
 /** Keys of a curve; private ones are PKCS #8, public ones points. */
-const curveKind = (name, curveOf, algorithmFor, jwk) => {
+const curveKind = (name, curveOf, algorithmFor, jwk, ofPrivate = ['sign'], ofPublic = ['verify']) => {
   const make = (algorithm, extractable, usages, isPrivate, data) => makeKey(isPrivate ? 'private' : 'public', isPrivate ? extractable : true, algorithm, usages, data);
   const bad = () => error(`Invalid ${name} key.`, 'DataError');
   return {
     generate(algorithm, extractable, list) {
       const curve = curveOf(algorithm);
-      const usages = usagesOf(list, ['sign', 'verify']);
+      const usages = usagesOf(list, [...ofPrivate, ...ofPublic]);
       const key = ops.curveGenerate(curve);
       const [, point] = ops.curveParts(curve, key);
       const kept = algorithmFor(curve);
       const own = [], shared = [];
-      for (let i = 0; i < usages.length; i++) p.ArrayPush(usages[i] === 'sign' ? own : shared, usages[i]);
+      for (let i = 0; i < usages.length; i++) p.ArrayPush(p.ArrayIndexOf(ofPrivate, usages[i]) >= 0 ? own : shared, usages[i]);
       if (own.length === 0) throw error('a private key needs a usage', 'SyntaxError');
       return { publicKey: makeKey('public', true, kept, shared, point), privateKey: makeKey('private', extractable, kept, own, key) };
     },
     import(format, data, algorithm, extractable, list) {
       const curve = curveOf(algorithm), kept = algorithmFor(curve);
       if (format === 'pkcs8') {
-        const usages = usagesOf(list, ['sign']);
+        const usages = usagesOf(list, ofPrivate);
         const key = bytesOf(data, 'the key');
         if (ops.curveParts(curve, key) == null) throw bad();
         return make(kept, extractable, usages, true, key);
       }
       if (format === 'jwk') {
         const isPrivate = data != null && typeof data === 'object' && data.d !== undefined;
-        const usages = usagesOf(list, [isPrivate ? 'sign' : 'verify'], !isPrivate);
+        const usages = usagesOf(list, isPrivate ? ofPrivate : ofPublic, !isPrivate);
         const { point, secret: d } = jwk.read(curve, data, usages, extractable);
         if (!isPrivate) return make(kept, true, usages, false, point);
         const key = ops.curveKey(curve, d, point);
         if (key == null) throw bad();
         return make(kept, extractable, usages, true, key);
       }
-      const usages = usagesOf(list, ['verify'], true);
+      const usages = usagesOf(list, ofPublic, true);
       let point;
       if (format === 'raw') point = bytesOf(data, 'the key');
       else if (format === 'spki') point = ops.curveFromSpki(curve, bytesOf(data, 'the key'));
@@ -214,12 +252,12 @@ const curveKind = (name, curveOf, algorithmFor, jwk) => {
   };
 };
 const SIZES = { __proto__: null, 'P-256': 32, 'P-384': 48 };
-const ecdsaKind = {
-  ...curveKind('ECDSA', ({ given }) => {
-    const curve = core.usv(given.namedCurve);
-    if (curve in SIZES) return curve;
-    throw unsupported(`Unrecognized or unimplemented EC curve "${curve}".`);
-  }, (namedCurve) => ({ name: 'ECDSA', namedCurve }), {
+const namedCurve = ({ given }) => {
+  const curve = core.usv(given.namedCurve);
+  if (curve in SIZES) return curve;
+  throw unsupported(`Unrecognized or unimplemented EC curve "${curve}".`);
+};
+const EC_JWK = {
     fits: (curve, point) => point.length === 1 + 2 * SIZES[curve] && point[0] === 4,
     read: (curve, data, usages, extractable) => {
       const key = jwkOf(data, 'EC', usages, extractable);
@@ -233,7 +271,9 @@ const ecdsaKind = {
       const out = { kty: 'EC', crv: curve, x: toB64(p.TypedSlice(point, 1, 1 + size)), y: toB64(p.TypedSlice(point, 1 + size)) };
       return d == null ? out : { ...out, d: toB64(d) };
     },
-  }),
+};
+const ecdsaKind = {
+  ...curveKind('ECDSA', namedCurve, (named) => ({ name: 'ECDSA', namedCurve: named }), EC_JWK),
   sign: (state, algorithm, data) => ops.curveSign(ecdsaCurve(state, algorithm), state.data, data),
   verify: (state, algorithm, tag, data) => ops.curveVerify(ecdsaCurve(state, algorithm), state.data, tag, data),
 };
@@ -242,18 +282,36 @@ const ecdsaCurve = ({ algorithm: { namedCurve } }, { given }) => {
   if (hash !== (namedCurve === 'P-256' ? 'SHA-256' : 'SHA-384')) throw unsupported(`${namedCurve} is not signed with ${hash} here.`);
   return namedCurve;
 };
-const edKind = {
-  ...curveKind('Ed25519', () => 'Ed25519', () => ({ name: 'Ed25519' }), {
+const OKP_JWK = {
     fits: (curve, point) => point.length === 32,
     read: (curve, data, usages, extractable) => {
       const key = jwkOf(data, 'OKP', usages, extractable);
-      if (key.crv !== 'Ed25519') throw error('the JWK is of another curve', 'DataError');
+      if (key.crv !== curve) throw error('the JWK is of another curve', 'DataError');
       const point = fromB64(key.x, 'x');
       if (point.length !== 32) throw error('the JWK\'s point has another size', 'DataError');
       return { point, secret: key.d === undefined ? null : fromB64(key.d, 'd') };
     },
     write: (curve, point, d) => (d == null ? { kty: 'OKP', crv: curve, x: toB64(point) } : { kty: 'OKP', crv: curve, x: toB64(point), d: toB64(d) }),
-  }),
+};
+const agreeing = (curveOf) => ({
+  derive(state, { given }, length) {
+    const other = stateOf(given.public);
+    const curve = curveOf(state);
+    if (state.type !== 'private' || other.type !== 'public') throw error('The provided key has type other than expected.', 'InvalidAccessError');
+    if (other.algorithm.name !== state.algorithm.name || curveOf(other) !== curve) throw error('Base and provided keys must be of the same algorithm.', 'InvalidAccessError');
+    const shared = ops.curveAgree(curve, state.data, other.data);
+    if (shared == null || length > shared.length) throw error('The shared secret cannot be derived, or is shorter than asked for.', 'OperationError');
+    return length == null ? shared : p.TypedSlice(shared, 0, length);
+  },
+});
+const AGREES = ['deriveKey', 'deriveBits'];
+const ecdhKind = {
+  ...curveKind('ECDH', namedCurve, (named) => ({ name: 'ECDH', namedCurve: named }), EC_JWK, AGREES, []),
+  ...agreeing((state) => state.algorithm.namedCurve), whole: true,
+};
+const xKind = { ...curveKind('X25519', () => 'X25519', () => ({ name: 'X25519' }), OKP_JWK, AGREES, []), ...agreeing(() => 'X25519'), whole: true };
+const edKind = {
+  ...curveKind('Ed25519', () => 'Ed25519', () => ({ name: 'Ed25519' }), OKP_JWK),
   sign: (state, algorithm, data) => ops.curveSign('Ed25519', state.data, data),
   verify: (state, algorithm, tag, data) => ops.curveVerify('Ed25519', state.data, tag, data),
 };
@@ -334,7 +392,7 @@ const ofBits = (bits) => {
   return length / 8;
 };
 const KINDS = {
-  __proto__: null, HMAC: hmacKind, 'AES-GCM': aesKind, ECDSA: ecdsaKind, Ed25519: edKind,
+  __proto__: null, HMAC: hmacKind, 'AES-GCM': aesKind, 'AES-CBC': cbcKind, 'AES-CTR': ctrKind, 'AES-KW': kwKind, ECDH: ecdhKind, X25519: xKind, ECDSA: ecdsaKind, Ed25519: edKind,
   'RSASSA-PKCS1-v1_5': rsaKind('RSASSA-PKCS1-v1_5', 'RS'), 'RSA-PSS': rsaKind('RSA-PSS', 'PS'),
   PBKDF2: derivingKind('PBKDF2', (state, { given }, length) => {
     const hash = hashOf(given.hash), rounds = p.Number(given.iterations);
@@ -390,27 +448,30 @@ class SubtleCrypto {
   }
   async deriveBits(given, key, length = null) {
     const algorithm = algorithmOf(given), state = use(key, algorithm, 'deriveBits');
-    return buffer(derive(algorithm, state, ofBits(length)));
+    return buffer(derive(algorithm, state, lengthFor(algorithm, length)));
   }
   async deriveKey(given, key, derivedType, extractable, usages) {
     const algorithm = algorithmOf(given), state = use(key, algorithm, 'deriveKey');
     const wanted = algorithmOf(derivedType);
-    const bits = wanted.name === 'HMAC' ? p.Number(wanted.given.length ?? BLOCKS[hashOf(wanted.given.hash)]) : p.Number(wanted.given.length);
-    const raw = derive(algorithm, state, ofBits(bits));
+    const deriving = wanted.name === 'HKDF' || wanted.name === 'PBKDF2';
+    const bits = deriving ? null : wanted.name === 'HMAC' ? p.Number(wanted.given.length ?? BLOCKS[hashOf(wanted.given.hash)]) : p.Number(wanted.given.length);
+    const raw = derive(algorithm, state, lengthFor(algorithm, bits));
     return kindOf(wanted, 'import').import('raw', raw, wanted, extractable, usages);
   }
   async wrapKey(format, key, wrapping, given) {
     const algorithm = algorithmOf(given), state = use(wrapping, algorithm, 'wrapKey');
     const exported = await p.apply(SubtleCrypto.prototype.exportKey, this, [format, key]);
     const bytes = format === 'jwk' ? ops.utf8Encode(p.stringify(exported)) : new p.Uint8Array(exported);
-    return buffer(kindOf(algorithm, 'encrypt').encrypt(state, algorithm, bytes));
+    const kind = KINDS[algorithm.name];
+    return buffer(kind.wrap === undefined ? kindOf(algorithm, 'encrypt').encrypt(state, algorithm, bytes) : kind.wrap(state, algorithm, bytes));
   }
   async unwrapKey(format, wrapped, unwrapping, given, keyAlgorithm, extractable, usages) {
     const algorithm = algorithmOf(given), state = use(unwrapping, algorithm, 'unwrapKey');
-    const bytes = kindOf(algorithm, 'decrypt').decrypt(state, algorithm, bytesOf(wrapped));
+    const { unwrap } = KINDS[algorithm.name], data = bytesOf(wrapped);
+    const bytes = unwrap === undefined ? kindOf(algorithm, 'decrypt').decrypt(state, algorithm, data) : unwrap(state, algorithm, data);
     const wanted = algorithmOf(keyAlgorithm);
-    const data = format === 'jwk' ? p.parse(ops.utf8Decode(bytes)) : bytes;
-    return kindOf(wanted, 'import').import(core.usv(format), data, wanted, extractable, usages);
+    const key = format === 'jwk' ? p.parse(ops.utf8Decode(bytes)) : bytes;
+    return kindOf(wanted, 'import').import(core.usv(format), key, wanted, extractable, usages);
   }
   timingSafeEqual(a, b) {
     const one = bytesOf(a), two = bytesOf(b);
@@ -418,6 +479,8 @@ class SubtleCrypto {
     return ops.timingSafeEqual(one, two);
   }
 }
+/** In bytes; null is all that there is, where that has an end. */
+const lengthFor = (algorithm, bits) => (bits == null && KINDS[algorithm.name]?.whole === true ? null : ofBits(bits));
 const derive = (algorithm, state, length) => {
   const out = kindOf(algorithm, 'derive').derive(state, algorithm, length);
   if (out == null) throw error('the derivation failed', 'OperationError');

@@ -1,0 +1,72 @@
+//! Versions that do not load are told when they come; what ran before goes on.
+
+use super::{
+    fleet::{COUNTER, Fleet},
+    status_with,
+};
+use crate::peer::Network;
+
+const SPINS: &str = "for (;;);";
+
+#[tokio::test]
+async fn a_version_that_does_not_load_leaves_the_one_before() {
+    let mut fleet = Fleet::of(1).await;
+    let network = Network::over(fleet.peer.tunnel().await);
+    let id = fleet.deploy().await;
+    let path = format!("/deployments/{id}");
+    let bad = [
+        ("throw new Error('not today');", "Error: not today", Some(1)),
+        ("\nexport default {\n  fetch( {\n", "SyntaxError", Some(4)),
+        ("export default { fetch() { return new Response('no class') } };", "exports no class Counter", None),
+        ("import './missing.js'; export default {};", "missing.js", None),
+        (SPINS, "", None),
+    ];
+    for (number, (code, words, line)) in (2..).zip(bad) {
+        let digest = fleet.bundle(code);
+        (fleet.plan.deployments[0].version, fleet.plan.deployments[0].digest) = (number, digest);
+        fleet.tell().await;
+        let told = status_with(&network, &path, |told| told["refused"]["version"] == number).await;
+        println!("{told}");
+        assert_eq!(told["version"], 1, "{told}");
+        let refused = &told["refused"];
+        assert!(refused["message"].as_str().is_some_and(|message| message.contains(words)), "{told}");
+        if let Some(line) = line {
+            assert_eq!((&refused["place"]["file"], &refused["place"]["line"]), (&"index.js".into(), &line.into()));
+        }
+        let prefix = format!("version {number} does not load: ");
+        assert!(told["problem"].as_str().is_some_and(|why| why.starts_with(&prefix)), "{told}");
+        fleet.members[0].count("counters", "kept").await;
+    }
+    // Also after a start, with and without the server.
+    fleet.members[0].kill();
+    fleet.members[0].host.start();
+    fleet.answers(&fleet.members[0], "GET", |status, _| status == 200).await;
+    // It asks for a link, and gets no answer.
+    let unanswered = fleet.peer.raw_link().await;
+    fleet.members[0].kill();
+    drop(unanswered);
+    fleet.members[0].start(&mut fleet.peer).await;
+    fleet.answers(&fleet.members[0], "GET", |status, _| status == 200).await;
+    let counted = fleet.members[0].count("counters", "kept").await.0;
+    assert_eq!(counted, bad.len() as u64 + 1);
+    // One that loads takes its place.
+    let digest = fleet.bundle(&COUNTER.replace("`${n} ${this.life}`", "`${n} next`"));
+    (fleet.plan.deployments[0].version, fleet.plan.deployments[0].digest) = (9, digest);
+    fleet.tell().await;
+    fleet.answers(&fleet.members[0], "GET", |status, text| status == 200 && text.ends_with("next")).await;
+}
+
+#[tokio::test]
+async fn a_first_version_that_does_not_load_answers_with_errors() {
+    let mut fleet = Fleet::of(1).await;
+    let network = Network::over(fleet.peer.tunnel().await);
+    let id = fleet.plan_counters("counters", "nonsense;");
+    fleet.tell().await;
+    fleet.answers(&fleet.members[0], "GET", |status, _| status == 500).await;
+    let told = status_with(&network, &format!("/deployments/{id}"), |told| told["refused"]["version"] == 1).await;
+    assert!(told["problem"].as_str().is_some_and(|why| why.contains("nonsense")), "{told}");
+    fleet.members[0].kill();
+    fleet.members[0].host.start();
+    fleet.answers(&fleet.members[0], "GET", |status, _| status == 500).await;
+    assert_eq!(fleet.members[0].engines(), Vec::<i32>::new(), "nothing is started for it");
+}
