@@ -62,14 +62,18 @@ pub(crate) struct KeptBriefs(Mutex<HashMap<Key, Slot>>);
 impl KeptBriefs {
     fn slot(&self, key: Key) -> Slot {
         let mut slots = self.0.lock();
-        if slots.len() >= MAX_KEPT && !slots.contains_key(&key) {
+        if let Some(slot) = slots.get(&key) {
+            return slot.clone();
+        }
+        if slots.len() >= MAX_KEPT {
             // Those that somebody is at stay.
             slots.retain(|_, slot| Arc::strong_count(slot) > 1);
         }
-        if slots.len() >= MAX_KEPT {
-            return Slot::default();
+        let slot = Slot::default();
+        if slots.len() < MAX_KEPT {
+            slots.insert(key, slot.clone());
         }
-        slots.entry(key).or_default().clone()
+        slot
     }
 }
 
