@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use api::objects::{
-    DeploymentBrief, DeploymentStats, HostStanding, HostStats, RolloutStanding, StatsPoint, running_on,
+    DeploymentBrief, DeploymentStats, HostRollout, HostStanding, HostStats, RolloutStanding, StatsPoint, running_on,
 };
 use leptos::prelude::*;
 
@@ -79,7 +79,7 @@ pub(super) fn StatsSection(stats: Signal<DeploymentStats>) -> impl IntoView {
     let standing = Memo::new(move |_| stats.with(|stats| stats.standing));
     let reached = Memo::new(move |_| {
         stats.with(|stats| {
-            let running = stats.hosts.iter().filter(|host| host.standing == HostStanding::Runs).count();
+            let running = stats.hosts.iter().filter(|host| host.rollout.standing == HostStanding::Runs).count();
             let running = u32::try_from(running).unwrap_or(u32::MAX);
             format!("version {}, {}", grouped(stats.version.into()), running_on(running, stats.hosts.len()))
         })
@@ -188,7 +188,8 @@ fn Hosts(hosts: Vec<HostStats>) -> impl IntoView {
         Heading::number("Memory"),
     ];
     let row = move |host: HostStats| {
-        let HostStats { host, host_id, standing, version, problem, refused: _, share, live, memory_bytes } = host;
+        let HostStats { rollout, share, live, memory_bytes } = host;
+        let HostRollout { host, host_id, standing, version, problem, refused: _ } = rollout;
         view! {
             <tr>
                 <th scope="row"><a href=format!("/hosts/{host_id}")>{host}</a></th>

@@ -51,17 +51,8 @@ pub struct StatsPoint {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HostStats {
-    pub host: String,
-    pub host_id: Uuid,
-    pub standing: HostStanding,
-    /// The version that is there.
-    pub version: Option<u32>,
-    /// Why the wanted one does not, or why the host does not answer.
-    pub problem: Option<String>,
-    /// The wanted version was tried there and does not load: so it stays until another one is to run. `problem` says the
-    /// same in a line.
-    #[serde(default)]
-    pub refused: Option<RefusedVersion>,
+    #[serde(flatten)]
+    pub rollout: HostRollout,
     /// The part of its objects that the host has, of 1.
     pub share: f64,
     pub live: u32,

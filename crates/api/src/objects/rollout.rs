@@ -89,7 +89,7 @@ pub struct HostRollout {
     pub version: Option<u32>,
     /// Why the wanted one does not run, or why the host does not answer: with file and line where code is at fault.
     pub problem: Option<String>,
-    /// It was tried there and does not load: `problem` says the same in a line.
+    /// It was tried there and does not load: so it stays until another one is to run. `problem` says the same in a line.
     #[serde(default)]
     pub refused: Option<RefusedVersion>,
 }

@@ -47,7 +47,7 @@ impl DeploymentStats {
         let hosts: Vec<HostStats> = told.into_iter().map(|told| host(told, version)).collect();
         Self {
             version,
-            standing: RolloutStanding::of(hosts.iter().map(|host| host.standing)),
+            standing: RolloutStanding::of(hosts.iter().map(|host| host.rollout.standing)),
             points,
             requests_per_s,
             errors_per_s,
@@ -68,16 +68,29 @@ impl Rollout {
                 Ok(None) => (None, None, None),
                 Err(why) => (None, Some(why.to_owned()), None),
             };
-            HostRollout {
-                host: told.host_name.to_owned(),
-                host_id: told.host.uuid(),
-                standing: HostStanding::of(there, problem.as_deref(), version),
-                version: there,
-                problem,
-                refused: refused.map(RefusedVersion::from),
-            }
+            HostRollout::new((told.host, told.host_name.to_owned()), version, there, problem, refused)
         };
         Self::new(version, told.iter().map(host).collect())
+    }
+}
+
+impl HostRollout {
+    /// Of the version that is `there`, and what the host says against the `wanted` one.
+    fn new(
+        (host, name): (HostId, String),
+        wanted: u32,
+        there: Option<u32>,
+        problem: Option<String>,
+        refused: Option<control::Refused>,
+    ) -> Self {
+        Self {
+            host: name,
+            host_id: host.uuid(),
+            standing: HostStanding::of(there, problem.as_deref(), wanted),
+            version: there,
+            problem,
+            refused: refused.map(RefusedVersion::from),
+        }
     }
 }
 
@@ -158,23 +171,13 @@ fn quantile(latencies: &[u32], hundredths: u64) -> Option<u64> {
 
 fn host(ToldByHost { host, host_name, groups, status }: ToldByHost, wanted: u32) -> HostStats {
     let share = f64::from(groups) / f64::from(GROUPS);
-    let (status, problem) = match status {
-        Ok(status) => {
-            let problem = status.problem.clone();
-            (status, problem)
-        }
-        Err(why) => (DeploymentStatus::default(), Some(why)),
-    };
+    let status = status.unwrap_or_else(|why| DeploymentStatus { problem: Some(why), ..DeploymentStatus::default() });
+    let DeploymentStatus { version, problem, refused, live, memory_bytes, .. } = status;
     HostStats {
-        host: host_name,
-        host_id: host.uuid(),
-        standing: HostStanding::of(status.version, problem.as_deref(), wanted),
-        version: status.version,
-        problem,
-        refused: status.refused.map(RefusedVersion::from),
+        rollout: HostRollout::new((host, host_name), wanted, version, problem, refused),
         share,
-        live: status.live,
-        memory_bytes: status.memory_bytes,
+        live,
+        memory_bytes,
     }
 }
 
@@ -245,7 +248,7 @@ mod tests {
         assert_eq!(stats.points[0].p50_us, None);
         assert_eq!((stats.requests_per_s * 60.0, stats.live, stats.memory_bytes), (30.0, 6, 20));
         assert!((stats.cpu - 1.0 / 60.0).abs() < 1e-9, "{}", stats.cpu);
-        assert_eq!(stats.hosts[2].problem.as_deref(), Some("the host is offline"));
+        assert_eq!(stats.hosts[2].rollout.problem.as_deref(), Some("the host is offline"));
         assert!((stats.hosts[0].share - 0.5).abs() < 1e-9);
         assert_eq!((stats.version, stats.standing), (2, RolloutStanding::Partly));
     }
