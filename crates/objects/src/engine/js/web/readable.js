@@ -134,6 +134,22 @@ const readPromise = (r) => {
   return promise;
 };
 
+// --- what both controllers do ---
+const shouldPull = (c) => {
+  if (c.stream.state !== 'readable' || c.closeRequested || !c.started) return false;
+  const r = c.stream.reader;
+  return (r !== null && r.requests.length > 0) || c.desired() > 0;
+};
+const pullIfNeeded = (c) => {
+  if (!shouldPull(c)) return;
+  if (c.pulling) { c.pullAgain = true; return; }
+  c.pulling = true;
+  then(c.pull(), () => {
+    c.pulling = false;
+    if (c.pullAgain) { c.pullAgain = false; pullIfNeeded(c); }
+  }, c.error);
+};
+
 // --- the default controller ---
 const defaultController = (s, { start, pull, cancel: cancelWith }, mark, size) => {
   const c = {
@@ -142,20 +158,6 @@ const defaultController = (s, { start, pull, cancel: cancelWith }, mark, size) =
     desired: () => (s.state === 'errored' ? null : s.state === 'closed' ? 0 : c.mark - c.total),
     canClose: () => !c.closeRequested && s.state === 'readable',
     clear: () => { c.pull = c.cancelWith = c.size = undefined; },
-    shouldPull: () => {
-      if (!c.canClose() || !c.started) return false;
-      if (s.reader !== null && s.reader.requests.length > 0) return true;
-      return c.desired() > 0;
-    },
-    pullIfNeeded: () => {
-      if (!c.shouldPull()) return;
-      if (c.pulling) { c.pullAgain = true; return; }
-      c.pulling = true;
-      then(c.pull(), () => {
-        c.pulling = false;
-        if (c.pullAgain) { c.pullAgain = false; c.pullIfNeeded(); }
-      }, c.error);
-    },
     enqueue: (chunk) => {
       if (!c.canClose()) throw typeError('the stream can take no more chunks');
       if (s.reader !== null && s.reader.requests.length > 0) s.reader.requests.shift().chunk(chunk);
@@ -165,7 +167,7 @@ const defaultController = (s, { start, pull, cancel: cancelWith }, mark, size) =
         c.queue.push({ chunk, size: took });
         c.total += took;
       }
-      c.pullIfNeeded();
+      pullIfNeeded(c);
     },
     close: () => {
       c.closeRequested = true;
@@ -186,16 +188,16 @@ const defaultController = (s, { start, pull, cancel: cancelWith }, mark, size) =
       return done;
     },
     pullSteps: (request) => {
-      if (c.queue.length === 0) { s.reader.requests.push(request); c.pullIfNeeded(); return; }
+      if (c.queue.length === 0) { s.reader.requests.push(request); pullIfNeeded(c); return; }
       const { chunk, size: took } = c.queue.shift();
       c.total = c.queue.length === 0 ? 0 : c.total - took;
-      if (c.closeRequested && c.queue.length === 0) { c.clear(); close(s); } else c.pullIfNeeded();
+      if (c.closeRequested && c.queue.length === 0) { c.clear(); close(s); } else pullIfNeeded(c);
       request.chunk(chunk);
     },
     releaseSteps: noop,
   };
   s.controller = c;
-  then(resolved(start()), () => { c.started = true; c.pullIfNeeded(); }, c.error);
+  then(resolved(start()), () => { c.started = true; pullIfNeeded(c); }, c.error);
   return c;
 };
-return { Queue, call, method, highWaterMark, sizeOf, initReadable, close, fail, cancel, acquire, release, read, readPromise, defaultController, usableSize };
+return { Queue, call, method, highWaterMark, sizeOf, initReadable, close, fail, cancel, acquire, release, read, readPromise, defaultController, usableSize, shouldPull, pullIfNeeded };

@@ -4,7 +4,7 @@ const { promiseResolve: resolved } = p;
 const then = p.PromiseThen;
 const typeError = (message) => new p.TypeError(message);
 const noop = () => {};
-const { Queue, close, fail } = core.load('readable');
+const { Queue, close, fail, pullIfNeeded } = core.load('readable');
 
 const byteController = (s, { start, pull, cancel: cancelWith }, mark, autoAllocate) => {
   // A pull-into: the memory a read waits to have filled. `kind` is that of the reader it is for, or 'none' when it has gone.
@@ -22,20 +22,6 @@ const byteController = (s, { start, pull, cancel: cancelWith }, mark, autoAlloca
       c.asked.view = null;
       c.request = c.asked = null;
     },
-    shouldPull: () => {
-      if (s.state !== 'readable' || c.closeRequested || !c.started) return false;
-      if (s.reader !== null && s.reader.requests.length > 0) return true;
-      return c.desired() > 0;
-    },
-    pullIfNeeded: () => {
-      if (!c.shouldPull()) return;
-      if (c.pulling) { c.pullAgain = true; return; }
-      c.pulling = true;
-      then(c.pull(), () => {
-        c.pulling = false;
-        if (c.pullAgain) { c.pullAgain = false; c.pullIfNeeded(); }
-      }, c.error);
-    },
     error: (error) => {
       if (s.state !== 'readable') return;
       c.dropRequest();
@@ -47,7 +33,7 @@ const byteController = (s, { start, pull, cancel: cancelWith }, mark, autoAlloca
     },
     enqueueBytes: (bytes) => { c.queue.push({ bytes }); c.total += bytes.length; },
     drain: () => {
-      if (c.total === 0 && c.closeRequested) { c.clear(); close(s); } else c.pullIfNeeded();
+      if (c.total === 0 && c.closeRequested) { c.clear(); close(s); } else pullIfNeeded(c);
     },
     /** Fills a pull-into from the queue; true when it has enough. */
     fill: (into) => {
@@ -119,7 +105,7 @@ const byteController = (s, { start, pull, cancel: cancelWith }, mark, autoAlloca
         const done = c.fillPending();
         for (let i = 0; i < done.length; i++) c.commit(done[i]);
       } else c.enqueueBytes(bytes);
-      c.pullIfNeeded();
+      pullIfNeeded(c);
     },
     /** What a reader that was released had filled already is kept for the next. */
     keepFilled: () => {
@@ -164,7 +150,7 @@ const byteController = (s, { start, pull, cancel: cancelWith }, mark, autoAlloca
         c.pending.push({ buffer, offset: 0, length: c.autoAllocate, filled: 0, minimum: 1, width: 1, View: p.Uint8Array, kind: 'default' });
       }
       s.reader.requests.push(request);
-      c.pullIfNeeded();
+      pullIfNeeded(c);
     },
     pullInto: (view, minimum, request) => {
       const tag = p.typedTag(view);
@@ -188,7 +174,7 @@ const byteController = (s, { start, pull, cancel: cancelWith }, mark, autoAlloca
       }
       c.pending.push(into);
       s.reader.requests.push(request);
-      c.pullIfNeeded();
+      pullIfNeeded(c);
     },
     respond: (written) => {
       const first = c.pending.peek();
@@ -238,7 +224,7 @@ const byteController = (s, { start, pull, cancel: cancelWith }, mark, autoAlloca
           for (let i = 0; i < done.length; i++) c.commit(done[i]);
         }
       }
-      c.pullIfNeeded();
+      pullIfNeeded(c);
     },
     releaseSteps: () => {
       if (c.pending.length === 0) return;
@@ -249,7 +235,7 @@ const byteController = (s, { start, pull, cancel: cancelWith }, mark, autoAlloca
     },
   };
   s.controller = c;
-  then(resolved(start()), () => { c.started = true; c.pullIfNeeded(); }, c.error);
+  then(resolved(start()), () => { c.started = true; pullIfNeeded(c); }, c.error);
   return c;
 };
 return { byteController };

@@ -4,6 +4,7 @@ const readable = core.load('streams');
 const { signals } = core.load('events');
 const { promiseResolve: resolved, promiseReject: rejected, withResolvers } = p;
 const { highWaterMark, sizeOf, usableSize, method, call, Queue } = readable;
+const { shouldPull } = core.load('readable');
 const then = p.PromiseThen;
 const typeError = (message) => new p.TypeError(message);
 const secret = {};
@@ -388,7 +389,7 @@ const transformFor = (transformer, writeMark, writeSize, readMark, readSize, byt
     enqueue: (chunk) => {
       if (!s.controller.canClose()) throw typeError('the readable side can take no more chunks');
       try { s.controller.enqueue(chunk); } catch (error) { errorWritable(error); throw s.state === 'errored' ? s.error : error; }
-      const on = !s.controller.shouldPull();
+      const on = !shouldPull(s.controller);
       if (on !== backpressure) setBackpressure(true);
     },
     terminate: () => {
