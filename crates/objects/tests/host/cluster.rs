@@ -19,9 +19,10 @@ use objects::{
     },
     wire::Problem,
 };
+use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::hosted::{Hosted, Setting};
+use crate::hosted::{Hosted, Setting, write_project};
 
 pub fn peer(number: usize) -> Peer {
     Peer([u8::try_from(number).expect("few hosts"); 16])
@@ -133,6 +134,14 @@ pub fn start(directory: &Path, hosts: usize, setting: impl Fn() -> Setting) -> V
         }
     }
     members
+}
+
+/// Hosts that run a module whose class is `Obj`, with the folder that they live in.
+pub fn of_module(module: &str, hosts: usize) -> (TempDir, Vec<Member>) {
+    let directory = TempDir::new().expect("a directory");
+    write_project(directory.path(), &["Obj"], module);
+    let members = start(directory.path(), hosts, Setting::default);
+    (directory, members)
 }
 
 pub fn nowhere() -> Place {

@@ -1,9 +1,11 @@
 //! Functions, targets and streams that objects of several hosts pass each other.
 
+use tempfile::TempDir;
+
 use crate::{
     Test,
     cluster::{self, Member},
-    hosted::{Setting, eventually, write_project},
+    hosted::eventually,
 };
 
 pub const TESTS: &[Test] = &[
@@ -76,11 +78,8 @@ export default {
 };
 "#;
 
-fn start(hosts: usize) -> (tempfile::TempDir, Vec<Member>) {
-    let directory = tempfile::tempdir().expect("a directory");
-    write_project(directory.path(), &["Obj"], MODULE);
-    let members = cluster::start(directory.path(), hosts, Setting::default);
-    (directory, members)
+fn start(hosts: usize) -> (TempDir, Vec<Member>) {
+    cluster::of_module(MODULE, hosts)
 }
 
 /// A name of that kind whose object is at the host of that number.

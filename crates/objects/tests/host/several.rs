@@ -13,6 +13,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use objects::host::{deployment::IdleTimes, elsewhere::Place};
+use tempfile::TempDir;
 
 use crate::{
     Test, chat,
@@ -122,11 +123,8 @@ export default {
 };
 "#;
 
-fn start(hosts: usize) -> (tempfile::TempDir, Vec<Member>) {
-    let directory = tempfile::tempdir().expect("a directory");
-    write_project(directory.path(), &["Obj"], MODULE);
-    let members = cluster::start(directory.path(), hosts, Setting::default);
-    (directory, members)
+fn start(hosts: usize) -> (TempDir, Vec<Member>) {
+    cluster::of_module(MODULE, hosts)
 }
 
 /// A name whose object is at the host of that number; all have the same.
@@ -263,7 +261,7 @@ fn caller_leaves() {
 }
 
 fn sockets() {
-    let state = tempfile::tempdir().expect("a directory");
+    let state = TempDir::new().expect("a directory");
     let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/objects/chat");
     let idle = IdleTimes { hibernate: Duration::from_millis(50), evict: Duration::from_millis(100) };
     let directory = state.path().join("chat");
