@@ -185,7 +185,9 @@ mod tests {
             return eprintln!("SKIPPED: this kernel gives namespaces no numbers but their inodes'");
         }
         let stranger = (0..TRIES).find_map(|_| Alone::start().filter(|(_, again)| again.inode == gone.inode));
-        let (stranger, again) = stranger.expect("the number is given again");
+        let Some((stranger, again)) = stranger else {
+            return eprintln!("SKIPPED: other programs were given the number each time");
+        };
         assert_ne!(gone.id, again.id);
         let pid = i32::try_from(stranger.0.id()).expect("a pid");
         let left = leftovers(&identity).expect("are looked for");
