@@ -150,7 +150,7 @@ fn cell(value: &serde_json::Value) -> String {
 pub async fn delete(client: &Client, ask: &OneObject, yes: bool) -> Result<(), Fault> {
     let id = id(client, ask).await?;
     if !yes {
-        confirm(&id[..8.min(id.len())], "all that the object holds is lost")?;
+        confirm(id.get(..8).unwrap_or(&id), "all that the object holds is lost")?;
     }
     client.delete(&[PATH, &ask.deployment, &ask.class, &id]).await?;
     eprintln!("{} {id} is deleted.", printable(&ask.class));
