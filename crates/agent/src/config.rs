@@ -346,11 +346,17 @@ impl Checker<'_> {
             setup: text.setup.as_ref().map(|setup| setup.get_ref().clone()),
         })
     }
+    fn bytes(&mut self, key: &str, text: &Spanned<Bytes>) -> Option<u64> {
+        let bytes = text.get_ref().value();
+        if bytes.is_none() {
+            self.problem(text, format!("{key} is no size"), format!("{key} = \"2GiB\""));
+        }
+        bytes
+    }
     fn size(&mut self, key: &str, text: Option<&Spanned<Bytes>>, default: u64, least: u64) -> u64 {
         let Some(text) = text else { return default };
-        match text.get_ref().value() {
-            Some(bytes) if bytes >= least => bytes,
-            Some(bytes) => {
+        match self.bytes(key, text) {
+            Some(bytes) if bytes < least => {
                 self.problem(
                     text,
                     format!("{key} of {bytes} bytes is too small to be of use"),
@@ -358,10 +364,8 @@ impl Checker<'_> {
                 );
                 default
             }
-            None => {
-                self.problem(text, format!("{key} is no size"), format!("{key} = \"2GiB\""));
-                default
-            }
+            Some(bytes) => bytes,
+            None => default,
         }
     }
     /// In thousandths.

@@ -65,6 +65,8 @@ pub struct DeploymentVersion {
     pub bindings: Vec<Binding>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
+    #[serde(default)]
+    pub limits: CodeLimits,
     pub note: String,
     pub person: String,
     pub person_id: Uuid,
@@ -82,7 +84,7 @@ pub struct ModuleInfo {
 
 impl From<domain::deployments::Version> for DeploymentVersion {
     fn from(version: domain::deployments::Version) -> Self {
-        let domain::deployments::Code { main, modules, vars, bindings, services, migrations: _ } = version.code;
+        let domain::deployments::Code { main, modules, vars, bindings, services, limits, migrations: _ } = version.code;
         let info = |domain::deployments::ModuleInfo { name, kind, bytes }| ModuleInfo { name, kind, bytes };
         Self {
             number: version.number,
@@ -93,6 +95,7 @@ impl From<domain::deployments::Version> for DeploymentVersion {
             vars: vars.into_iter().collect(),
             bindings: bindings.into_iter().map(Into::into).collect(),
             services: services.into_iter().map(Into::into).collect(),
+            limits: limits.into(),
             note: version.note,
             person: version.created_by_name,
             person_id: version.created_by.uuid(),
@@ -148,6 +151,36 @@ impl From<Service> for domain::deployments::Service {
     }
 }
 
+/// What a version limits itself to. Hosts have limits of their own, of which it gets no more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CodeLimits {
+    /// Processor time of one event, milliseconds.
+    #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 300_000))]
+    pub cpu_ms: Option<u32>,
+}
+
+impl CodeLimits {
+    /// It leaves all of them to the hosts.
+    pub fn are_hosts(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<domain::deployments::CodeLimits> for CodeLimits {
+    fn from(domain::deployments::CodeLimits { cpu_ms }: domain::deployments::CodeLimits) -> Self {
+        Self { cpu_ms }
+    }
+}
+
+impl From<CodeLimits> for domain::deployments::CodeLimits {
+    fn from(CodeLimits { cpu_ms }: CodeLimits) -> Self {
+        Self { cpu_ms }
+    }
+}
+
 /// `POST /deployments`: a new version, under a new name or one of the caller's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -170,6 +203,8 @@ pub struct Deploy {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(max_items = 64))]
     pub services: Vec<Service>,
+    #[serde(default, skip_serializing_if = "CodeLimits::are_hosts")]
+    pub limits: CodeLimits,
     /// All that there ever were, in order: those behind the one that was taken last are taken.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(max_items = 200))]

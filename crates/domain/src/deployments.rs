@@ -24,6 +24,8 @@ pub const MAX_VARS: usize = 128;
 pub const MAX_VARS_BYTES: usize = 64 * 1024;
 /// A module's name: a path without `.` and `..`.
 pub const MAX_MODULE_NAME_BYTES: usize = 512;
+/// The highest [`CodeLimits::cpu_ms`]: what Cloudflare documents.
+pub const MAX_CPU_MS: u32 = 300_000;
 /// A class, a binding, a variable.
 pub const MAX_IDENTIFIER_BYTES: usize = 128;
 /// What a version's maker says of it.
@@ -81,7 +83,24 @@ pub struct Code {
     /// To its own entry points.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
+    #[serde(default, skip_serializing_if = "CodeLimits::are_hosts")]
+    pub limits: CodeLimits,
     pub migrations: Vec<Migration>,
+}
+
+/// What a version limits itself to. Hosts have limits of their own, of which it gets no more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeLimits {
+    /// Processor time of one event, 1 to [`MAX_CPU_MS`] milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u32>,
+}
+
+impl CodeLimits {
+    /// It leaves all of them to the hosts.
+    pub fn are_hosts(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 crate::words! {
@@ -134,6 +153,8 @@ pub enum BadCode {
         "'{name}' is no name of a {what}: 1 to {MAX_IDENTIFIER_BYTES} letters, digits, '_' or '$', not beginning with a digit"
     )]
     Identifier { what: &'static str, name: String },
+    #[error("cpu_ms is {0}: 1 to {MAX_CPU_MS} milliseconds are possible")]
+    CpuMs(u32),
     #[error("env.{0} is given twice")]
     TwoInEnv(String),
 }
@@ -180,6 +201,9 @@ impl Code {
         let bytes = self.vars.iter().map(|(_, value)| value.to_string().len()).sum::<usize>();
         if bytes > MAX_VARS_BYTES {
             return Err(BadCode::TooLarge { what: "variables", bytes: bytes as u64, most: MAX_VARS_BYTES });
+        }
+        if let Some(cpu_ms) = self.limits.cpu_ms.filter(|cpu_ms| !(1..=MAX_CPU_MS).contains(cpu_ms)) {
+            return Err(BadCode::CpuMs(cpu_ms));
         }
         Ok(())
     }
@@ -236,6 +260,7 @@ mod tests {
             vars: vec![("GREETING".to_owned(), "hello".into())],
             bindings: vec![Binding { name: "ROOMS".to_owned(), class: "Room".to_owned() }],
             services: vec![Service { name: "SELF".to_owned(), entrypoint: "default".to_owned() }],
+            limits: CodeLimits { cpu_ms: Some(50) },
             migrations: Vec::new(),
         }
     }
@@ -267,6 +292,14 @@ mod tests {
         let many = |count: usize| (0..count).map(|number| module(&format!("{number}.js"))).collect::<Vec<_>>();
         check(&|code| code.modules.extend(many(MAX_MODULES - 2)), Ok(()));
         check(&|code| code.modules.extend(many(MAX_MODULES - 1)), Err("modules; at most 1000"));
+    }
+
+    #[test]
+    fn limits_are_within_reason() {
+        check(&|code| code.limits.cpu_ms = Some(MAX_CPU_MS), Ok(()));
+        for cpu_ms in [0, MAX_CPU_MS + 1] {
+            check(&|code| code.limits.cpu_ms = Some(cpu_ms), Err("cpu_ms"));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 pub mod control;
 
 use domain::{
-    deployments::{Binding, Service},
+    deployments::{Binding, CodeLimits, Service},
     ids::{DeploymentId, HostId, NamespaceId, TenantId},
 };
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,8 @@ pub struct Planned {
     /// Bindings to its own entry points.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
+    #[serde(default, skip_serializing_if = "CodeLimits::are_hosts")]
+    pub limits: CodeLimits,
     pub classes: Vec<PlannedClass>,
     /// Which host has each group of objects, by the group's number; `None` where none has it yet.
     pub groups: Vec<Option<Holder>>,

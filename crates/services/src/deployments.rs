@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use domain::{
     access::{Action, Permit},
     deployments::{
-        Binding, Class, Code, Deployment, Digest, KEPT_VERSIONS, MAX_DEPLOYMENTS, MAX_NOTE_CHARS, Migrated, Migration,
-        ModuleInfo, Service, Version, migrate,
+        Binding, Class, Code, CodeLimits, Deployment, Digest, KEPT_VERSIONS, MAX_DEPLOYMENTS, MAX_NOTE_CHARS, Migrated,
+        Migration, ModuleInfo, Service, Version, migrate,
     },
     events::EventKind,
     ids::DeploymentId,
@@ -35,6 +35,7 @@ pub struct Ask {
     pub vars: Vec<(String, serde_json::Value)>,
     pub bindings: Vec<Binding>,
     pub services: Vec<Service>,
+    pub limits: CodeLimits,
     pub migrations: Vec<Migration>,
     pub note: String,
 }
@@ -117,6 +118,7 @@ fn prepare(ask: &Ask) -> Result<Prepared> {
         vars: ask.vars.clone(),
         bindings: ask.bindings.clone(),
         services: ask.services.clone(),
+        limits: ask.limits,
         migrations: ask.migrations.clone(),
     };
     code.check().map_err(|bad| Error::invalid("modules", bad.to_string()))?;

@@ -72,6 +72,7 @@ pub(crate) fn ask_of(ask: Deploy) -> Result<deployments::Ask, Error> {
         vars: ask.vars.into_iter().collect(),
         bindings: ask.bindings.into_iter().map(Into::into).collect(),
         services: ask.services.into_iter().map(Into::into).collect(),
+        limits: ask.limits.into(),
         migrations: ask.migrations.into_iter().map(Into::into).collect(),
         note: ask.note,
     })

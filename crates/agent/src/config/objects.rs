@@ -3,9 +3,12 @@
 use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     time::Duration,
 };
 
+use domain::deployments::MAX_CPU_MS;
+use objects::wire::Limits;
 use rustls_pki_types::ServerName;
 use serde::Deserialize;
 use toml::Spanned;
@@ -18,8 +21,16 @@ const DEFAULT_PEER_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv
 const MIN_MEMORY_BYTES: u64 = 256 << 20;
 const MAX_PRIVATE: usize = 256;
 const MAX_NAME_BYTES: usize = 253;
-const IDLE_SECONDS: std::ops::RangeInclusive<u32> = 1..=86_400;
-const DRAIN_SECONDS: std::ops::RangeInclusive<u32> = 0..=600;
+const IDLE_SECONDS: RangeInclusive<u32> = 1..=86_400;
+const DRAIN_SECONDS: RangeInclusive<u32> = 0..=600;
+/// Less does not hold the engine's own scripts.
+const OBJECT_MEMORY_BYTES: RangeInclusive<u64> = 16 << 20..=4 << 30;
+const CPU_MS: RangeInclusive<u32> = 1..=MAX_CPU_MS;
+const QUEUE: RangeInclusive<u32> = 1..=1_000_000;
+const REQUEST_BYTES: RangeInclusive<u64> = 1 << 10..=64 << 30;
+/// More does not fit what an engine and its host send each other.
+const VALUE_BYTES: RangeInclusive<u64> = 1 << 10..=8 << 20;
+const DATABASE_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObjectsConfig {
@@ -40,6 +51,8 @@ pub struct ObjectsConfig {
     pub evict: Duration,
     /// What is under way may take so long when the agent is asked to stop.
     pub drain: Duration,
+    /// Of each object and event; a version may limit itself to less.
+    pub limits: Limits,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +68,20 @@ pub(super) struct ObjectsText {
     hibernate_s: Option<Spanned<u32>>,
     evict_s: Option<Spanned<u32>>,
     drain_s: Option<Spanned<u32>>,
+    #[serde(default)]
+    limits: LimitsText,
+}
+
+/// `[objects.limits]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsText {
+    memory: Option<Spanned<Bytes>>,
+    cpu_ms: Option<Spanned<u32>>,
+    queue: Option<Spanned<u32>>,
+    request: Option<Spanned<Bytes>>,
+    value: Option<Spanned<Bytes>>,
+    database: Option<Spanned<Bytes>>,
 }
 
 /// Of `HOST:PORT`, where the host is a name or an address, an IPv6 address in brackets.
@@ -89,7 +116,9 @@ impl Checker<'_> {
         let hibernate = self.seconds("hibernate_s", text.hibernate_s.as_ref(), 10, IDLE_SECONDS);
         let evict = self.seconds("evict_s", text.evict_s.as_ref(), 100, IDLE_SECONDS);
         let drain = self.seconds("drain_s", text.drain_s.as_ref(), 10, DRAIN_SECONDS);
+        let limits = self.object_limits(&text.limits, memory_bytes);
         ObjectsConfig {
+            limits,
             listen,
             peer_listen,
             peer_address,
@@ -154,21 +183,78 @@ impl Checker<'_> {
         names.iter().take(MAX_PRIVATE).map(|name| name.get_ref().to_ascii_lowercase()).collect()
     }
 
+    /// `all_memory_bytes`: of all engines together.
+    fn object_limits(&mut self, text: &LimitsText, all_memory_bytes: u64) -> Limits {
+        let usual = Limits::default();
+        let memory_bytes = self.size_within("memory", text.memory.as_ref(), usual.memory_bytes, OBJECT_MEMORY_BYTES);
+        if let Some(spanned) = &text.memory
+            && memory_bytes > all_memory_bytes / 2
+        {
+            let what = format!("memory of {memory_bytes} bytes for one object, where all have {all_memory_bytes}");
+            self.problem(spanned, what, "at most half of the memory of [objects]");
+        }
+        Limits {
+            memory_bytes,
+            cpu_ms: self.number("cpu_ms", text.cpu_ms.as_ref(), usual.cpu_ms, CPU_MS, "milliseconds"),
+            queue_length: self.number("queue", text.queue.as_ref(), usual.queue_length, QUEUE, "events"),
+            request_bytes: self.size_within("request", text.request.as_ref(), usual.request_bytes, REQUEST_BYTES),
+            value_bytes: u32::try_from(self.size_within(
+                "value",
+                text.value.as_ref(),
+                usual.value_bytes.into(),
+                VALUE_BYTES,
+            ))
+            .unwrap_or(usual.value_bytes),
+            database_bytes: self.size_within("database", text.database.as_ref(), usual.database_bytes, DATABASE_BYTES),
+            ..usual
+        }
+    }
+
+    fn size_within(
+        &mut self,
+        key: &str,
+        text: Option<&Spanned<Bytes>>,
+        default: u64,
+        allowed: RangeInclusive<u64>,
+    ) -> u64 {
+        let Some(text) = text else { return default };
+        match self.bytes(key, text) {
+            Some(bytes) if !allowed.contains(&bytes) => {
+                let (least, most) = (allowed.start(), allowed.end());
+                self.problem(text, format!("{key} of {bytes} bytes cannot be"), format!("{least} to {most} bytes"));
+                default
+            }
+            Some(bytes) => bytes,
+            None => default,
+        }
+    }
+
+    fn number(
+        &mut self,
+        key: &str,
+        text: Option<&Spanned<u32>>,
+        default: u32,
+        allowed: RangeInclusive<u32>,
+        unit: &str,
+    ) -> u32 {
+        let number = text.map_or(default, |text| *text.get_ref());
+        if let Some(text) = text
+            && !allowed.contains(&number)
+        {
+            let (least, most) = (allowed.start(), allowed.end());
+            self.problem(text, format!("{key} = {number} cannot be"), format!("{least} to {most} {unit}"));
+        }
+        number
+    }
+
     fn seconds(
         &mut self,
         key: &str,
         text: Option<&Spanned<u32>>,
         default_s: u32,
-        allowed: std::ops::RangeInclusive<u32>,
+        allowed: RangeInclusive<u32>,
     ) -> Duration {
-        let seconds = text.map_or(default_s, |text| *text.get_ref());
-        if let Some(text) = text
-            && !allowed.contains(&seconds)
-        {
-            let (least, most) = (allowed.start(), allowed.end());
-            self.problem(text, format!("{key} = {seconds} cannot be"), format!("{least} to {most} seconds"));
-        }
-        Duration::from_secs(seconds.into())
+        Duration::from_secs(self.number(key, text, default_s, allowed, "seconds").into())
     }
 }
 
@@ -189,8 +275,42 @@ mod tests {
             allow_private = [\"DB.internal\", \"10.0.0.9\"]\nhibernate_s = 2\nevict_s = 3\ndrain_s = 0\n";
         let more = parse(more).expect("is there");
         assert_eq!(more.peer_address, "[::1]:81");
+        assert_eq!(more.limits, Limits::default());
         assert!(more.allow_private.iter().eq(["10.0.0.9", "db.internal"]), "{more:?}");
         assert_eq!((more.hibernate.as_secs(), more.evict.as_secs(), more.drain.as_secs()), (2, 3, 0));
+    }
+
+    #[test]
+    fn limits_of_an_object_are_the_hosts_to_set() {
+        let parse = |limits: &str| {
+            AgentConfig::parse(&format!(
+                "[objects]\ncpus = 1\nmemory = \"1GiB\"\npeer_address = \"a:1\"\n[objects.limits]\n{limits}"
+            ))
+        };
+        let limits =
+            "memory = \"64MiB\"\ncpu_ms = 500\nqueue = 20\nrequest = \"1MiB\"\nvalue = \"4MiB\"\ndatabase = \"1GiB\"\n";
+        let expected = Limits {
+            memory_bytes: 64 << 20,
+            cpu_ms: 500,
+            queue_length: 20,
+            request_bytes: 1 << 20,
+            value_bytes: 4 << 20,
+            database_bytes: 1 << 30,
+            ..Limits::default()
+        };
+        assert_eq!(parse(limits).expect("is right").objects.map(|objects| objects.limits), Some(expected));
+        let check = |limits: &str, expected: &str| {
+            let found = parse(limits).expect_err("is wrong");
+            assert!(found[0].to_string().starts_with(expected), "{expected}: {found:?}");
+        };
+        check("memory = \"1MiB\"\n", "line 6: memory of 1048576 bytes cannot be");
+        check("memory = \"768MiB\"\n", "line 6: memory of 805306368 bytes for one object");
+        check("cpu_ms = 0\n", "line 6: cpu_ms = 0 cannot be");
+        check("queue = 0\n", "line 6: queue = 0 cannot be");
+        check("request = \"1\"\n", "line 6: request of 1 bytes cannot be");
+        check("value = \"9MiB\"\n", "line 6: value of 9437184 bytes cannot be");
+        check("database = \"x\"\n", "line 6: database is no size");
+        check("other = 1\n", "line 6: ");
     }
 
     #[test]

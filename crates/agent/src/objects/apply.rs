@@ -8,7 +8,7 @@ use std::{
 
 use domain::ids::{DeploymentId, HostId, NamespaceId};
 use objects::host::{Host, deployment::Version, outgoing::Policy, trial::TrialError};
-use objects::wire::Problem;
+use objects::wire::{Limits, Problem};
 use protocol::objects::{Plan, Planned, control::Refused};
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
     server::{FetchError, Server},
     tls::{Tls, TlsError},
 };
-use crate::{dial::Dialer, identity::Identity, objects::follow::Round};
+use crate::{config::ObjectsConfig, dial::Dialer, identity::Identity, objects::follow::Round};
 
 #[derive(Debug, thiserror::Error)]
 pub enum FollowError {
@@ -98,6 +98,8 @@ pub struct Applier {
     pub own: HostId,
     /// Private names that workers of this host may send requests to.
     pub allow_private: BTreeSet<String>,
+    /// What this host lets each object and event have.
+    pub limits: Limits,
     identity: Mutex<Identity>,
     pub(super) done: Mutex<Done>,
     pub(super) bar: Bar,
@@ -116,11 +118,12 @@ impl Applier {
         peers: Arc<Peers>,
         kept: Kept,
         identity: Identity,
-        allow_private: BTreeSet<String>,
+        config: &ObjectsConfig,
     ) -> Self {
         let (own, identity) = (identity.host, Mutex::new(identity));
+        let (allow_private, limits) = (config.allow_private.clone(), config.limits.clone());
         let (done, bar, turn) = (Mutex::default(), Bar::default(), tokio::sync::Mutex::default());
-        Self { host, places, peers, kept, own, allow_private, identity, done, bar, turn }
+        Self { host, places, peers, kept, own, allow_private, limits, identity, done, bar, turn }
     }
 
     /// From now on this host shows this certificate to others.
@@ -278,7 +281,7 @@ impl Applier {
                 bundle
             }
         };
-        Ok(code::version(planned, bundle))
+        Ok(code::version(planned, bundle, &self.limits))
     }
 }
 

@@ -50,6 +50,7 @@ pub fn is_same_code(a: &Planned, b: &Planned) -> bool {
         && a.vars == b.vars
         && a.bindings == b.bindings
         && a.services == b.services
+        && a.limits == b.limits
         && a.classes == b.classes
 }
 
@@ -59,8 +60,8 @@ pub fn missing_class<'a>(planned: &'a Planned, exported: &[ClassInfo]) -> Option
     classes.into_iter().find(|class| !exported.iter().any(|exported| exported.name == *class))
 }
 
-/// A version that the objects' host can run.
-pub fn version(planned: &Planned, bundle: Bundle) -> Version {
+/// A version that the objects' host can run, which lets it have so much.
+pub fn version(planned: &Planned, bundle: Bundle, limits: &Limits) -> Version {
     let namespaces = planned.bindings.iter().filter_map(|binding| {
         let class = planned.classes.iter().find(|class| class.class == binding.class)?;
         Some(NamespaceInfo {
@@ -77,7 +78,7 @@ pub fn version(planned: &Planned, bundle: Bundle) -> Version {
         vars: planned.vars.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
         namespaces: namespaces.collect(),
         services: planned.services.iter().map(service).collect(),
-        limits: Limits::default(),
+        limits: limits.clone().with_cpu_ms(planned.limits.cpu_ms),
     }
 }
 
@@ -98,7 +99,7 @@ fn module(module: bundle::Module) -> wire::Module {
 #[cfg(test)]
 mod tests {
     use domain::{
-        deployments::{Binding, GROUPS},
+        deployments::{Binding, CodeLimits, GROUPS},
         ids::{HostId, TenantId},
     };
     use protocol::objects::{Holder, PlannedClass};
@@ -116,6 +117,7 @@ mod tests {
             vars: vec![("LEVEL".to_owned(), 3.into())],
             bindings: vec![Binding { name: "ROOMS".to_owned(), class: "Room".to_owned() }],
             services: vec![Service { name: "SELF".to_owned(), entrypoint: "default".to_owned() }],
+            limits: CodeLimits { cpu_ms: Some(50) },
             classes: vec![class],
             groups: vec![None; usize::from(GROUPS)],
         }
@@ -163,7 +165,9 @@ mod tests {
         let planned = planned(3);
         let body = bytes::Bytes::from_static(b"export default {}");
         let module = bundle::Module { name: "index.js".to_owned(), kind: ModuleKind::Esm, body };
-        let version = version(&planned, Bundle { modules: vec![module] });
+        let limits = Limits { queue_length: 7, ..Limits::default() };
+        let version = version(&planned, Bundle { modules: vec![module] }, &limits);
+        assert_eq!(version.limits, Limits { cpu_ms: 50, ..limits });
         assert_eq!((version.number, version.main.as_str()), (3, "index.js"));
         assert_eq!(version.vars, [("LEVEL".to_owned(), "3".to_owned())]);
         let [namespace] = version.namespaces.as_slice() else { panic!("one namespace") };

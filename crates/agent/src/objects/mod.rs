@@ -127,8 +127,7 @@ impl Objects {
         let places = Arc::new(Places::new(identity.host, rounds.clone()));
         let elsewhere = Elsewhere { directory: places.clone(), dial: Arc::new(Dialing(peers.clone())) };
         let (group, host) = open_host(directory, wanted.clone(), elsewhere).await?;
-        let (identity, allowed) = (identity.clone(), wanted.allow_private.clone());
-        let applier = Arc::new(Applier::new(Arc::new(host), places, peers, kept, identity, allowed));
+        let applier = Arc::new(Applier::new(Arc::new(host), places, peers, kept, identity.clone(), wanted));
         if let Err(error) = applier.begin().await {
             tracing::warn!("not all of the plan that was kept runs: {error}");
         }

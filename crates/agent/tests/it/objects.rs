@@ -5,6 +5,7 @@ mod ending;
 mod faults;
 mod fleet;
 mod intruders;
+mod limits;
 mod refused;
 
 use std::collections::{BTreeMap, BTreeSet};

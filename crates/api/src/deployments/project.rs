@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use domain::deployments::ModuleKind;
 use objects::{project, wire};
 
-use super::{Binding, Deploy, Migration, Module, RenamedClass, Service};
+use super::{Binding, CodeLimits, Deploy, Migration, Module, RenamedClass, Service};
 
 impl Deploy {
     /// Under the project's own name.
@@ -19,6 +19,7 @@ impl Deploy {
             vars: config.vars,
             bindings: config.durable_objects.bindings.into_iter().map(binding).collect(),
             services: services.into_iter().map(service).collect(),
+            limits: CodeLimits { cpu_ms: config.limits.cpu_ms },
             migrations: config.migrations.into_iter().map(migration).collect(),
             note,
         }
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn a_project_is_deployed_as_its_files_say() {
         let config = r#"{ "name": "chat", "main": "a.js", "vars": { "N": 3 },
-            "rules": [{ "type": "Data", "globs": ["**/*.bin"] }],
+            "limits": { "cpu_ms": 50, "subrequests": 9 }, "rules": [{ "type": "Data", "globs": ["**/*.bin"] }],
             "durable_objects": { "bindings": [{ "name": "ROOMS", "class_name": "Room" }] },
             "services": [{ "binding": "SELF", "service": "chat", "entrypoint": "Entry" }],
             "migrations": [{ "tag": "1", "new_classes": ["Old"] },
@@ -79,6 +80,7 @@ mod tests {
             ],
             "bindings": [{ "name": "ROOMS", "class": "Room" }],
             "services": [{ "name": "SELF", "entrypoint": "Entry" }],
+            "limits": { "cpu_ms": 50 },
             "migrations": [
                 { "tag": "1", "new": ["Old"], "renamed": [], "deleted": [] },
                 { "tag": "2", "new": ["X"], "renamed": [{ "from": "Old", "to": "Room" }], "deleted": ["Gone"] },

@@ -83,6 +83,16 @@ pub struct Berth {
     pub allow_private: Vec<String>,
 }
 
+/// What the project limits itself to; others of these have no meaning here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct CodeLimits {
+    /// Processor time of one event, milliseconds.
+    pub cpu_ms: Option<u32>,
+}
+
+/// The highest `cpu_ms` that Cloudflare documents.
+const MAX_CPU_MS: u32 = 300_000;
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Config {
     pub name: String,
@@ -98,13 +108,15 @@ pub struct Config {
     #[serde(default)]
     pub rules: Vec<Rule>,
     #[serde(default)]
+    pub limits: CodeLimits,
+    #[serde(default)]
     pub berth: Berth,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
 
 /// Said by projects, with no meaning for objects.
-const HARMLESS: [&str; 20] = [
+const HARMLESS: [&str; 19] = [
     "$schema",
     "account_id",
     "build",
@@ -113,7 +125,6 @@ const HARMLESS: [&str; 20] = [
     "dev",
     "env",
     "keep_vars",
-    "limits",
     "logpush",
     "minify",
     "no_bundle",
@@ -196,7 +207,16 @@ impl Config {
                 return Err(ProjectError::invalid(of_word(path, text, service), message));
             }
         }
-        Ok(())
+        match self.limits.cpu_ms {
+            Some(cpu_ms) if !(1..=MAX_CPU_MS).contains(&cpu_ms) => {
+                let message = format!("cpu_ms is {cpu_ms}: 1 to {MAX_CPU_MS} milliseconds are possible");
+                Err(ProjectError::invalid(
+                    text.find("cpu_ms").map_or(Place::start(path), |at| Place::of(path, text, at)),
+                    message,
+                ))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub fn own_services(&self) -> Vec<Service> {
@@ -292,6 +312,7 @@ main = "src/index.ts"
 compatibility_date = "2026-01-01"
 kv_namespaces = []
 vars = { GREETING = "hello", LIMITS = { size = 3 } }
+limits = { cpu_ms = 50, subrequests = 9 }
 [[durable_objects.bindings]]
 name = "ROOMS"
 class_name = "Room"
@@ -303,7 +324,7 @@ new_sqlite_classes = ["Room"]
   // the name, "quoted"
   "name": "chat", "main": "src/index.ts", "compatibility_date": "2026-01-01", /* more
   */ "kv_namespaces": [],
-  "vars": { "GREETING": "hello", "LIMITS": { "size": 3, }, },
+  "vars": { "GREETING": "hello", "LIMITS": { "size": 3, }, }, "limits": { "cpu_ms": 50, "subrequests": 9 },
   "durable_objects": { "bindings": [{ "name": "ROOMS", "class_name": "Room" },] },
   "migrations": [{ "tag": "v1", "new_sqlite_classes": ["Room"] }],
 }"#;
@@ -319,6 +340,7 @@ new_sqlite_classes = ["Room"]
         let toml = read("wrangler.toml", TOML).expect("is read");
         assert_eq!(toml, read("wrangler.jsonc", JSONC).expect("is read"));
         assert_eq!(toml.vars["LIMITS"]["size"], 3);
+        assert_eq!(toml.limits.cpu_ms, Some(50));
         assert_eq!(toml.warnings(), ["kv_namespaces is not supported and left out"]);
     }
 
@@ -332,6 +354,11 @@ new_sqlite_classes = ["Room"]
         check("wrangler.jsonc", "{\n // x\n \"name\": \"a\",\n \"main\": 3\n}", "wrangler.jsonc:4:10: ");
         check("wrangler.toml", "name = \"A b\"\nmain = \"x.js\"\n", "part of an address");
         check("package.json", "{}", "wrangler.toml");
+        check(
+            "wrangler.toml",
+            "name = \"a\"\nmain = \"x.js\"\n[limits]\ncpu_ms = 0\n",
+            "wrangler.toml:4:1: cpu_ms is 0",
+        );
         let other = "name = \"a\"\nmain = \"x.js\"\n[[services]]\nbinding = \"B\"\nservice = \"b\"\n";
         check("wrangler.toml", other, "wrangler.toml:5:11: B is of another deployment, b");
         let other = "{\n \"name\": \"a\", \"main\": \"x.js\",\n \"services\": [\n  { \"binding\": \"B\", \"service\": \"b\" }\n ] }";

@@ -18,7 +18,7 @@ use std::{
 
 use crate::wire::{Module, ModuleKind};
 
-pub use config::{Berth, Binding, Config, DurableObjects, Migration, RenamedClass, Rule, RuleKind};
+pub use config::{Berth, Binding, CodeLimits, Config, DurableObjects, Migration, RenamedClass, Rule, RuleKind};
 use files::Files;
 pub use files::Sent;
 pub use strip::{Stripped, strip};

@@ -98,7 +98,7 @@ impl Project {
             vars: self.config.vars.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
             modules: self.modules,
             main: self.main,
-            limits,
+            limits: limits.with_cpu_ms(self.config.limits.cpu_ms),
         }
     }
 }

@@ -88,3 +88,11 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// With less processor time for an event, if less is wanted.
+    #[must_use]
+    pub fn with_cpu_ms(self, wanted: Option<u32>) -> Self {
+        Self { cpu_ms: wanted.map_or(self.cpu_ms, |cpu_ms| cpu_ms.min(self.cpu_ms)), ..self }
+    }
+}

@@ -68,6 +68,7 @@ fn planned(services: &Services, running: Running) -> Result<Planned> {
         vars: running.code.vars,
         bindings: running.code.bindings,
         services: running.code.services,
+        limits: running.code.limits,
         classes: classes.collect::<Result<_>>()?,
         groups: (0..GROUPS).map(|group| held.get(&group).copied()).collect(),
     })

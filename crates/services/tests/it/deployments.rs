@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use domain::{
-    deployments::{Binding, KEPT_VERSIONS, Migration, ModuleKind, Version},
+    deployments::{Binding, CodeLimits, KEPT_VERSIONS, Migration, ModuleKind, Version},
     people::Role,
 };
 use protocol::bundle::{Bundle, Module};
@@ -26,6 +26,7 @@ pub(crate) fn ask(name: &str, text: &str) -> Ask {
         vars: vec![("GREETING".to_owned(), "hello".into())],
         bindings: vec![Binding { name: "ROOMS".to_owned(), class: "Room".to_owned() }],
         services: Vec::new(),
+        limits: CodeLimits::default(),
         migrations: vec![Migration { tag: "v1".to_owned(), new: vec!["Room".to_owned()], ..Migration::default() }],
         note: String::new(),
     }

@@ -10,7 +10,7 @@ use std::{
 use agent::identity::Identity;
 use bytes::Bytes;
 use domain::{
-    deployments::{Binding, GROUPS, ModuleKind, ObjectOffer},
+    deployments::{Binding, CodeLimits, GROUPS, ModuleKind, ObjectOffer},
     ids::{DeploymentId, HostId, NamespaceId, TenantId},
 };
 use protocol::{
@@ -274,6 +274,7 @@ impl Fleet {
             vars: Vec::new(),
             bindings: vec![Binding { name: "COUNTERS".to_owned(), class: "Counter".to_owned() }],
             services: Vec::new(),
+            limits: CodeLimits::default(),
             classes: vec![class],
             groups: (0..GROUPS).map(|group| Some(holder(group))).collect(),
         };

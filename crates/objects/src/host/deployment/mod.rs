@@ -86,7 +86,7 @@ impl Version {
             vars: self.vars.clone(),
             namespaces: self.namespaces.iter().map(namespace).collect(),
             services: self.services.clone(),
-            limits: Limits { cpu_ms: self.limits.cpu_ms.min(cpu_ms), ..self.limits.clone() },
+            limits: self.limits.clone().with_cpu_ms(Some(cpu_ms)),
             first_socket,
             now_ms,
         }
