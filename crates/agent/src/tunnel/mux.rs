@@ -391,6 +391,12 @@ impl Stream {
         })
     }
 
+    /// Tells whether the stream is over, also to who does not have it.
+    pub fn end(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let (mux, id) = (Arc::clone(&self.mux), self.id);
+        move || !mux.state().lanes.contains_key(&id)
+    }
+
     /// The stream is over, and nobody will come back to what it led to.
     pub fn is_hung_up(&self) -> bool {
         self.signals.is_hung_up.load(Ordering::Acquire)

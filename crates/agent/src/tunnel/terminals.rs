@@ -61,6 +61,13 @@ impl Screen {
     }
 }
 
+/// One who may type into a terminal.
+struct Typist {
+    is_over: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Closed when all that came on the stream is typed.
+    typed: watch::Receiver<()>,
+}
+
 pub struct Terminal {
     id: Uuid,
     session: SessionId,
@@ -70,6 +77,7 @@ pub struct Terminal {
     /// A viewer has read on or left.
     read: Notify,
     input: tokio::sync::Mutex<Option<Writer>>,
+    typists: Mutex<Vec<Typist>>,
     control: Arc<dyn ExecControl>,
 }
 
@@ -105,6 +113,7 @@ impl Terminals {
             written: watch::Sender::new(()),
             read: Notify::new(),
             input: tokio::sync::Mutex::new(stdin),
+            typists: Mutex::default(),
             control,
         });
         self.all().insert(terminal.id, terminal.clone());
@@ -164,7 +173,11 @@ impl Terminal {
             return;
         }
         let viewer = Viewer { id: Uuid::new_v4(), terminal: &self };
-        let typing = self.type_in(stream);
+        let (leaving, _until_all_is_typed) = self.typist(stream);
+        let typing = async {
+            self.typed_before(leaving).await;
+            self.type_in(stream).await
+        };
         tokio::pin!(typing);
         let is_typing = tokio::select! {
             // All end with the stream, the last with the shell too; what that wrote last is sent before the end.
@@ -186,6 +199,28 @@ impl Terminal {
         };
         if timeout(WAIT_FOR_VIEWER, typed).await.is_err() {
             tracing::debug!(terminal = %self.id, "the shell did not take what was typed last");
+        }
+    }
+
+    /// Those who left before this stream came and have not typed all yet, and what to hold until this one has.
+    fn typist(&self, stream: &Stream) -> (Vec<watch::Receiver<()>>, watch::Sender<()>) {
+        let (typing, typed) = watch::channel(());
+        let mut typists = self.typists.lock().unwrap_or_else(PoisonError::into_inner);
+        typists.retain(|typist| typist.typed.has_changed().is_ok());
+        let leaving = typists.iter().filter(|typist| (typist.is_over)()).map(|typist| typist.typed.clone()).collect();
+        typists.push(Typist { is_over: Box::new(stream.end()), typed });
+        (leaving, typing)
+    }
+
+    /// What was typed first is entered first, over streams that follow each other.
+    async fn typed_before(&self, leaving: Vec<watch::Receiver<()>>) {
+        let all = async {
+            for mut typed in leaving {
+                while typed.changed().await.is_ok() {}
+            }
+        };
+        if timeout(WAIT_FOR_VIEWER, all).await.is_err() {
+            tracing::debug!(terminal = %self.id, "the shell did not take what was typed before");
         }
     }
 
