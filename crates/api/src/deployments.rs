@@ -61,6 +61,7 @@ pub struct DeploymentVersion {
     pub bytes: u64,
     /// SHA-256 of the modules, hexadecimal.
     pub digest: String,
+    /// Plain values in `env`; null to those who may not deploy to it.
     pub vars: BTreeMap<String, serde_json::Value>,
     pub bindings: Vec<Binding>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -80,13 +80,25 @@ pub async fn versions(services: &Services, call: &Call, which: &str, ask: &PageA
     let limit = ask.limit()?;
     let conn = services.store().read();
     let rows = rows::versions::list(conn, &permit, deployment.id, ask.after::<u32>()?, limit + 1).await?;
-    Ok(Page::cut(rows, limit, |version| version.number))
+    let mut page = Page::cut(rows, limit, |version| version.number);
+    page.items.iter_mut().for_each(|version| hide_values(call, &deployment, version));
+    Ok(page)
+}
+
+/// Variables may be secrets: their values are for those who may set them. Others see the names.
+fn hide_values(call: &Call, deployment: &Deployment, version: &mut Version) {
+    let permit = call.actor.permit(Action::DeploymentsManage);
+    if permit.and_then(|permit| permit.check_owner(deployment.created_by)).is_err() {
+        version.code.vars.iter_mut().for_each(|(_, value)| *value = serde_json::Value::Null);
+    }
 }
 
 pub async fn version(services: &Services, call: &Call, which: &str, number: u32) -> Result<Version> {
     let permit = call.permit(Action::DeploymentsRead)?;
     let deployment = find(services, &permit, which).await?;
-    find_version(services, &permit, &deployment, number).await
+    let mut version = find_version(services, &permit, &deployment, number).await?;
+    hide_values(call, &deployment, &mut version);
+    Ok(version)
 }
 
 async fn find_version(services: &Services, permit: &Permit, deployment: &Deployment, number: u32) -> Result<Version> {

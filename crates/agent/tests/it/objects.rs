@@ -8,7 +8,10 @@ mod intruders;
 mod limits;
 mod refused;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use domain::{deployments::GROUPS, ids::HostId};
 use futures_util::{SinkExt, StreamExt};
@@ -253,7 +256,7 @@ async fn status_with(network: &Network, path: &str, right: impl Fn(&serde_json::
             if right(&told) {
                 return told;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     within("such a status", asking).await

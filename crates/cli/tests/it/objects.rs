@@ -8,13 +8,15 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::Path,
     process::Stdio,
+    sync::mpsc,
+    thread,
 };
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
-    deployment::{Deployment, wait},
+    deployment::{Deployment, LIMIT, wait},
     pty::Typed,
     signal, text,
 };
@@ -102,7 +104,7 @@ pub fn on_a_host(deployment: &mut Deployment) {
         assert!(deployed.status.success(), "{}", text(&deployed.stderr));
         (!text(&deployed.stderr).contains("no host runs objects yet")).then_some(())
     });
-    assert_eq!(call(deployment).as_deref(), Some("1"));
+    assert_eq!(wait("it answers", || call(deployment)), "1");
     a_console_in_lines(deployment);
     a_console_over_a_killed_server(deployment);
     typed_names(deployment);
@@ -129,9 +131,11 @@ fn a_console_in_lines(deployment: &Deployment) {
         .stdout(Stdio::piped())
         .spawn()
         .expect("berth objects console");
-    let mut lines = BufReader::new(console.stdout.take().expect("a pipe")).lines();
-    let mut next = || -> Value {
-        let line = lines.next().expect("a line").expect("text");
+    let (told, lines) = mpsc::channel();
+    let output = BufReader::new(console.stdout.take().expect("a pipe"));
+    let reader = thread::spawn(move || output.lines().try_for_each(|line| told.send(line.expect("text"))));
+    let next = || -> Value {
+        let line = lines.recv_timeout(LIMIT).expect("a line");
         serde_json::from_str(&line).expect("JSON")
     };
     let kept = next();
@@ -147,6 +151,7 @@ fn a_console_in_lines(deployment: &Deployment) {
     );
     signal(&console, Signal::SIGINT);
     assert_eq!(console.wait().expect("its end").signal(), Some(Signal::SIGINT as i32));
+    reader.join().expect("no panic").expect("somebody listens");
 }
 
 /// At a terminal: live lines, the server gone and back, nothing twice, and Ctrl+C.

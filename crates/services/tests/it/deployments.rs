@@ -83,6 +83,16 @@ async fn only_its_owner_or_an_admin_changes_it_and_names_are_of_one_thing() {
         let (bob, root) = (world.person("Bob", Role::Engineer).await, world.person("Root", Role::Admin).await);
         deploy(&world, &ada, &ask("chat", "1")).await;
         assert!(deployments::get(&world.services, &bob, "chat").await.is_ok(), "colleagues see it");
+        // But not what its variables hold, which may be secrets.
+        let vars = async |call: &Call| {
+            let one = deployments::version(&world.services, call, "chat", 1).await.expect("may").code.vars;
+            let all = deployments::versions(&world.services, call, "chat", &PageAsk::default()).await.expect("may");
+            assert_eq!(all.items[0].code.vars, one);
+            one
+        };
+        let held = |value: serde_json::Value| vec![("GREETING".to_owned(), value)];
+        assert_eq!(vars(&bob).await, held(serde_json::Value::Null));
+        assert_eq!((vars(&ada).await, vars(&root).await), (held("hello".into()), held("hello".into())));
         let denied = |error: &Error| matches!(error, Error::Denied(_));
         let error = deployments::deploy(&world.services, &bob, &ask("chat", "2")).await.expect_err("not his");
         assert!(denied(&error), "{error:?}");
