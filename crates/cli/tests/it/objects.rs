@@ -34,6 +34,9 @@ export class Thing extends DurableObject {
 export default { fetch(request: Request, env) { return env.THINGS.getByName("a").fetch(request); } };
 "#;
 
+/// More than any of these tests makes.
+const LINES: usize = 64;
+
 fn project(folder: &Path, name: &str, code: &str) {
     fs::create_dir_all(folder.join("src")).expect("a folder");
     let config = format!(
@@ -131,7 +134,7 @@ fn a_console_in_lines(deployment: &Deployment) {
         .stdout(Stdio::piped())
         .spawn()
         .expect("berth objects console");
-    let (told, lines) = mpsc::channel();
+    let (told, lines) = mpsc::sync_channel(LINES);
     let output = BufReader::new(console.stdout.take().expect("a pipe"));
     let reader = thread::spawn(move || output.lines().try_for_each(|line| told.send(line.expect("text"))));
     let next = || -> Value {
