@@ -29,7 +29,7 @@ use crate::sqlite;
 use crate::wire::{Activation, CallId, CloseReason, EventId, FromEngine, Load, Problem, Seq, StreamId, ToEngine};
 use inside::Inside;
 use modules::Library;
-use object::Object;
+use object::{Left, Object};
 use realm::Scripts;
 use shared::{Delivery, Process, Routes};
 use std::cell::{Cell, RefCell};
@@ -43,6 +43,9 @@ const BLOCKED_TOO_LONG: &str = "A call to blockConcurrencyWhile() in a Durable O
 
 /// Deliveries between objects in a row, before the host is listened to again.
 const MOST_INSIDE: usize = 256;
+
+/// Turns of one object in a row, before the host is listened to again.
+const MOST_TURNS: usize = 256;
 
 /// Objects that end before it is worth the while to give their memory back to the kernel.
 const TRIM_AFTER: u32 = 16;
@@ -179,8 +182,10 @@ impl Engine {
         let rest = self.rests.first().map(|(at_ms, _)| *at_ms);
         let mut wake = timer.into_iter().chain(rest).min();
         if self.inside.waits() {
-            // Goes on with the next frame, which says what time it is: the host is asked for one each time.
             wake = Some(now_ms);
+        }
+        if wake.is_some_and(|at_ms| at_ms <= now_ms) {
+            // Goes on with the next frame, which says what time it is: the host is asked for one each time.
             self.told_wake_ms = None;
         }
         if wake != self.told_wake_ms {
@@ -250,9 +255,14 @@ impl Engine {
         let now_ms = now_ms.max(process.now_ms.get());
         process.now_ms.set(now_ms);
         sqlite::set_now(now_ms);
+        let mut due = Vec::new();
         while let Some((at_ms, activation)) = self.wakes.first().copied().filter(|(at_ms, _)| *at_ms <= now_ms) {
             self.wakes.remove(&(at_ms, activation));
             self.wake_of.remove(&activation);
+            due.push(activation);
+        }
+        // Each once: code whose timers set others for now would keep the engine from the host for ever.
+        for activation in due {
             self.with(activation, |object| {
                 object.tick();
             });
@@ -281,13 +291,16 @@ impl Engine {
     fn with(&mut self, activation: Activation, run: impl FnOnce(&mut Object)) {
         let Some(object) = self.objects.get_mut(&activation) else { return };
         run(object);
-        object.pump();
+        let left = object.pump();
         let end = object.shared.end.borrow().clone();
         if let Some(end) = end {
             return self.end(activation, end.problem);
         }
         let said = std::mem::take(&mut *object.shared.out.borrow_mut());
-        let next = object.shared.timers.borrow().next_ms();
+        let next = match left {
+            Left::Nothing => object.shared.timers.borrow().next_ms(),
+            Left::Turns => Some(object.shared.process.now_ms.get()),
+        };
         self.hear(said);
         self.touched.insert(activation);
         self.set_wake(activation, next);

@@ -6,7 +6,7 @@ use super::realm::{Realm, RealmError};
 use super::shared::{AlarmRun, Cpu, Delivery, End, Identity, Process, Running, Shared, weight};
 use super::storage::{Opening, Storage};
 use super::timers::{Origin, Purpose, Timers};
-use super::{BLOCKED_TOO_LONG, CPU_EXCEEDED, MEMORY_EXCEEDED, deliver, ops, problem, raw};
+use super::{BLOCKED_TOO_LONG, CPU_EXCEEDED, MEMORY_EXCEEDED, MOST_TURNS, deliver, ops, problem, raw};
 use crate::meter::Meter;
 use crate::wire::{Activation, AlarmOutcome, EventId, EventKind, FromEngine, HeldSocket, Level, Open, Problem, Seq};
 use rquickjs::promise::PromiseState;
@@ -35,6 +35,14 @@ pub(crate) struct Object {
     pub(crate) shared: Rc<Shared>,
     sockets: Vec<HeldSocket>,
     auto_response: Option<crate::wire::AutoResponse>,
+}
+
+/// What an object was left with when it had its turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    Nothing,
+    /// The gate may let more through.
+    Turns,
 }
 
 /// What the start of the entry worker finds.
@@ -145,26 +153,35 @@ impl Object {
         shared.push(&origin, Delivery::Event { event, kind });
     }
 
-    /// Delivers all that the gate lets through.
-    pub(crate) fn pump(&mut self) {
-        while !self.shared.has_ended() {
-            if self.realm.is_none() && !self.shared.gate.borrow().is_idle() {
-                // A turn of its own: the constructor may hold up the event that started the object.
-                let section = self.shared.gate.borrow().root();
-                self.turn(Origin { section, event: None }, |_, _| Ok(()));
-                continue;
+    /// Delivers what the gate lets through; code that goes from section to section always has more.
+    pub(crate) fn pump(&mut self) -> Left {
+        for _ in 0..MOST_TURNS {
+            if self.shared.has_ended() || !self.advance() {
+                return Left::Nothing;
             }
-            let begun = self.shared.gate.borrow_mut().begin();
-            if let Some(section) = begun {
-                let number = section.number();
-                self.watch_section(number);
-                self.turn(Origin { section, event: None }, |ctx, on| deliver::section(ctx, on, number));
-                continue;
-            }
-            let passed = self.shared.gate.borrow_mut().pass();
-            let Some((section, delivery)) = passed else { break };
-            self.deliver(Origin { section, event: delivery.event(&self.shared) }, delivery);
         }
+        Left::Turns
+    }
+
+    /// The next turn. Whether there was one.
+    fn advance(&mut self) -> bool {
+        if self.realm.is_none() && !self.shared.gate.borrow().is_idle() {
+            // A turn of its own: the constructor may hold up the event that started the object.
+            let section = self.shared.gate.borrow().root();
+            self.turn(Origin { section, event: None }, |_, _| Ok(()));
+            return true;
+        }
+        let begun = self.shared.gate.borrow_mut().begin();
+        if let Some(section) = begun {
+            let number = section.number();
+            self.watch_section(number);
+            self.turn(Origin { section, event: None }, |ctx, on| deliver::section(ctx, on, number));
+            return true;
+        }
+        let passed = self.shared.gate.borrow_mut().pass();
+        let Some((section, delivery)) = passed else { return false };
+        self.deliver(Origin { section, event: delivery.event(&self.shared) }, delivery);
+        true
     }
 
     fn watch_section(&self, number: u32) {

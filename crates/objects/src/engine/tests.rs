@@ -6,3 +6,4 @@ mod inside;
 mod objects;
 mod sockets;
 mod stubs;
+mod turns;

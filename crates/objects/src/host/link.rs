@@ -22,14 +22,23 @@ use crate::wire::{FrameError, Frames, FromEngine, ToEngine, write_frame};
 const READ_BYTES: usize = 256 << 10;
 /// What an engine has not taken yet; beyond, it is hung or flooded.
 const MAX_QUEUED_BYTES: usize = 512 << 20;
+const UNTAKEN: &str = "it does not take what it is sent";
 /// How long an engine that hung up may take to end by itself.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// What is to be sent to one engine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
     queue: Mutex<Queue>,
     changed: Notify,
+    flooded: Notify,
+    most_bytes: usize,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self::with_room(MAX_QUEUED_BYTES)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -40,9 +49,17 @@ struct Queue {
 }
 
 impl Outbox {
+    fn with_room(most_bytes: usize) -> Self {
+        Outbox { queue: Mutex::default(), changed: Notify::new(), flooded: Notify::new(), most_bytes }
+    }
+
     /// Queues a message; it leaves after the next [`Self::flush`].
     pub fn push(&self, message: &ToEngine) {
-        self.queue.lock().frames.push(message, MAX_QUEUED_BYTES, "an engine");
+        let mut queue = self.queue.lock();
+        queue.frames.push(message, self.most_bytes, "an engine");
+        if queue.frames.is_flooded() {
+            self.flooded.notify_one();
+        }
     }
 
     /// The engine wants to hear of the time then.
@@ -153,7 +170,7 @@ async fn write(outbox: &Outbox, mut socket: OwnedWriteHalf, now_ms: impl Fn() ->
         {
             let mut queue = outbox.queue.lock();
             if !queue.frames.is_looked_at() {
-                return Some("it does not take what it is sent".to_owned());
+                return Some(UNTAKEN.to_owned());
             }
             if queue.wake_changed {
                 wake_at = queue.wake_at;
@@ -164,9 +181,44 @@ async fn write(outbox: &Outbox, mut socket: OwnedWriteHalf, now_ms: impl Fn() ->
             }
             bytes.append(&mut queue.frames.bytes);
         }
-        if socket.write_all(&bytes).await.is_err() {
+        let written = tokio::select! {
+            written = socket.write_all(&bytes) => written,
+            // Who takes nothing at all does not let the write end.
+            () = outbox.flooded.notified() => return Some(UNTAKEN.to_owned()),
+        };
+        if written.is_err() {
             // It hung up: the reader says how.
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::StreamId;
+
+    fn run<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+    }
+
+    /// It waits in a write that never ends; only the flood tells that it is hung.
+    #[test]
+    fn an_engine_that_takes_nothing_is_given_up() {
+        let outbox = Arc::new(Outbox::with_room(1 << 20));
+        let why = run(async {
+            let (ours, _theirs) = UnixStream::pair().expect("a pair");
+            let writer = tokio::spawn({
+                let outbox = Arc::clone(&outbox);
+                async move { write(&outbox, ours.into_split().1, || 0).await }
+            });
+            while !writer.is_finished() {
+                outbox.push(&ToEngine::Chunk { stream: StreamId(1), data: vec![0; 256 << 10], end: false });
+                outbox.flush();
+                tokio::task::yield_now().await;
+            }
+            writer.await.expect("ends")
+        });
+        assert_eq!(why.as_deref(), Some(UNTAKEN));
     }
 }

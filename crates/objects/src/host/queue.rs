@@ -24,6 +24,10 @@ impl FrameQueue {
         }
     }
 
+    pub fn is_flooded(&self) -> bool {
+        self.flooded
+    }
+
     /// Whether the writer is to be told that there is something; `more`: besides what waits here.
     pub fn tells(&mut self, more: bool) -> bool {
         let tells = !self.told && (more || !self.bytes.is_empty() || self.flooded);

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("hostile::memory_is_limited", memory),
     ("hostile::memory_that_sql_takes_is_the_objects", memory_of_sql),
     ("hostile::recursion_is_limited", recursion),
+    ("hostile::one_that_never_rests_leaves_the_host_its_say", restless),
     ("hostile::the_outside_is_not_there", outside),
     ("hostile::a_poison_object_hurts_itself_alone", poison),
     ("hostile::a_poison_entry_worker_leaves_objects_alone_and_has_to_wait", poison_entry),
@@ -52,6 +53,8 @@ const deeds = {
     // A caught error is no way out.
     for (;;) try { kept.push(this.ctx.storage.sql.exec("SELECT randomblob(2e6) UNION ALL SELECT 1")); } catch {}
   },
+  timers() { (async () => { for (;;) await scheduler.wait(0); })(); setInterval(() => {}, 0); },
+  sections() { (async () => { for (;;) await this.ctx.blockConcurrencyWhile(async () => {}); })(); },
   both() {
     // Half by itself, the rest in the database.
     const kept = new Uint8Array(4 << 20).fill(1);
@@ -145,6 +148,17 @@ fn recursion() {
     for deed in ["recursion", "json", "getter"] {
         ends_in_an_error(&hosted, deed);
     }
+}
+
+/// No turn of theirs is long: neither their limit nor the watchdog has anything to say.
+fn restless() {
+    let (_kept, hosted) = start();
+    let engines = hosted.deployment.engines();
+    for (n, deed) in [(2, "timers"), (3, "sections")] {
+        assert_eq!(hosted.get(&format!("/bad/{deed}")), (200, format!("did {deed}: undefined")));
+        assert_eq!(hosted.get("/good"), (200, format!("good {n}")), "beside {deed}");
+    }
+    assert_eq!(hosted.deployment.engines(), engines);
 }
 
 fn outside() {

@@ -16,6 +16,8 @@ core.on.timer = (number) => {
 const handles = new p.Map();
 let last = 0;
 const milliseconds = (value) => { const ms = p.Number(value); return ms > 0 ? ms : 0; };
+/** An interval of nothing would leave no time for anything else. */
+const apart = (value) => { const ms = milliseconds(value); return ms >= 1 && ms !== 1 / 0 ? ms : 1; };
 const arm = (call, ms, args, repeats) => {
   if (typeof call !== 'function') {
     throw new p.TypeError(`Failed to execute '${repeats ? 'setInterval' : 'setTimeout'}': parameter 1 is not of type 'Function'.`);
@@ -38,7 +40,7 @@ const disarm = (handle) => {
 return {
   set, clear,
   setTimeout(callback, msDelay = 0, ...args) { return arm(callback, milliseconds(msDelay), args, false); },
-  setInterval(callback, msDelay = 0, ...args) { return arm(callback, milliseconds(msDelay), args, true); },
+  setInterval(callback, msDelay = 0, ...args) { return arm(callback, apart(msDelay), args, true); },
   clearTimeout(handle = undefined) { disarm(handle); },
   clearInterval(handle = undefined) { disarm(handle); },
 };
