@@ -304,14 +304,15 @@ impl Object {
         if shared.has_ended() {
             return;
         }
-        let (provisional, ended) = {
+        let (provisional, awaited, ended) = {
             let mut storage = shared.storage.borrow_mut();
-            (storage.after(), storage.end_turn())
+            (storage.after(), storage.written(), storage.end_turn())
         };
         match ended {
             Ok(Some(committed)) => shared.send_commit(Some(committed)),
             Ok(None) => {
-                // Nothing was changed after all: what was said need not wait for a commit that never comes.
+                // Nothing was changed after all: nobody need wait for a commit that never comes.
+                self.await_written(awaited);
                 let confirmed = shared.storage.borrow().confirmed();
                 if provisional > confirmed {
                     for frame in shared.out.borrow_mut().iter_mut() {
@@ -322,6 +323,24 @@ impl Object {
                 }
             }
             Err(error) => shared.end_with(Problem::reset(format!("The object's storage failed: {error}"))),
+        }
+    }
+
+    /// Who waits in `storage.sync()` for the turn's commit, which is none, waits for the one before.
+    fn await_written(&self, commit: Seq) {
+        let shared = &self.shared;
+        let storage = shared.storage.borrow();
+        let written = storage.written();
+        if commit == written {
+            return;
+        }
+        let mut syncing = shared.syncing.borrow_mut();
+        for ((_, number), origin) in syncing.split_off(&(commit, 0)) {
+            if storage.is_durable(written) {
+                shared.push(&origin, Delivery::Synced { number });
+            } else {
+                syncing.insert((written, number), origin);
+            }
         }
     }
 

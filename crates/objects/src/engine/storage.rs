@@ -120,6 +120,14 @@ impl Storage {
         }
     }
 
+    /// The commit that has all that was written, also what nobody need wait for.
+    pub(crate) fn written(&self) -> Seq {
+        match self.written {
+            Some(Confirmation::Needed | Confirmation::Unneeded) => Seq(self.seq.0 + 1),
+            None => self.seq,
+        }
+    }
+
     /// The last commit that counts, as if the turn's writes had not been.
     pub(crate) fn confirmed(&self) -> Seq {
         self.confirmed

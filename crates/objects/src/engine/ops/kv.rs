@@ -140,13 +140,13 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
     op!(ctx, ops, owner, "hasStorage", |shared, _ctx| Ok::<_, rquickjs::Error>(shared.storage.borrow().has_database()));
     // 0: there is nothing to wait for. Otherwise `synced` is called with the number.
     op!(ctx, ops, owner, "sync", |shared, _ctx| {
-        let after = shared.after();
-        if shared.storage.borrow().is_durable(after) {
+        let written = shared.storage.borrow().written();
+        if shared.storage.borrow().is_durable(written) {
             return Ok::<_, rquickjs::Error>(0);
         }
         let number = shared.last_sync.get().wrapping_add(1).max(1);
         shared.last_sync.set(number);
-        shared.syncing.borrow_mut().insert((after, number), shared.origin());
+        shared.syncing.borrow_mut().insert((written, number), shared.origin());
         Ok(number)
     });
     Ok(())

@@ -28,6 +28,13 @@ export class Test extends DurableObject {
       case "/split": kv.put("a", 1); await fetch("http://outside/x"); kv.put("a", 2); return new Response("split");
       case "/nothing": await s.delete("none"); return new Response("nothing");
       case "/sync": kv.put("a", 1); await s.sync(); return new Response("synced");
+      case "/loose-sync": await s.put("a", "loose", { allowUnconfirmed: true }); await s.sync(); return new Response("synced");
+      case "/sync-nothing": {
+        const nothing = { delete: () => s.delete("none"), alarm: () => s.deleteAlarm(), all: () => s.deleteAll(),
+          table: () => s.sql.exec("CREATE TABLE IF NOT EXISTS t (a)"), update: () => s.sql.exec("UPDATE t SET a = 1") };
+        await nothing[searchParams.get("by")](); await s.sync(); return new Response("synced");
+      }
+      case "/table": s.sql.exec("CREATE TABLE t (a)"); return new Response("table");
       case "/block": await this.ctx.blockConcurrencyWhile(async () => {
         this.log.push("in"); await fetch("http://outside/b");
         await this.ctx.blockConcurrencyWhile(async () => { this.log.push("inner"); await fetch("http://outside/c"); });
@@ -80,6 +87,26 @@ fn nothing_leaves_before_the_write_is_durable() {
     assert_eq!(host.text(sync).as_deref(), Some("synced"));
     let nothing = host.fetch("x", "/nothing");
     assert_eq!((host.text(nothing).as_deref(), host.unsynced()), (Some("nothing"), 0));
+}
+
+#[test]
+fn sync_waits_for_what_was_written_and_for_nothing_else() {
+    let mut host = host();
+    host.get("x", "/table");
+    for by in ["delete", "alarm", "table", "update"] {
+        assert_eq!(host.get("x", &format!("/sync-nothing?by={by}")), "synced", "{by}");
+    }
+    assert_eq!(host.get("new", "/sync-nothing?by=all"), "synced");
+    host.disk = Disk::Held;
+    host.fetch("x", "/put?v=1");
+    let nothing = host.fetch("x", "/sync-nothing?by=delete");
+    assert_eq!((host.text(nothing), host.unsynced()), (None, 1), "what was written before is waited for");
+    host.sync();
+    assert_eq!(host.text(nothing).as_deref(), Some("synced"));
+    let loose = host.fetch("x", "/loose-sync");
+    assert_eq!((host.text(loose), host.unsynced()), (None, 1));
+    host.sync();
+    assert_eq!(host.text(loose).as_deref(), Some("synced"));
 }
 
 #[test]
