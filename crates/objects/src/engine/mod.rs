@@ -152,7 +152,10 @@ impl Engine {
             }
             ToEngine::CommitFailed { activation, seq, why } => {
                 self.inside.commit_failed(activation, seq, &why);
-                self.with(activation, |object| object.shared.end_with(why));
+                self.with(activation, |object| {
+                    object.shared.storage.borrow_mut().failed(seq);
+                    object.shared.end_with(why);
+                });
             }
             ToEngine::Close { activation, why } => self.close(activation, &why),
         }

@@ -420,17 +420,18 @@ impl Object {
     pub(crate) fn end(self, problem: &Problem, out: &mut Vec<FromEngine>) {
         let shared = &self.shared;
         let activation = shared.activation;
-        let unwritten = shared.storage.borrow().confirmed();
+        // The problem may tell what was read: it waits as an answer would.
+        let written = shared.storage.borrow().confirmed();
         // What was said in the turn may rest on writes that never happen.
         let said = std::mem::take(&mut *shared.out.borrow_mut());
         out.extend(said.into_iter().filter_map(|mut frame| match frame.after_mut() {
-            Some(after) if *after > unwritten => None,
+            Some(after) if *after > written => None,
             Some(_) | None => Some(frame),
         }));
         for (event, running) in std::mem::take(&mut *shared.events.borrow_mut()) {
             if !running.answered {
                 let problem = problem.clone();
-                out.push(FromEngine::Failed { activation, event, after: Seq(0), problem });
+                out.push(FromEngine::Failed { activation, event, after: written, problem });
             }
             out.push(FromEngine::Finished { activation, event, cpu_us: running.cpu_ns / 1_000 });
         }
@@ -440,14 +441,14 @@ impl Object {
         }
         for stream in std::mem::take(&mut *shared.sending.borrow_mut()).into_keys() {
             shared.process.routes.borrow_mut().sent.remove(&stream);
-            out.push(FromEngine::StreamFailed { activation, stream, after: Seq(0), why: problem.clone() });
+            out.push(FromEngine::StreamFailed { activation, stream, after: written, why: problem.clone() });
         }
         for stream in std::mem::take(&mut *shared.receiving.borrow_mut()).into_keys() {
             shared.process.routes.borrow_mut().received.remove(&stream);
             out.push(FromEngine::StreamCancelled { stream });
         }
         for stub in std::mem::take(&mut *shared.held.borrow_mut()) {
-            out.push(FromEngine::StubDropped { activation, stub, after: Seq(0) });
+            out.push(FromEngine::StubDropped { activation, stub, after: written });
         }
         drop(self.realm);
     }

@@ -144,6 +144,11 @@ impl Storage {
         }
     }
 
+    /// Nothing from `seq` on will be durable.
+    pub(crate) fn failed(&mut self, seq: Seq) {
+        self.confirmed = self.confirmed.min(Seq(seq.0.saturating_sub(1)));
+    }
+
     fn note(&mut self, committed: &Committed, written: Option<Confirmation>) {
         self.seq = committed.seq;
         if written != Some(Confirmation::Unneeded) {

@@ -35,6 +35,7 @@ export class Test extends DurableObject {
         await nothing[searchParams.get("by")](); await s.sync(); return new Response("synced");
       }
       case "/table": s.sql.exec("CREATE TABLE t (a)"); return new Response("table");
+      case "/abort": this.ctx.abort(`a is ${kv.get("a")}`);
       case "/block": await this.ctx.blockConcurrencyWhile(async () => {
         this.log.push("in"); await fetch("http://outside/b");
         await this.ctx.blockConcurrencyWhile(async () => { this.log.push("inner"); await fetch("http://outside/c"); });
@@ -123,6 +124,19 @@ fn a_commit_that_fails_takes_what_waited_with_it() {
     assert!(host.failure(tell).object_reset);
     host.disk = Disk::AtOnce;
     assert_eq!(host.get("x", "/get"), "before");
+}
+
+#[test]
+fn why_an_object_ends_is_told_when_what_it_rests_on_is_durable() {
+    let mut host = host();
+    host.disk = Disk::Held;
+    let put = host.fetch("x", "/put?v=unseen");
+    let abort = host.fetch("x", "/abort");
+    assert_eq!((host.text(put), host.text(abort), host.unsynced()), (None, None, 1));
+    host.sync();
+    assert_eq!(host.text(put).as_deref(), Some("put"));
+    assert_eq!(host.failure(abort).message, "a is unseen");
+    assert_eq!(host.get("x", "/get"), "unseen");
 }
 
 #[test]

@@ -329,12 +329,9 @@ impl Host {
         }
     }
 
-    /// What the activation had not made durable is lost, as when its process dies.
+    /// What the activation had committed still becomes durable, and what rests on that leaves then.
     fn forget(&mut self, activation: Activation) {
-        self.held.retain(|(of, _, _)| *of != activation);
-        if let Some(key) = self.activations.remove(&activation)
-            && let Some(kept) = self.objects.get_mut(&key)
-        {
+        if let Some(kept) = self.activations.get(&activation).and_then(|key| self.objects.get_mut(key)) {
             kept.live = None;
         }
     }
@@ -481,6 +478,14 @@ impl Host {
     }
 
     fn open(&mut self, namespace: NamespaceIndex, id: ObjectId, name: Option<String>) -> Activation {
+        // The next life begins when what the last one committed has settled.
+        let live = self.objects.get(&(namespace, id)).and_then(|kept| kept.live);
+        let unsettled = |host: &Self| {
+            host.commits.iter().any(|commit| host.activations.get(&commit.activation) == Some(&(namespace, id)))
+        };
+        while live.is_none() && unsettled(self) {
+            self.sync_one();
+        }
         let fresh = || Kept { file: Rc::default(), seq: Seq(0), alarm: None, live: None, sockets: Vec::new() };
         let kept = self.objects.entry((namespace, id)).or_insert_with(fresh);
         if let Some(activation) = kept.live {

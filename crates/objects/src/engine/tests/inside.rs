@@ -101,6 +101,18 @@ fn callers_of_an_object_that_ends_learn_of_it() {
 }
 
 #[test]
+fn they_learn_why_when_what_that_rests_on_is_durable() {
+    let mut host = host();
+    host.disk = Disk::Held;
+    let put = host.fetch("x", "/ask?path=/put");
+    let asked = host.fetch("x", "/ask?path=/abort");
+    assert_eq!((host.text(put), host.text(asked), host.unsynced()), (None, None, 1));
+    host.sync();
+    assert_eq!(host.text(put).as_deref(), Some("put"));
+    assert!(host.failure(asked).message.contains("enough"), "{:?}", host.failure(asked));
+}
+
+#[test]
 fn two_that_call_each_other_for_ever_let_the_host_be_heard() {
     let mut host = host();
     let until = host.now_ms + 5;

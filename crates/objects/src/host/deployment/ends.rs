@@ -164,10 +164,15 @@ impl State {
     /// The engine gave up an object's memory.
     pub fn reset(&mut self, process: u32, activation: Activation, problem: &Problem, context: &mut Context<'_>) {
         // The entry worker begins anew by itself, under its old name.
-        if let Some(key) = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.key)) {
+        let Some(state) = self.activation(process, activation) else { return };
+        let Some(key) = state.object.as_ref().map(|object| object.key) else { return };
+        if state.in_flight == 0 {
             self.drop_sockets(key, problem);
-            self.activation_ended(process, activation, context);
+        } else {
+            // What the problem tells may rest on what is not durable.
+            self.drop_sockets(key, &Problem::reset("The object was reset."));
         }
+        self.activation_ended(process, activation, context);
     }
 
     /// The engine knows the activation no more.
