@@ -219,8 +219,8 @@ fn start(
     scripts: &Rc<Scripts>,
     install: impl for<'js> FnOnce(&Ctx<'js>, &Object<'js>) -> rquickjs::Result<()>,
 ) -> Result<Persistent<Object<'static>>, RealmError> {
-    let core = Object::new(ctx.clone()).map_err(RealmError::Start)?;
-    let ops = Object::new(ctx.clone()).map_err(RealmError::Start)?;
+    let core = private(ctx).map_err(RealmError::Start)?;
+    let ops = private(ctx).map_err(RealmError::Start)?;
     prepare(ctx, scripts, &ops).and_then(|()| install(ctx, &ops)).map_err(RealmError::Start)?;
     for name in &scripts.start {
         let Some(function) = scripts.function(ctx, name) else { continue };
@@ -228,6 +228,13 @@ fn start(
         ran.catch(ctx).map_err(|problem| failed(name, &problem))?;
     }
     Ok(Persistent::save(ctx, core))
+}
+
+/// Without a prototype: what code puts on `Object.prototype` would be called with the object.
+fn private<'js>(ctx: &Ctx<'js>) -> rquickjs::Result<Object<'js>> {
+    let object = Object::new(ctx.clone())?;
+    object.set_prototype(None)?;
+    Ok(object)
 }
 
 /// Puts on `ops` what belongs to the realm itself.

@@ -379,3 +379,35 @@ moved ["none",[true,"body"]]"#;
         assert_eq!(host.text(event).as_deref(), Some(expected));
     }
 }
+
+/// Accessors where what is not there yet will be: of our scripts and operations, as they are first used.
+const TRAPS: &str = r#"
+import { DurableObject } from "cloudflare:workers";
+const seen = [];
+const names = ["exported", "rpcAllowed", "section", "eventTime", "limits", "digest", "digester", "hmacSign", "multipart", "compressor"];
+for (const name of names) {
+  Object.defineProperty(Object.prototype, name, {
+    configurable: true,
+    get() { seen.push(`read ${name}`); },
+    set(value) { seen.push(name); Object.defineProperty(this, name, { value, writable: true, configurable: true }); },
+  });
+}
+export class Test extends DurableObject {
+  async fetch() {
+    await this.ctx.blockConcurrencyWhile(async () => {});
+    const { byteLength } = await crypto.subtle.digest("SHA-256", new Uint8Array(1));
+    const form = new FormData();
+    form.set("a", "b");
+    const sent = await new Response(form).formData();
+    const packed = await new Response(new Blob(["text"]).stream().pipeThrough(new CompressionStream("gzip"))).bytes();
+    return new Response(`${byteLength} ${sent.get("a")} ${packed[0]} ${seen}`);
+  }
+}
+export default {};
+"#;
+
+#[test]
+fn what_code_puts_on_every_object_is_not_on_ours() {
+    let mut host = Host::new(TRAPS, &["Test"]);
+    assert_eq!(host.get("x", "/"), "32 b 31 ");
+}
