@@ -29,18 +29,24 @@ enum InspectError {
     Exec(#[from] crate::sqlite::cursor::ExecError),
     #[error("only statements that read are allowed here")]
     Writes,
+    #[error("it used up the {cpu_ms} ms of CPU time that an event has")]
+    TooLong { cpu_ms: u32 },
 }
 
 pub(super) fn answer(shared: &Shared, event: EventId, what: &Inspect) {
     let activation = shared.activation;
-    match look(shared, what) {
+    let mut looked = look(shared, what);
+    // It is not the object's code that took too long: the object goes on.
+    if shared.cpu.exceeded.take() && looked.is_err() {
+        looked = Err(InspectError::TooLong { cpu_ms: shared.limits().cpu_ms });
+    }
+    match looked {
         Ok(value) => shared.say(FromEngine::Inspected { activation, event, json: value.to_string() }),
         Err(error) => {
             let problem = Problem::new("Error", error.to_string());
             shared.say(FromEngine::Failed { activation, event, after: Seq(0), problem });
         }
     }
-    shared.finish(event);
 }
 
 fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {

@@ -295,6 +295,10 @@ impl Engine {
         let Some(object) = self.objects.get_mut(&activation) else { return };
         run(object);
         let left = object.pump();
+        // Also where none of the object's code ran: it gets no turn any more in which this would be seen.
+        if object.shared.memory_exceeded() {
+            object.shared.end_with(Problem::reset(MEMORY_EXCEEDED));
+        }
         let end = object.shared.end.borrow().clone();
         if let Some(end) = end {
             return self.end(activation, end.problem);

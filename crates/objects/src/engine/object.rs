@@ -200,7 +200,8 @@ impl Object {
             match kind {
                 EventKind::Alarm { .. } if !self.alarm_is_due(*event) => return self.settle(),
                 EventKind::Inspect(what) => {
-                    super::inspect::answer(&self.shared, *event, what);
+                    self.timed(Some(*event), |object| super::inspect::answer(&object.shared, *event, what));
+                    self.shared.finish(*event);
                     return self.settle();
                 }
                 EventKind::Fetch(_)
@@ -246,14 +247,11 @@ impl Object {
 
     /// Runs code of the object until nothing of it is ready, and ends what it wrote.
     fn turn(&mut self, origin: Origin, run: impl for<'js> FnOnce(&Ctx<'js>, &JsObject<'js>) -> Result<(), TurnError>) {
-        let shared = Rc::clone(&self.shared);
         let event = origin.event;
-        let begin_ns = shared.process.cpu_ns.get().unwrap_or_else(|| shared.surroundings().cpu_ns());
-        shared.surroundings().turn_begins(shared.activation, event, begin_ns);
-        shared.cpu.until_ns.set(begin_ns.saturating_add(u64::from(shared.limits().cpu_ms) * 1_000_000));
-        shared.lines.set(0);
-        *shared.origin.borrow_mut() = origin;
-        let ran = self.run(run);
+        self.shared.lines.set(0);
+        *self.shared.origin.borrow_mut() = origin;
+        let ran = self.timed(event, |object| object.run(run));
+        let shared = &self.shared;
         if shared.cpu.exceeded.get() {
             shared.end_with(Problem::reset(CPU_EXCEEDED));
         }
@@ -263,6 +261,18 @@ impl Object {
         if let Err(error) = ran {
             shared.end_with(thrown(error));
         }
+        shared.tell_rejections();
+        self.settle();
+    }
+
+    /// Does something of an event's within its limit on CPU time, in sight of whoever watches from outside.
+    fn timed<T>(&mut self, event: Option<EventId>, work: impl FnOnce(&mut Self) -> T) -> T {
+        let shared = &self.shared;
+        let begin_ns = shared.process.cpu_ns.get().unwrap_or_else(|| shared.surroundings().cpu_ns());
+        shared.surroundings().turn_begins(shared.activation, event, begin_ns);
+        shared.cpu.until_ns.set(begin_ns.saturating_add(u64::from(shared.limits().cpu_ms) * 1_000_000));
+        let done = work(self);
+        let shared = &self.shared;
         let end_ns = shared.surroundings().cpu_ns();
         shared.process.cpu_ns.set(Some(end_ns));
         let spent_ns = end_ns.saturating_sub(begin_ns);
@@ -273,8 +283,7 @@ impl Object {
         }
         shared.cpu.until_ns.set(u64::MAX);
         shared.surroundings().turn_ends();
-        shared.tell_rejections();
-        self.settle();
+        done
     }
 
     fn run(

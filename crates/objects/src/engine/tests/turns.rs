@@ -1,6 +1,7 @@
 //! Turns: the host is heard between them, and what they take is counted.
 
 use super::host::Host;
+use crate::wire::{EventKind, Inspect, Limits};
 
 const BUSY: &str = r#"
 import { DurableObject } from "cloudflare:workers";
@@ -77,4 +78,34 @@ fn sections_without_end_leave_the_host_its_say() {
     }
     assert_eq!(host.text(event).as_deref(), Some("done"));
     assert_eq!(host.get("x", "/count"), "1000");
+}
+
+fn look(host: &mut Host, query: &str) -> String {
+    let event = host.deliver("x", EventKind::Inspect(Inspect::Sql { query: query.to_owned(), limit: 10 }));
+    host.text(event).unwrap_or_else(|| "no answer".to_owned())
+}
+
+const NUMBERS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
+
+#[test]
+fn a_look_has_the_limit_of_an_event_and_the_object_goes_on() {
+    let mut host = Host::with(BUSY, &["Test"], Limits { cpu_ms: 20, ..Limits::default() }, 7);
+    assert_eq!(host.get("x", "/count"), "0");
+    let live = host.live("x");
+    let told = look(&mut host, &format!("{NUMBERS} SELECT count(*) FROM n"));
+    assert!(told.contains("20 ms of CPU time"), "{told}");
+    assert_eq!((host.get("x", "/count"), host.live("x"), host.resets.len()), ("0".to_owned(), live, 0));
+    assert!(look(&mut host, "SELECT 7").contains("[[7]]"));
+}
+
+#[test]
+fn a_look_that_takes_all_memory_ends_the_object_and_does_not_wedge_it() {
+    let limits = Limits { cpu_ms: u32::MAX, memory_bytes: 8 << 20, ..Limits::default() };
+    let mut host = Host::with(BUSY, &["Test"], limits, 7);
+    assert_eq!(host.get("x", "/count"), "0");
+    let told = look(&mut host, &format!("{NUMBERS} SELECT count(DISTINCT randomblob(64)) FROM n"));
+    assert!(told.contains("failed"), "{told}");
+    assert_eq!(host.resets.len(), 1);
+    assert!(host.resets[0].message.contains("memory limit"), "{:?}", host.resets);
+    assert_eq!(host.get("x", "/count"), "0");
 }
