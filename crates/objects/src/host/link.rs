@@ -160,7 +160,13 @@ async fn write(outbox: &Outbox, mut socket: OwnedWriteHalf, now_ms: impl Fn() ->
         let wait = wake_at.map(|at_ms| Duration::from_millis(u64::try_from(at_ms - now_ms()).unwrap_or(0)));
         tokio::select! {
             () = outbox.changed.notified() => {}
-            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => wake_at = None,
+            () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => {
+                // The clock may have been set back: the engine would find nothing due, and not ask again.
+                if wake_at.is_some_and(|at_ms| at_ms > now_ms()) {
+                    continue;
+                }
+                wake_at = None;
+            }
         }
         bytes.clear();
         // Every batch begins with the time.
@@ -195,11 +201,48 @@ async fn write(outbox: &Outbox, mut socket: OwnedWriteHalf, now_ms: impl Fn() ->
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::wire::StreamId;
 
     fn run<F: Future>(future: F) -> F::Output {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_loses_no_wake() {
+        const SET_BACK_MS: i64 = 40;
+        let begun = Instant::now();
+        let now_ms = move || {
+            let ms = i64::try_from(begun.elapsed().as_millis()).expect("is short");
+            if ms < 10 { ms } else { ms - SET_BACK_MS }
+        };
+        let outbox = Arc::new(Outbox::default());
+        outbox.wake_at(Some(20));
+        outbox.flush();
+        let first = run(async {
+            let (ours, theirs) = UnixStream::pair().expect("a pair");
+            let writer = write(&outbox, ours.into_split().1, now_ms);
+            let tick = async {
+                let mut frames = Frames::default();
+                let mut buffer = [0; 64];
+                loop {
+                    theirs.readable().await.expect("is there");
+                    if let Ok(read) = theirs.try_read(&mut buffer) {
+                        frames.push(&buffer[..read]);
+                    }
+                    if let Some(message) = frames.next_message::<ToEngine>().expect("is a frame") {
+                        return message;
+                    }
+                }
+            };
+            tokio::select! {
+                why = writer => panic!("{why:?}"),
+                first = tick => first,
+            }
+        });
+        assert!(matches!(first, ToEngine::Tick { now_ms: 20.. }), "{first:?}");
     }
 
     /// It waits in a write that never ends; only the flood tells that it is hung.
