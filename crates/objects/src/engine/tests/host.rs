@@ -434,6 +434,10 @@ impl Host {
         self.commits.len()
     }
 
+    pub(super) fn has_unsynced(&self, name: &str) -> bool {
+        self.live(name).is_some_and(|live| self.commits.iter().any(|commit| commit.activation == live))
+    }
+
     /// The process dies: all activations end, what was not durable is lost, and so is every answer that waited for it.
     pub(super) fn fail_commits(&mut self, name: &str) {
         let activation = self.live(name).unwrap();
