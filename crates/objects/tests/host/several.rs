@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::{
     Test, chat,
     cluster::{self, Member, nowhere, peer},
-    hosted::{Setting, ask, eventually, write_project},
+    hosted::{Setting, ask, eventually},
     victim,
 };
 
