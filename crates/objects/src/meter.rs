@@ -40,7 +40,7 @@ impl Meter {
     }
 
     /// Counts what others keep for the object, if there is room for it.
-    fn take(&self, bytes: usize) -> bool {
+    pub(crate) fn take(&self, bytes: usize) -> bool {
         let fits = self.admits(bytes);
         if fits {
             self.is_used(self.used_bytes() + bytes);
@@ -48,7 +48,7 @@ impl Meter {
         fits
     }
 
-    fn give_back(&self, bytes: usize) {
+    pub(crate) fn give_back(&self, bytes: usize) {
         self.is_used(self.used_bytes().saturating_sub(bytes));
     }
 
@@ -145,6 +145,13 @@ pub(crate) struct Taken {
 impl Taken {
     pub(crate) fn none(meter: &Arc<Meter>) -> Self {
         Self { meter: Arc::clone(meter), bytes: 0 }
+    }
+
+    /// Where there is no room for it, the meter says so.
+    pub(crate) fn of(meter: &Arc<Meter>, bytes: usize) -> Self {
+        let mut taken = Self::none(meter);
+        taken.more(bytes);
+        taken
     }
 
     /// Whether there was room for it.

@@ -6,6 +6,7 @@
 
 mod frames;
 mod gated;
+mod held;
 mod http;
 mod limits;
 mod problem;

@@ -4,14 +4,19 @@
 //! so do all later ones of the caller to the same object until that one is answered: calls arrive in order. What the called
 //! object says waits here until its commits are durable. The host learns what runs from [`FromEngine::Inside`].
 
+use crate::meter::{Meter, Taken};
 use crate::wire::{
     Activation, Answer, Body, CallId, Destination, EventId, EventKind, FromEngine, ObjectCall, ObjectId, Problem, Seq,
     StreamId, ToEngine,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 /// Ids from here on are ours, those below the host's.
 const FIRST: u64 = 1 << 52;
+
+/// The memory of whoever made a call.
+pub(super) type MemoryOf<'a> = &'a dyn Fn(CallId) -> Option<Arc<Meter>>;
 
 /// Which call an event of ours answers.
 struct Event {
@@ -21,26 +26,38 @@ struct Event {
 
 /// What an object says to another one here.
 enum Said {
-    Reply { call: CallId, result: Result<Answer, Problem> },
+    Reply { call: CallId, result: Result<Answer, Problem>, taken: Option<Taken> },
     Chunk { stream: StreamId, data: Vec<u8>, end: bool },
     StreamFailed { stream: StreamId, why: Problem },
 }
 
 impl Said {
-    fn into_frame(self) -> ToEngine {
+    fn queued(self) -> Queued {
         match self {
-            Self::Reply { call, result } => ToEngine::Reply { call, result },
-            Self::Chunk { stream, data, end } => ToEngine::Chunk { stream, data, end },
-            Self::StreamFailed { stream, why } => ToEngine::StreamFailed { stream, why },
+            Self::Reply { call, result, taken } => Queued { frame: ToEngine::Reply { call, result }, taken },
+            Self::Chunk { stream, data, end } => ToEngine::Chunk { stream, data, end }.into(),
+            Self::StreamFailed { stream, why } => ToEngine::StreamFailed { stream, why }.into(),
         }
     }
 
     /// What is said in its stead where it rests on what is lost.
     fn lost(self, why: Problem) -> Self {
         match self {
-            Self::Reply { call, .. } => Self::Reply { call, result: Err(why) },
+            Self::Reply { call, .. } => Self::Reply { call, result: Err(why), taken: None },
             Self::Chunk { stream, .. } | Self::StreamFailed { stream, .. } => Self::StreamFailed { stream, why },
         }
+    }
+}
+
+/// A frame on its way, and what the memory of whoever asked for it has of it.
+struct Queued {
+    frame: ToEngine,
+    taken: Option<Taken>,
+}
+
+impl From<ToEngine> for Queued {
+    fn from(frame: ToEngine) -> Self {
+        Self { frame, taken: None }
     }
 }
 
@@ -75,7 +92,7 @@ pub(super) struct Inside {
     bodies: HashMap<StreamId, Activation>,
     counts: BTreeMap<Activation, Count>,
     running: HashMap<Activation, u32>,
-    queue: VecDeque<ToEngine>,
+    queue: VecDeque<Queued>,
 }
 
 impl Inside {
@@ -109,7 +126,10 @@ impl Inside {
     }
 
     pub(super) fn next(&mut self) -> Option<ToEngine> {
-        self.queue.pop_front()
+        let Queued { frame, taken } = self.queue.pop_front()?;
+        // From here on the gate of whoever gets it counts it.
+        drop(taken);
+        Some(frame)
     }
 
     pub(super) fn waits(&self) -> bool {
@@ -131,7 +151,7 @@ impl Inside {
         let Some(gate) = self.gates.get_mut(&activation) else { return };
         gate.durable = gate.durable.max(seq);
         while let Some((_, said)) = gate.held.pop_front_if(|(after, _)| *after <= seq) {
-            self.queue.push_back(said.into_frame());
+            self.queue.push_back(said.queued());
         }
         self.drop_gate(activation);
     }
@@ -141,7 +161,7 @@ impl Inside {
         let Some(gate) = self.gates.get_mut(&activation) else { return };
         let keep = gate.held.iter().take_while(|(after, _)| *after < seq).count();
         let lost = gate.held.split_off(keep);
-        self.queue.extend(lost.into_iter().map(|(_, said)| said.lost(why.clone()).into_frame()));
+        self.queue.extend(lost.into_iter().map(|(_, said)| said.lost(why.clone()).queued()));
         self.drop_gate(activation);
     }
 
@@ -154,7 +174,7 @@ impl Inside {
 
     /// Takes what an object says if it is for another one here; gives back what is for the host.
     #[expect(clippy::wildcard_enum_match_arm, reason = "all that is not named is for the host, whatever it is")]
-    pub(super) fn hear(&mut self, frame: FromEngine) -> Option<FromEngine> {
+    pub(super) fn hear(&mut self, frame: FromEngine, memory_of: MemoryOf<'_>) -> Option<FromEngine> {
         match frame {
             FromEngine::Call { activation, call, after, destination } => {
                 self.call(activation, call, after, destination)
@@ -164,16 +184,16 @@ impl Inside {
                     self.bodies.insert(stream, activation);
                     response.body = Body::Stream { stream: StreamId(FIRST | stream.0), length };
                 }
-                self.answer(activation, event, after, Ok(Answer::Http(response)));
+                self.answer(activation, event, after, Ok(Answer::Http(response)), memory_of);
                 None
             }
             FromEngine::Returned { activation, event, after, value } if event.0 >= FIRST => {
                 let stubs = value.stubs.clone();
-                self.answer(activation, event, after, Ok(Answer::Value(value)));
+                self.answer(activation, event, after, Ok(Answer::Value(value)), memory_of);
                 (!stubs.is_empty()).then_some(FromEngine::StubsPassed { activation, stubs })
             }
             FromEngine::Failed { activation, event, after, problem } if event.0 >= FIRST => {
-                self.answer(activation, event, after, Err(problem));
+                self.answer(activation, event, after, Err(problem), memory_of);
                 None
             }
             FromEngine::Finished { activation, event, cpu_us } if event.0 >= FIRST => {
@@ -192,19 +212,19 @@ impl Inside {
                 None
             }
             FromEngine::Credit { stream, bytes } if stream.0 >= FIRST => {
-                self.queue.push_back(ToEngine::Credit { stream: StreamId(stream.0 ^ FIRST), bytes });
+                self.queue.push_back(ToEngine::Credit { stream: StreamId(stream.0 ^ FIRST), bytes }.into());
                 None
             }
             FromEngine::StreamCancelled { stream } if stream.0 >= FIRST => {
                 let stream = StreamId(stream.0 ^ FIRST);
                 if self.bodies.remove(&stream).is_some() {
-                    self.queue.push_back(ToEngine::StreamCancelled { stream });
+                    self.queue.push_back(ToEngine::StreamCancelled { stream }.into());
                 }
                 None
             }
             FromEngine::CancelCall { call } => match self.calls.remove(&call) {
                 Some((event, activation)) => {
-                    self.queue.push_back(ToEngine::CancelEvent { activation, event });
+                    self.queue.push_back(ToEngine::CancelEvent { activation, event }.into());
                     None
                 }
                 None => {
@@ -249,16 +269,25 @@ impl Inside {
             ObjectCall::Fetch(request) => EventKind::Fetch(request),
             ObjectCall::Rpc(rpc) => EventKind::Rpc(rpc),
         };
-        self.queue.push_back(ToEngine::Event { activation: target, event, kind });
+        self.queue.push_back(ToEngine::Event { activation: target, event, kind }.into());
         None
     }
 
-    fn answer(&mut self, activation: Activation, event: EventId, after: Seq, result: Result<Answer, Problem>) {
+    fn answer(
+        &mut self,
+        activation: Activation,
+        event: EventId,
+        after: Seq,
+        result: Result<Answer, Problem>,
+        memory_of: MemoryOf<'_>,
+    ) {
         let Some(state) = self.events.get_mut(&event).filter(|state| !state.answered) else { return };
         state.answered = true;
         let call = state.call;
         if self.calls.remove(&call).is_some() {
-            return self.pass(activation, after, Said::Reply { call, result });
+            let bytes = result.as_ref().map_or_else(Problem::held_bytes, Answer::held_bytes);
+            let taken = memory_of(call).map(|memory| Taken::of(&memory, bytes));
+            return self.pass(activation, after, Said::Reply { call, result, taken });
         }
         // Nobody waits any more.
         match result {
@@ -266,11 +295,11 @@ impl Inside {
                 if let Body::Stream { stream, .. } = response.body {
                     let stream = StreamId(stream.0 ^ FIRST);
                     self.bodies.remove(&stream);
-                    self.queue.push_back(ToEngine::StreamCancelled { stream });
+                    self.queue.push_back(ToEngine::StreamCancelled { stream }.into());
                 }
             }
             Ok(Answer::Value(value)) => {
-                let dropped = |stub| ToEngine::StubDropped { activation, stub };
+                let dropped = |stub| ToEngine::StubDropped { activation, stub }.into();
                 self.queue.extend(value.stubs.into_iter().map(dropped));
             }
             Err(_) => {}
@@ -281,7 +310,7 @@ impl Inside {
         let Some(Event { call, answered }) = self.events.remove(&event) else { return };
         if !answered && self.calls.remove(&call).is_some() {
             let problem = Problem::new("Error", "the event ended without an answer");
-            self.queue.push_back(ToEngine::Reply { call, result: Err(problem) });
+            self.queue.push_back(ToEngine::Reply { call, result: Err(problem) }.into());
         }
         let Some(running) = self.running.get_mut(&activation) else { return };
         *running = running.saturating_sub(1);
@@ -295,7 +324,7 @@ impl Inside {
     fn pass(&mut self, activation: Activation, after: Seq, said: Said) {
         match self.gates.get_mut(&activation) {
             Some(gate) if after > gate.durable || !gate.held.is_empty() => gate.held.push_back((after, said)),
-            Some(_) | None => self.queue.push_back(said.into_frame()),
+            Some(_) | None => self.queue.push_back(said.queued()),
         }
     }
 }

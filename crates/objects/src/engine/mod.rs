@@ -35,6 +35,7 @@ use shared::{Delivery, Process, Routes};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
 
 const CPU_EXCEEDED: &str = "Durable Object exceeded its CPU time limit and was reset.";
 const MEMORY_EXCEEDED: &str = "Durable Object exceeded its memory limit and was reset.";
@@ -46,6 +47,9 @@ const MOST_INSIDE: usize = 256;
 
 /// Turns of one object in a row, before the host is listened to again.
 const MOST_TURNS: usize = 256;
+
+/// What is said before the host takes it; the turn in which it becomes so much is the last one.
+const MOST_SAID_BYTES: usize = 16 << 20;
 
 /// Objects that end before it is worth the while to give their memory back to the kernel.
 const TRIM_AFTER: u32 = 16;
@@ -60,6 +64,8 @@ pub struct Engine {
     process: Option<Rc<Process>>,
     objects: HashMap<Activation, Object>,
     out: Vec<FromEngine>,
+    /// How much that is, about.
+    said_bytes: usize,
     /// Objects with which something happened since the last [`Engine::end_batch`].
     touched: BTreeSet<Activation>,
     /// Next timers.
@@ -82,6 +88,7 @@ impl Engine {
             process: None,
             objects: HashMap::new(),
             out: Vec::new(),
+            said_bytes: 0,
             touched: BTreeSet::new(),
             wakes: BTreeSet::new(),
             wake_of: HashMap::new(),
@@ -97,6 +104,9 @@ impl Engine {
     pub fn take(&mut self, message: ToEngine) {
         self.take_one(message);
         for _ in 0..MOST_INSIDE {
+            if self.said_bytes > MOST_SAID_BYTES {
+                return;
+            }
             let Some(message) = self.inside.next() else { return };
             self.take_one(message);
         }
@@ -199,6 +209,7 @@ impl Engine {
 
     /// What the engine has said, in order.
     pub fn drain(&mut self) -> std::vec::Drain<'_, FromEngine> {
+        self.said_bytes = 0;
         self.out.drain(..)
     }
 
@@ -238,7 +249,7 @@ impl Engine {
         });
         let mut entry = Object::entry(&process);
         let exports = entry.exports();
-        self.out.append(&mut entry.shared.out.borrow_mut());
+        self.out.append(&mut entry.shared.take_said().0);
         match exports {
             Ok(object::Exports { classes, handlers }) => {
                 self.out.push(FromEngine::Loaded { classes, handlers });
@@ -303,7 +314,8 @@ impl Engine {
         if let Some(end) = end {
             return self.end(activation, end.problem);
         }
-        let said = std::mem::take(&mut *object.shared.out.borrow_mut());
+        let (said, said_bytes) = object.shared.take_said();
+        self.said_bytes += said_bytes;
         let next = match left {
             Left::Nothing => object.shared.timers.borrow().next_ms(),
             Left::Turns => Some(object.shared.process.now_ms.get()),
@@ -315,8 +327,13 @@ impl Engine {
 
     /// What is for an object here stays here.
     fn hear(&mut self, said: Vec<FromEngine>) {
+        let Self { process, objects, inside, out, .. } = self;
+        let memory_of = |call: CallId| {
+            let caller = process.as_ref()?.routes.borrow().calls.get(&call).copied()?;
+            Some(Arc::clone(&objects.get(&caller)?.shared.memory))
+        };
         for frame in said {
-            self.out.extend(self.inside.hear(frame));
+            out.extend(inside.hear(frame, &memory_of));
         }
     }
 

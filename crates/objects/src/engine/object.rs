@@ -6,7 +6,7 @@ use super::realm::{Realm, RealmError};
 use super::shared::{AlarmRun, Cpu, Delivery, End, Identity, Process, Running, Shared, weight};
 use super::storage::{Opening, Storage};
 use super::timers::{Origin, Purpose, Timers};
-use super::{BLOCKED_TOO_LONG, CPU_EXCEEDED, MEMORY_EXCEEDED, MOST_TURNS, deliver, ops, problem, raw};
+use super::{BLOCKED_TOO_LONG, CPU_EXCEEDED, MEMORY_EXCEEDED, MOST_SAID_BYTES, MOST_TURNS, deliver, ops, problem, raw};
 use crate::meter::Meter;
 use crate::wire::{Activation, AlarmOutcome, EventId, EventKind, FromEngine, HeldSocket, Level, Open, Problem, Seq};
 use rquickjs::promise::PromiseState;
@@ -94,6 +94,8 @@ impl Object {
             activation,
             identity,
             out: RefCell::default(),
+            said_bytes: Cell::new(0),
+            said_taken_bytes: Cell::new(0),
             storage: RefCell::new(Storage::new(opening, seq)),
             gate: RefCell::new(gate),
             origin: RefCell::new(origin),
@@ -159,6 +161,9 @@ impl Object {
             if self.shared.has_ended() || !self.advance() {
                 return Left::Nothing;
             }
+            if self.shared.said_bytes.get() > MOST_SAID_BYTES {
+                return Left::Turns;
+            }
         }
         Left::Turns
     }
@@ -180,6 +185,7 @@ impl Object {
         }
         let passed = self.shared.gate.borrow_mut().pass();
         let Some((section, delivery)) = passed else { return false };
+        self.shared.passed(&delivery);
         self.deliver(Origin { section, event: delivery.event(&self.shared) }, delivery);
         true
     }
@@ -432,7 +438,7 @@ impl Object {
         // The problem may tell what was read: it waits as an answer would.
         let written = shared.storage.borrow().confirmed();
         // What was said in the turn may rest on writes that never happen.
-        let said = std::mem::take(&mut *shared.out.borrow_mut());
+        let (said, _) = shared.take_said();
         out.extend(said.into_iter().filter_map(|mut frame| match frame.after_mut() {
             Some(after) if *after > written => None,
             Some(_) | None => Some(frame),

@@ -10,7 +10,7 @@ use crate::meter::Meter;
 use crate::sqlite::database::Committed;
 use crate::wire::{
     Activation, Answer, Body, CallId, Commit, EventId, EventKind, FromEngine, Level, Limits, Namespace, NamespaceIndex,
-    ObjectId, Problem, Seq, Service, SocketData, SocketId, StreamId, StubId,
+    ObjectId, Problem, Seq, Service, SocketId, StreamId, StubId,
 };
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -102,25 +102,35 @@ pub(crate) enum Delivery {
 
 /// What an event weighs while it waits.
 pub(crate) fn weight(kind: &EventKind) -> u64 {
-    let body = |body: &Body| match body {
-        Body::Whole(bytes) => bytes.len(),
-        Body::None | Body::Stream { .. } => 0,
-    };
     let bytes = match kind {
-        EventKind::Fetch(request) => request.url.len() + request.headers.as_text().len() + body(&request.body),
-        EventKind::Rpc(rpc) | EventKind::Stub { stub: _, rpc } => {
-            rpc.args.as_ref().map_or(0, |args| args.value.0.len())
-        }
-        EventKind::SocketMessage { data, .. } => match data {
-            SocketData::Text(text) => text.len(),
-            SocketData::Binary(bytes) => bytes.len(),
-        },
+        EventKind::Fetch(request) => request.held_bytes(),
+        EventKind::Rpc(rpc) | EventKind::Stub { stub: _, rpc } => rpc.held_bytes(),
+        EventKind::SocketMessage { data, .. } => data.held_bytes(),
         EventKind::Alarm { .. }
         | EventKind::SocketClosed { .. }
         | EventKind::SocketFailed { .. }
         | EventKind::Inspect(_) => 0,
     };
     bytes as u64
+}
+
+impl Delivery {
+    /// What the object's memory has of it while it waits. Events have a limit of their own: nobody asked for them.
+    fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Reply { result: Ok(answer), .. } => answer.held_bytes(),
+            Self::Reply { result: Err(problem), .. } | Self::StreamFailed { why: problem, .. } => problem.held_bytes(),
+            Self::Chunk { data, .. } => data.len(),
+            Self::Event { .. }
+            | Self::Cancel { .. }
+            | Self::Timer { .. }
+            | Self::SectionOver { .. }
+            | Self::Synced { .. }
+            | Self::Credit { .. }
+            | Self::StreamCancelled { .. }
+            | Self::StubDropped { .. } => 0,
+        }
+    }
 }
 
 /// An event that is not over.
@@ -143,6 +153,9 @@ pub(crate) struct Shared {
     pub identity: Option<Identity>,
     /// What the turn says; it leaves when the turn is over.
     pub out: RefCell<Vec<FromEngine>>,
+    /// How much that is, and what of it is taken from the object's memory.
+    pub said_bytes: Cell<usize>,
+    pub said_taken_bytes: Cell<usize>,
     pub storage: RefCell<Storage>,
     pub gate: RefCell<Gate<Delivery>>,
     pub origin: RefCell<Origin>,
@@ -216,7 +229,19 @@ impl Shared {
     }
 
     pub(crate) fn say(&self, frame: FromEngine) {
+        let bytes = frame.held_bytes();
+        self.said_bytes.set(self.said_bytes.get() + bytes);
+        // The pages of a commit are counted where they are. What has no room ends the object with the turn.
+        if !matches!(frame, FromEngine::Commit(_)) && self.memory.take(bytes) {
+            self.said_taken_bytes.set(self.said_taken_bytes.get() + bytes);
+        }
         self.out.borrow_mut().push(frame);
+    }
+
+    /// What was said leaves the object, and how much it is.
+    pub(crate) fn take_said(&self) -> (Vec<FromEngine>, usize) {
+        self.memory.give_back(self.said_taken_bytes.take());
+        (std::mem::take(&mut *self.out.borrow_mut()), self.said_bytes.take())
     }
 
     pub(crate) fn after(&self) -> Seq {
@@ -241,7 +266,13 @@ impl Shared {
     }
 
     pub(crate) fn push(&self, origin: &Origin, delivery: Delivery) {
+        self.memory.take(delivery.kept_bytes());
         self.gate.borrow_mut().push(&origin.section, delivery);
+    }
+
+    /// What waited at the gate waits no more.
+    pub(crate) fn passed(&self, delivery: &Delivery) {
+        self.memory.give_back(delivery.kept_bytes());
     }
 
     /// A line of the console, cut to its limit.
@@ -279,16 +310,15 @@ impl Shared {
                 complete,
             })
         };
-        let mut out = self.out.borrow_mut();
         for delta in change.deltas {
             bytes += delta.bytes.len() + DELTA_OVERHEAD_BYTES;
             part.push(delta);
             if bytes >= COMMIT_PART_BYTES {
-                out.push(frame(std::mem::take(&mut part), false));
+                self.say(frame(std::mem::take(&mut part), false));
                 bytes = 0;
             }
         }
-        out.push(frame(part, true));
+        self.say(frame(part, true));
     }
 
     /// The event and what it left running are over.

@@ -1,7 +1,7 @@
 //! Turns: the host is heard between them, and what they take is counted.
 
-use super::host::Host;
-use crate::wire::{EventKind, Inspect, Limits};
+use super::host::{Disk, Host};
+use crate::wire::{EventKind, Inspect, Limits, Passed, Rpc};
 
 const BUSY: &str = r#"
 import { DurableObject } from "cloudflare:workers";
@@ -20,10 +20,26 @@ export class Test extends DurableObject {
       }
       case "/timeouts": for (; this.n < times; this.n++) await scheduler.wait(0); break;
       case "/sections": for (; this.n < times; this.n++) await this.ctx.blockConcurrencyWhile(async () => {}); break;
+      case "/socket": { const { 0: client, 1: server } = new WebSocketPair(); this.ctx.acceptWebSocket(server); return new Response(null, { status: 101, webSocket: client }); }
+      case "/send": for (let n = 0; n < times; n++) for (const socket of this.ctx.getWebSockets()) socket.send(MEGABYTE); break;
+      case "/small": for (let n = 0; n < times; n++) for (const socket of this.ctx.getWebSockets()) socket.send(""); break;
+      case "/ask-and-block": {
+        for (let n = 0; n < times; n++) this.ctx.waitUntil(fetch("http://outside/"));
+        await this.ctx.blockConcurrencyWhile(() => new Promise(() => {}));
+        break;
+      }
+      case "/gather": {
+        const other = this.env.TEST.getByName("other"), asked = [];
+        for (let n = 0; n < times; n++) asked.push(other.big());
+        for (const one of asked) this.n += (await one).length;
+        return new Response(String(this.n));
+      }
     }
     return new Response("done");
   }
+  big() { this.ctx.storage.kv.put("n", ++this.n); return MEGABYTE; }
 }
+const MEGABYTE = "x".repeat(1 << 20);
 export default {};
 "#;
 
@@ -78,6 +94,74 @@ fn sections_without_end_leave_the_host_its_say() {
     }
     assert_eq!(host.text(event).as_deref(), Some("done"));
     assert_eq!(host.get("x", "/count"), "1000");
+}
+
+/// With so much memory for each object.
+fn small(memory_bytes: u64) -> Host {
+    let limits = Limits { cpu_ms: u32::MAX, memory_bytes, queue_bytes: 1 << 20, ..Limits::default() };
+    Host::with(BUSY, &["Test"], limits, 7)
+}
+
+#[track_caller]
+fn ended_by_memory(host: &Host) {
+    assert_eq!(host.resets.len(), 1);
+    assert!(host.resets[0].message.contains("memory limit"), "{:?}", host.resets);
+}
+
+#[test]
+fn what_a_turn_says_is_in_its_objects_memory_until_it_leaves() {
+    for (path, few, many) in [("/send", 8, 32), ("/small", 10_000, 200_000)] {
+        let mut host = small(16 << 20);
+        host.get("x", "/socket");
+        for _ in 0..4 {
+            assert_eq!(host.get("x", &format!("{path}?times={few}")), "done", "{path}: {:?}", host.resets);
+        }
+        let event = host.fetch("x", &format!("{path}?times={many}"));
+        assert!(host.failure(event).message.contains("memory limit"), "{path}: {:?}", host.text(event));
+        ended_by_memory(&host);
+    }
+}
+
+#[test]
+fn answers_that_wait_at_the_gate_are_in_the_objects_memory() {
+    let mut host = small(16 << 20);
+    host.fetch("x", "/ask-and-block?times=32");
+    for _ in 0..32 {
+        if host.resets.is_empty() {
+            host.reply(&"x".repeat(1 << 20));
+        }
+    }
+    ended_by_memory(&host);
+}
+
+#[test]
+fn answers_of_others_here_that_wait_for_the_disk_are_in_the_callers_memory() {
+    let mut host = small(16 << 20);
+    host.get("other", "/count");
+    assert_eq!(host.get("x", "/gather?times=8"), (8 << 20).to_string());
+    host.disk = Disk::Held;
+    let event = host.fetch("y", "/gather?times=32");
+    let live = host.live("other");
+    // So much is said that the host is heard in between.
+    while host.wake_ms == Some(host.now_ms) {
+        host.wake_ms = None;
+        host.pass(0);
+    }
+    host.sync();
+    assert!(host.failure(event).message.contains("memory limit"), "{:?}", host.text(event));
+    ended_by_memory(&host);
+    assert_eq!((host.get("other", "/count"), host.live("other")), ("40".to_owned(), live), "it goes on");
+}
+
+#[test]
+fn the_path_of_a_call_weighs_what_it_is_long() {
+    let mut host = small(16 << 20);
+    host.fetch("x", "/ask-and-block?times=0");
+    let long = || Rpc { path: vec!["x".repeat(250 << 10)], args: Some(Passed::default()) };
+    let calls: Vec<_> = (0..5).map(|_| host.deliver("x", EventKind::Rpc(long()))).collect();
+    let refused: Vec<bool> = calls.iter().map(|call| host.text(*call).is_some()).collect();
+    assert_eq!(refused, [false, false, false, false, true]);
+    assert!(host.failure(calls[4]).overloaded);
 }
 
 fn look(host: &mut Host, query: &str) -> String {
