@@ -27,9 +27,9 @@ after(async () => {
 const as = (role, options = {}) => newPage(browser, { storageState: people[role].storageState, ...options });
 
 const ROLES = ["engineer", "manager", "admin"];
-/** Name, address, heading, and the least role that it opens for. */
+/** Name, address, heading, the least role that it opens for, and the place it belongs to where the heading is another. */
 const PAGES = [
-  ["home", "/", "Now and next", "engineer"],
+  ["home", "/", "Now and next", "engineer", "Home"],
   ["machines", "/machines", "Machines", "engineer"],
   ["machines-none", "/machines?q=nothing-has-this-name", "Machines", "engineer"],
   ["reserve", "/reserve", "Reserve", "engineer"],
@@ -37,15 +37,18 @@ const PAGES = [
   ["reserve-list", "/reserve?view=list", "Reserve", "engineer"],
   ["sessions", "/sessions", "Sessions", "engineer"],
   ["deployments", "/deployments", "Deployments", "engineer"],
-  ["deploy", "/deploy", "Deploy", "engineer"],
+  ["deploy", "/deploy", "Deploy", "engineer", "Deployments"],
   ["tokens", "/tokens", "Tokens", "engineer"],
-  ["account", "/account", "Account", "engineer"],
+  ["account", "/account", "Account", "engineer", null],
   ["hosts", "/hosts", "Hosts", "engineer"],
   ["audit", "/audit", "Audit", "manager"],
-  ["certificates", "/hosts/certificates", "Zero certificates", "admin"],
+  ["certificates", "/hosts/certificates", "Zero certificates", "admin", "Hosts"],
   ["instructions", "/instructions", "Instructions", "admin"],
   ["people", "/people", "People", "admin"],
 ];
+const navigation = (page) => page.getByRole("navigation", { name: "Main" });
+/** The places that the navigation marks. */
+const marked = (page) => navigation(page).locator("a[aria-current]").allTextContents();
 const opens = (role, least) => ROLES.indexOf(role) >= ROLES.indexOf(least);
 
 for (const [name, address, heading] of PAGES) {
@@ -61,17 +64,20 @@ for (const [name, address, heading] of PAGES) {
 for (const role of ROLES) {
   test(`${role}: sees and reaches what the role allows, page by page, and all of it without JavaScript`, async () => {
     const page = await as(role, { javaScript: false, expected: [/status of 403/] });
-    for (const [, address, heading, least] of PAGES) {
+    for (const [, address, heading, least, place = heading] of PAGES) {
       const answer = await page.goto(berth.address + address);
       const allowed = opens(role, least);
       assert.equal(answer.status(), allowed ? 200 : 403, `${address} for ${role}`);
       assert.equal(await page.getByRole("heading", { level: 1 }).textContent(), heading);
       assert.equal(await page.getByText("This page is for ").count(), allowed ? 0 : 1, `${address} for ${role}`);
       assert.equal(await page.locator(".skeleton").count(), 0, `${address} is whole`);
+      // Some open for who finds no way to them in the navigation.
+      const offered = await navigation(page).getByRole("link").allTextContents();
+      assert.deepEqual(await marked(page), offered.filter((name) => name === place), `${address}: where one is`);
       if (!allowed) assert.equal(await page.locator("main form").count(), 0, `${address} offers ${role} nothing`);
     }
     await page.goto(berth.address);
-    const places = await page.getByRole("navigation", { name: "Main" }).getByRole("link").allTextContents();
+    const places = await navigation(page).getByRole("link").allTextContents();
     assert.equal(places.includes("People"), role === "admin");
     assert.equal(places.includes("Audit"), role !== "engineer");
     assert.equal(await page.getByRole("heading", { name: "The team" }).count(), role === "engineer" ? 0 : 1);
@@ -79,6 +85,20 @@ for (const role of ROLES) {
     await page.context().close();
   });
 }
+
+test("the navigation marks where one is, also where no document is loaded", async () => {
+  const page = await as("admin");
+  await open(page, `${berth.address}/deployments`);
+  assert.deepEqual(await marked(page), ["Deployments"]);
+  await page.getByRole("main").getByRole("link", { name: /^Deploy/ }).first().click();
+  await page.getByRole("heading", { level: 1, name: "Deploy" }).waitFor();
+  assert.deepEqual(await marked(page), ["Deployments"]);
+  await navigation(page).getByRole("link", { name: "Hosts" }).click();
+  await page.getByRole("heading", { level: 1, name: "Hosts" }).waitFor();
+  assert.deepEqual(await marked(page), ["Hosts"]);
+  assertQuiet(page);
+  await page.context().close();
+});
 
 test("an engineer reaches neither others' sessions nor an admin's acts, whatever is asked", async () => {
   const owner = await as("admin");

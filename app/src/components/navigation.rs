@@ -2,9 +2,10 @@
 
 use domain::access::Action;
 use leptos::prelude::*;
-use leptos_router::components::A;
+use leptos_router::hooks::use_location;
 
 use super::icon::Icon;
+use crate::DEPLOY;
 use crate::viewer::Viewer;
 
 /// A place that one can go to.
@@ -42,6 +43,25 @@ pub const PLACES: [Place; 11] = [
     place("/audit", "Audit", "audit", Action::AuditRead, Group::Administer),
 ];
 
+/// Pages whose addresses are not below that of the place they belong to.
+const ELSEWHERE: [(&str, &str); 1] = [(DEPLOY, "/deployments")];
+
+/// Where the page at `path` is, as `aria-current` says it of the link to `place`: it is that page, or belongs to it.
+fn current(place: &str, path: &str) -> Option<&'static str> {
+    let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
+    if path == place {
+        return Some("page");
+    }
+    let elsewhere = ELSEWHERE.iter().any(|(page, of)| *of == place && is_below(page, path));
+    (elsewhere || is_below(place, path)).then_some("true")
+}
+
+/// Whether `path` is `place` or below it. Below the first page is nothing but itself.
+fn is_below(place: &str, path: &str) -> bool {
+    let rest = path.strip_prefix(place);
+    rest.is_some_and(|rest| rest.is_empty() || (place != "/" && rest.starts_with('/')))
+}
+
 /// The places that `viewer` may go to.
 pub fn places(viewer: &Viewer) -> impl Iterator<Item = Place> {
     PLACES.into_iter().filter(|place| viewer.may(place.action))
@@ -50,16 +70,17 @@ pub fn places(viewer: &Viewer) -> impl Iterator<Item = Place> {
 /// The list of places.
 #[component]
 pub fn Navigation(viewer: Viewer) -> impl IntoView {
+    let path = use_location().pathname;
     let group = |group: Group| {
         places(&viewer)
             .filter(move |place| place.group == group)
             .map(|place| {
                 view! {
                     <li>
-                        <A href=place.href exact=place.href == "/">
+                        <a href=place.href aria-current=move || path.with(|path| current(place.href, path))>
                             <Icon name=place.icon/>
                             {place.name}
-                        </A>
+                        </a>
                     </li>
                 }
             })
@@ -72,5 +93,27 @@ pub fn Navigation(viewer: Viewer) -> impl IntoView {
             <div class="nav-title" id="nav-administer">"Administer"</div>
             <ul class="nav" role="list" aria-labelledby="nav-administer">{administer}</ul>
         })}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_of_one_place() {
+        let check = |path, expected: &[(&str, &str)]| {
+            let marked = PLACES.iter().filter_map(|place| Some((place.name, current(place.href, path)?)));
+            assert_eq!(marked.collect::<Vec<_>>(), expected, "{path}");
+        };
+        check("/", &[("Home", "page")]);
+        check("/deployments", &[("Deployments", "page")]);
+        check("/deployments/", &[("Deployments", "page")]);
+        check("/deployments/chat/objects/Room/0f", &[("Deployments", "true")]);
+        check("/deploy", &[("Deployments", "true")]);
+        check("/deploy/files", &[("Deployments", "true")]);
+        check("/deployed", &[]);
+        check("/hosts/certificates", &[("Hosts", "true")]);
+        check("/account", &[]);
     }
 }
