@@ -1,5 +1,6 @@
 //! States as a person sees them: icon, word, colour, since when and why.
 
+use api::objects::ObjectState;
 use domain::certificates::ZeroCertificateState;
 use domain::hosts::{HostIntent, HostLink};
 use domain::instructions::TransactionState;
@@ -155,6 +156,16 @@ impl From<ZeroCertificateState> for Badge {
     }
 }
 
+impl From<ObjectState> for Badge {
+    fn from(state: ObjectState) -> Self {
+        match state {
+            ObjectState::Live => badge("busy", state.word(), Tone::Good),
+            ObjectState::AtRest => badge("clock", state.word(), Tone::Idle),
+            ObjectState::GivenUp => badge("error", state.word(), Tone::Bad),
+        }
+    }
+}
+
 impl Badge {
     /// Of an account that can be used.
     pub const fn active() -> Self {
@@ -194,21 +205,6 @@ impl Badge {
     /// Of a deployment for which there is no host.
     pub const fn without_host() -> Self {
         badge("clock", "waits for a host", Tone::Warn)
-    }
-
-    /// Of an object in memory.
-    pub const fn live() -> Self {
-        badge("busy", "live", Tone::Good)
-    }
-
-    /// Of an object that is on disk alone.
-    pub const fn at_rest() -> Self {
-        badge("clock", "at rest", Tone::Idle)
-    }
-
-    /// Of an object that ended its process too often.
-    pub const fn given_up() -> Self {
-        badge("error", "given up", Tone::Bad)
     }
 
     /// The classes of the badge.

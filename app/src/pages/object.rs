@@ -8,7 +8,6 @@ use leptos_router::hooks::{use_params_map, use_query_map};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::objects::badge;
 use crate::Failure;
 use crate::clock::use_beat;
 use crate::components::confirm::{Confirm, ConfirmWord};
@@ -211,11 +210,11 @@ fn Shown(
 
 #[component]
 fn State(object: ObjectInfo) -> impl IntoView {
-    let badge = badge(&object);
+    let state = object.state();
     let time = |text: &Option<String>| text.as_deref().and_then(at);
     let (used, alarm) = (time(&object.last_used_at), time(&object.alarm_at));
     view! {
-        <div aria-live="polite"><Status badge/></div>
+        <div aria-live="polite"><Status badge=state/></div>
         <dl class="facts two">
             {object.name.map(|name| view! { <dt class="whole">"Name"</dt><dd class="mono whole">{name}</dd> })}
             <dt>"Class"</dt><dd class="mono">{object.class}</dd>

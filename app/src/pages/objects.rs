@@ -15,7 +15,7 @@ use crate::components::empty::Empty;
 use crate::components::field::SearchField;
 use crate::components::icon::Icon;
 use crate::components::load::follow;
-use crate::components::status::{Badge, Status};
+use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Ago, at};
@@ -80,15 +80,6 @@ async fn list(deployment: String, wanted: Wanted) -> Result<Shown, Failure> {
 pub(super) fn seen(object: services::objects::Object) -> ObjectInfo {
     let services::objects::Object { class, host, host_name, status } = object;
     ObjectInfo::new(class, host, host_name, status)
-}
-
-/// Live, at rest, or given up.
-pub(super) fn badge(object: &ObjectInfo) -> Badge {
-    match (object.is_quarantined, object.is_live) {
-        (true, _) => Badge::given_up(),
-        (false, true) => Badge::live(),
-        (false, false) => Badge::at_rest(),
-    }
 }
 
 #[component]
@@ -190,13 +181,13 @@ fn Table(deployment: String, objects: Objects, wanted: Wanted) -> impl IntoView 
     let row = move |object: ObjectInfo| {
         let href = format!("/deployments/{deployment}/objects/{}/{}", query_part(&object.class), object.id);
         let begun: String = object.id.chars().take(12).collect();
-        let badge = badge(&object);
+        let state = object.state();
         let title = object.name.clone().unwrap_or_else(|| object.id.clone());
         view! {
             <tr>
                 <th scope="row"><a class="main-link mono clip" href=href title=title>{object.name.clone().unwrap_or_else(|| format!("{begun}…"))}</a></th>
                 <td data-label="Class">{object.class}</td>
-                <td data-label="State"><Status badge/></td>
+                <td data-label="State"><Status badge=state/></td>
                 <td data-label="Host">{object.host}</td>
                 <td class="num" data-label="Size">{bytes(object.bytes)}</td>
                 <td class="num" data-label="Sockets">{grouped(object.sockets.into())}</td>

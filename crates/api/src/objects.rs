@@ -98,6 +98,37 @@ pub struct ObjectInfo {
     pub running: u32,
 }
 
+/// What one can expect of an object now: the same words in the pages and on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectState {
+    /// In memory.
+    Live,
+    /// On disk alone, until it is asked.
+    AtRest,
+    /// It ended its process too often.
+    GivenUp,
+}
+
+impl ObjectState {
+    pub const fn word(self) -> &'static str {
+        match self {
+            ObjectState::Live => "live",
+            ObjectState::AtRest => "at rest",
+            ObjectState::GivenUp => "given up",
+        }
+    }
+}
+
+impl ObjectInfo {
+    pub fn state(&self) -> ObjectState {
+        match (self.is_quarantined, self.is_live) {
+            (true, _) => ObjectState::GivenUp,
+            (false, true) => ObjectState::Live,
+            (false, false) => ObjectState::AtRest,
+        }
+    }
+}
+
 /// `GET /objects`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -43,30 +43,24 @@ pub async fn list(client: &Client, ask: &ListObjects) -> Result<(), Fault> {
             None => break,
         }
     }
-    table::print(ask.json.output(), &objects, "No objects.", || {
-        let mut table = Table::new(&["CLASS", "ID", "NAME", "STATE", "HOST", "SIZE", "SOCKETS", "USED"]);
-        for object in &objects {
-            table.row([
-                object.class.clone(),
-                object.id.clone(),
-                object.name.clone().unwrap_or_default(),
-                state(object).to_owned(),
-                object.host.clone(),
-                bytes(object.bytes),
-                object.sockets.to_string(),
-                object.last_used_at.as_deref().map(times::relative_text).unwrap_or_default(),
-            ]);
-        }
-        table
-    })
+    table::print(ask.json.output(), &objects, "No objects.", || present(&objects))
 }
 
-fn state(object: &ObjectInfo) -> &'static str {
-    match (object.is_quarantined, object.is_live) {
-        (true, _) => "given up",
-        (false, true) => "live",
-        (false, false) => "at rest",
+fn present(objects: &[ObjectInfo]) -> Table {
+    let mut table = Table::new(&["CLASS", "ID", "NAME", "STATE", "HOST", "SIZE", "SOCKETS", "USED"]);
+    for object in objects {
+        table.row([
+            object.class.clone(),
+            object.id.clone(),
+            object.name.clone().unwrap_or_default(),
+            object.state().word().to_owned(),
+            object.host.clone(),
+            bytes(object.bytes),
+            object.sockets.to_string(),
+            object.last_used_at.as_deref().map(times::relative_text).unwrap_or_default(),
+        ]);
     }
+    table
 }
 
 /// Its id: as it was given, or of the one that has this name, or whose id begins so.
@@ -160,6 +154,33 @@ pub async fn delete(client: &Client, ask: &OneObject, yes: bool) -> Result<(), F
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_says_what_each_object_is_at() {
+        let object = |name: &str, is_live, is_quarantined| ObjectInfo {
+            class: "Room".to_owned(),
+            id: "0f".repeat(4),
+            name: Some(name.to_owned()),
+            host: "lab".to_owned(),
+            host_id: uuid::Uuid::nil(),
+            is_live,
+            is_quarantined,
+            bytes: 4096,
+            last_used_at: None,
+            alarm_at: None,
+            sockets: 2,
+            running: 0,
+        };
+        // One that was given up may still be in memory.
+        let objects = [object("a", true, false), object("b", false, false), object("c", true, true)];
+        assert_eq!(
+            present(&objects).render(),
+            "CLASS  ID        NAME  STATE     HOST  SIZE   SOCKETS  USED\n\
+             Room   0f0f0f0f  a     live      lab   4 KiB  2\n\
+             Room   0f0f0f0f  b     at rest   lab   4 KiB  2\n\
+             Room   0f0f0f0f  c     given up  lab   4 KiB  2\n"
+        );
+    }
 
     #[test]
     fn rows_are_one_line_each() {
