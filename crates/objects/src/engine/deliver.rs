@@ -140,8 +140,8 @@ fn event<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, event: EventId,
         EventKind::Stub { stub, rpc } => call_in(ctx, on, shared, event, Some(stub), rpc),
         EventKind::Alarm { scheduled_ms, retry } => {
             let scheduled_ms = match shared.alarm.get() {
-                AlarmRun::Running { scheduled_ms } => scheduled_ms,
-                AlarmRun::None | AlarmRun::Changed => scheduled_ms,
+                AlarmRun::Running { scheduled_ms, .. } => scheduled_ms,
+                AlarmRun::None | AlarmRun::Changed { .. } => scheduled_ms,
             };
             Ok(function(on, "alarm")?.call((number, scheduled_ms as f64, retry))?)
         }

@@ -238,7 +238,7 @@ impl Object {
         drop(storage);
         match alarm {
             Some(at_ms) if at_ms <= shared.process.now_ms.get() => {
-                shared.alarm.set(AlarmRun::Running { scheduled_ms: at_ms });
+                shared.alarm.set(AlarmRun::Running { event, scheduled_ms: at_ms });
                 true
             }
             Some(_) | None => {
@@ -443,10 +443,17 @@ impl Object {
             Some(after) if *after > written => None,
             Some(_) | None => Some(frame),
         }));
+        let alarm = shared.alarm.get().event();
         for (event, running) in std::mem::take(&mut *shared.events.borrow_mut()) {
             if !running.answered {
                 let problem = problem.clone();
-                out.push(FromEngine::Failed { activation, event, after: written, problem });
+                out.push(if alarm == Some(event) {
+                    // An attempt: the handler had begun.
+                    let outcome = AlarmOutcome::Failed { problem };
+                    FromEngine::AlarmRan { activation, event, after: written, outcome }
+                } else {
+                    FromEngine::Failed { activation, event, after: written, problem }
+                });
             }
             out.push(FromEngine::Finished { activation, event, cpu_us: running.cpu_ns / 1_000 });
         }

@@ -201,9 +201,19 @@ pub(crate) enum AlarmRun {
     #[default]
     None,
     /// While it runs, the alarm reads as not set, and is deleted when it succeeds.
-    Running { scheduled_ms: i64 },
+    Running { event: EventId, scheduled_ms: i64 },
     /// The handler has set or deleted the alarm: what it did stays.
-    Changed,
+    Changed { event: EventId },
+}
+
+impl AlarmRun {
+    /// Which event the handler runs for.
+    pub(crate) fn event(self) -> Option<EventId> {
+        match self {
+            Self::None => None,
+            Self::Running { event, .. } | Self::Changed { event } => Some(event),
+        }
+    }
 }
 
 /// The limit on CPU time of the delivery that runs.

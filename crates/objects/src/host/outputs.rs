@@ -32,6 +32,11 @@ impl<T> Outputs<T> {
         self.durable
     }
 
+    /// Whether no commit has failed.
+    pub fn is_whole(&self) -> bool {
+        self.failed_from.is_none()
+    }
+
     pub fn held(&self) -> usize {
         self.held.len()
     }

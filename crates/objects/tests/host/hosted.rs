@@ -4,7 +4,10 @@ use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -17,6 +20,7 @@ use objects::{
         http,
         log::LogOptions,
         outgoing::Policy,
+        system_clock_ms,
     },
     project::{Project, Secret},
     wire::Limits,
@@ -40,6 +44,30 @@ pub struct Setting {
     pub idle: IdleTimes,
     pub policy: Policy,
     pub elsewhere: Option<Elsewhere>,
+    pub clock: Clock,
+}
+
+/// The system's clock, which a test may put forward.
+#[derive(Clone, Default)]
+pub struct Clock {
+    ahead_ms: Arc<AtomicI64>,
+    looks: Arc<AtomicU64>,
+}
+
+impl Clock {
+    pub fn put_forward(&self, ms: i64) {
+        self.ahead_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// How often the host has looked at it.
+    pub fn looks(&self) -> u64 {
+        self.looks.load(Ordering::SeqCst)
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        system_clock_ms() + self.ahead_ms.load(Ordering::SeqCst)
+    }
 }
 
 fn locked<T>(lines: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -69,6 +97,7 @@ impl Hosted {
                 sockets: 100,
                 console: Box::new(move |line| locked(&kept).push(line.clone())),
                 elsewhere: setting.elsewhere,
+                clock: Box::new(move || setting.clock.now_ms()),
                 ..HostOptions::alone(state.to_owned(), Program::this(COMMAND, 4 << 30).expect("this program"))
             })
             .expect("the host opens"),

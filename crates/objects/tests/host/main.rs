@@ -1,6 +1,7 @@
 //! The host half with real engines in real processes. A program of its own rather than libtest's: it is started again as
 //! an engine, as a host that is killed, and as what tries the sandbox's walls from within.
 
+mod alarms;
 mod behind_walls;
 mod chat;
 mod cluster;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let tests: Vec<Test> = [
         behind_walls::TESTS,
         serving::TESTS,
+        alarms::TESTS,
         managing::TESTS,
         several::TESTS,
         passing::TESTS,

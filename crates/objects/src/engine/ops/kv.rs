@@ -82,8 +82,8 @@ fn alarm<'js>(ctx: &Ctx<'js>, shared: &Shared) -> Result<Value<'js>> {
 fn set_alarm(ctx: &Ctx<'_>, shared: &Shared, at_ms: Option<f64>, unconfirmed: bool) -> Result<()> {
     // In whole milliseconds, and a time that is over means now.
     let at_ms = at_ms.map(|at_ms| (at_ms as i64).max(shared.process.now_ms.get()));
-    if matches!(shared.alarm.get(), AlarmRun::Running { .. }) {
-        shared.alarm.set(AlarmRun::Changed);
+    if let AlarmRun::Running { event, .. } = shared.alarm.get() {
+        shared.alarm.set(AlarmRun::Changed { event });
     }
     write(ctx, shared, confirmation(unconfirmed), |database| database.set_alarm(at_ms))
 }
@@ -101,8 +101,8 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
     });
     op!(ctx, ops, owner, "kvList", |shared, ctx, options: Array<'js>| list(&ctx, shared, &options));
     op!(ctx, ops, owner, "deleteAll", |shared, ctx, unconfirmed: bool| {
-        if matches!(shared.alarm.get(), AlarmRun::Running { .. }) {
-            shared.alarm.set(AlarmRun::Changed);
+        if let AlarmRun::Running { event, .. } = shared.alarm.get() {
+            shared.alarm.set(AlarmRun::Changed { event });
         }
         shared.storage.borrow_mut().drop_cursors();
         write(&ctx, shared, confirmation(unconfirmed), |database| database.delete_all())

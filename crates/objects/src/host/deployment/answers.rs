@@ -6,14 +6,18 @@ use super::{
     deliver::{BodyIn, Fetched, Waiter, body_from},
     effects::{Context, Effect},
     sockets::ClientEnd,
-    state::{CallTarget, Sink, State},
+    state::{CallTarget, Phase, Sink, State},
 };
 use crate::{
     host::{
+        alarms::Fired,
         bodies::{BodyReader, HostBody, Pipe},
         peer::PeerFrame,
     },
-    wire::{AlarmOutcome, Answer, Body, CallId, EventId, HttpResponse, Passed, Problem, SocketId, StreamId, ToEngine},
+    wire::{
+        Activation, AlarmOutcome, Answer, Body, CallId, EventId, HttpResponse, Passed, Problem, SocketId, StreamId,
+        ToEngine,
+    },
 };
 
 impl State {
@@ -126,9 +130,33 @@ impl State {
         }
     }
 
-    pub fn alarm_ran(&mut self, event: EventId, outcome: AlarmOutcome, context: &mut Context<'_>) {
-        if let Some(Waiter::Alarm(key)) = self.waiter_of(event) {
-            context.effects.push(Effect::AlarmRan { key, outcome });
+    pub fn alarm_ran(
+        &mut self,
+        by: (u32, Activation),
+        event: EventId,
+        outcome: AlarmOutcome,
+        context: &mut Context<'_>,
+    ) {
+        let Some(Waiter::Alarm(key)) = self.waiter_of(event) else { return };
+        let lives =
+            self.activation(by.0, by.1).is_some_and(|state| state.phase == Phase::Live && state.outputs.is_whole());
+        let fired = match outcome {
+            // Its handler was cut by the host, or by the disk.
+            AlarmOutcome::Failed { problem } if !lives => Fired::NotRun(problem),
+            AlarmOutcome::Done | AlarmOutcome::NotDue { .. } | AlarmOutcome::Failed { .. } => Fired::Ran(outcome),
+        };
+        context.effects.push(Effect::AlarmFired { key, fired });
+    }
+
+    /// As [`Self::fail_event`], of an event at which the object's code ended its engine.
+    pub fn blame_event(&mut self, event: EventId, problem: Problem, context: &mut Context<'_>) {
+        let waiter = self.events.get(&event).and_then(|event| event.waiter.as_ref());
+        if let Some(Waiter::Alarm(key)) = waiter {
+            let (key, fired) = (*key, Fired::Ran(AlarmOutcome::Failed { problem: problem.clone() }));
+            context.effects.push(Effect::AlarmFired { key, fired });
+            self.waiter_of(event);
+        } else {
+            self.fail_event(event, problem, context);
         }
     }
 
@@ -140,7 +168,7 @@ impl State {
             Some(Waiter::Call { process, call }) => self.reply(process, call, Err(problem)),
             Some(Waiter::Link { link, call }) => self.answer_link((link, call), 0, Err(problem)),
             Some(Waiter::Alarm(key)) => {
-                context.effects.push(Effect::AlarmRan { key, outcome: AlarmOutcome::Failed { problem } });
+                context.effects.push(Effect::AlarmFired { key, fired: Fired::NotRun(problem) });
             }
             Some(Waiter::Socket { .. } | Waiter::LinkSocket { .. } | Waiter::Nobody) | None => {}
         }

@@ -9,13 +9,14 @@ use super::{
 use crate::{
     host::{
         HostOptions,
+        alarms::Fired,
         elsewhere::Place,
         link::{self, Outbox},
         log::{Commit, Log, ObjectFile, ObjectKey, Submitter},
         outgoing::Answered,
         process,
     },
-    wire::{Activation, AlarmOutcome, CallId, Level, Redirect, ToEngine},
+    wire::{Activation, CallId, Level, Redirect, ToEngine},
 };
 
 /// A line that user code wrote to its console.
@@ -56,9 +57,9 @@ pub enum Effect {
         redirect: Redirect,
     },
     Console(ConsoleLine),
-    AlarmRan {
+    AlarmFired {
         key: ObjectKey,
-        outcome: AlarmOutcome,
+        fired: Fired,
     },
     /// Its end asks for the lock.
     Drop(Fetched),
@@ -123,7 +124,7 @@ impl Deployment {
                 }
                 Effect::Drop(fetched) => drop(fetched),
                 Effect::Remove { key, least_epoch } => self.remove(key, least_epoch),
-                Effect::AlarmRan { key, outcome } => self.alarms.ran(key, &outcome, self.options.now_ms()),
+                Effect::AlarmFired { key, fired } => self.alarms.fired(key, &fired, self.options.now_ms()),
             }
         }
     }

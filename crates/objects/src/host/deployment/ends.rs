@@ -109,7 +109,7 @@ impl State {
         if self.current == Some(process) {
             self.current = None;
         }
-        self.suspect(process, context.now);
+        let suspect = self.suspect(process, context.now);
         self.entry.process_ended(process);
         let Some(state) = self.processes.get_mut(&process) else { return };
         if state.alone.is_some() {
@@ -130,11 +130,15 @@ impl State {
             }
         }
         for event in self.events_of(process) {
-            let answered = self.events.get(&event).is_some_and(|event| event.answered);
-            if let Some(state) = self.events.get_mut(&event) {
-                state.finished = true;
+            let Some(state) = self.events.get_mut(&event) else { continue };
+            state.finished = true;
+            if state.answered {
+                continue;
             }
-            if !answered {
+            let at_its_code = suspect.is_some_and(|suspect| state.place == Some((process, suspect)));
+            if at_its_code {
+                self.blame_event(event, problem.clone(), context);
+            } else {
                 self.fail_event(event, problem.clone(), context);
             }
         }
@@ -146,19 +150,21 @@ impl State {
     }
 
     /// Whose code ran when the process died is under suspicion: it gets a process of its own next time.
-    fn suspect(&mut self, process: u32, now: Instant) {
-        let Some(state) = self.processes.get(&process) else { return };
+    fn suspect(&mut self, process: u32, now: Instant) -> Option<Activation> {
+        let state = self.processes.get(&process)?;
         let turn = state.handle.as_ref().and_then(|handle| handle.status().read().ok().flatten());
-        let activation = turn.and_then(|turn| turn.activation).map(Activation);
-        if activation == Some(Activation::ENTRY) {
-            return self.entry.died(now);
+        let activation = turn.and_then(|turn| turn.activation).map(Activation)?;
+        if activation == Activation::ENTRY {
+            self.entry.died(now);
+            return Some(activation);
         }
-        let key = activation.and_then(|activation| Some(state.activations.get(&activation)?.object.as_ref()?.key));
+        let key = state.activations.get(&activation).and_then(|state| Some(state.object.as_ref()?.key));
         if let Some(key) = key {
             let deaths = self.deaths.entry(key).or_default();
             *deaths += 1;
             tracing::warn!(deaths, object = hex::encode(key.id), "an engine died while it ran an object's code");
         }
+        Some(activation)
     }
 
     /// The engine gave up an object's memory.

@@ -151,7 +151,9 @@ impl State {
                 self.returned(process, event, value);
             }
             FromEngine::Failed { event, problem, .. } => self.fail_event(event, problem, context),
-            FromEngine::AlarmRan { event, outcome, .. } => self.alarm_ran(event, outcome, context),
+            FromEngine::AlarmRan { activation, event, outcome, .. } => {
+                self.alarm_ran((process, activation), event, outcome, context);
+            }
             FromEngine::StubDropped { stub, .. } => self.stub_dropped(stub, Holder::Engine(process)),
             FromEngine::Call { activation, call, destination, .. } => match destination {
                 Destination::Internet(request) => {
