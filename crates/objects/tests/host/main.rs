@@ -10,6 +10,7 @@ mod disk;
 mod hosted;
 mod hostile;
 mod killed;
+mod large;
 mod managing;
 mod passing;
 mod serving;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         behind_walls::TESTS,
         serving::TESTS,
         alarms::TESTS,
+        large::TESTS,
         managing::TESTS,
         several::TESTS,
         passing::TESTS,

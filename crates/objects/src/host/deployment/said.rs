@@ -5,12 +5,12 @@ use bytes::Bytes;
 use super::{
     deliver::request_from,
     effects::{ConsoleLine, Context, Effect},
-    state::{Phase, State},
+    state::{Partial, Phase, State},
     stubs::Holder,
 };
 use crate::{
     host::{
-        log::{AlarmChange, Commit, Delta, MAX_COMMIT_BYTES, PAGE_BYTES, Settled},
+        log::{AlarmChange, BadCommit, Commit, Delta, MAX_COMMIT_BYTES, Settled},
         outputs::Passage,
     },
     wire::{self, Activation, Destination, EventId, FromEngine, ObjectCall, Problem, Rpc, Seq, ToEngine},
@@ -233,16 +233,23 @@ impl State {
         let tag = tag(process, part.activation);
         let Some(state) = self.activation(process, part.activation) else { return };
         let Some(object) = &mut state.object else { return };
-        let commit = state.partial.get_or_insert_with(|| Commit {
-            key: object.key,
-            epoch: object.epoch,
-            seq: part.seq.0,
-            pages: part.pages,
-            alarm: AlarmChange::Unchanged,
-            name: if std::mem::take(&mut object.name_is_new) { object.name.clone() } else { None },
-            deltas: Vec::new(),
-            removed: false,
+        let partial = state.partial.get_or_insert_with(|| {
+            let commit = Commit {
+                key: object.key,
+                epoch: object.epoch,
+                seq: part.seq.0,
+                pages: part.pages,
+                alarm: AlarmChange::Unchanged,
+                name: if std::mem::take(&mut object.name_is_new) { object.name.clone() } else { None },
+                deltas: Vec::new(),
+                removed: false,
+            };
+            Partial { bytes: commit.encoded_bytes(), commit }
         });
+        if partial.commit.seq != part.seq.0 {
+            return self.kill(process, context);
+        }
+        let commit = &mut partial.commit;
         commit.pages = part.pages;
         match part.alarm {
             wire::AlarmChange::Unchanged => {}
@@ -251,16 +258,29 @@ impl State {
         }
         let delta =
             |delta: wire::Delta| Delta { page: delta.page, offset: delta.offset, bytes: Bytes::from(delta.bytes) };
-        commit.deltas.extend(part.deltas.into_iter().map(delta));
-        if commit.seq != part.seq.0 || commit.deltas.len() * PAGE_BYTES > 16 * MAX_COMMIT_BYTES {
-            return self.kill(process, context);
+        let deltas = part.deltas.into_iter().map(delta);
+        if partial.bytes <= MAX_COMMIT_BYTES {
+            let had = commit.deltas.len();
+            commit.deltas.extend(deltas);
+            partial.bytes += commit.deltas[had..].iter().map(Delta::encoded_bytes).sum::<usize>();
+        } else {
+            // The rest of what is refused anyway is counted, and not kept.
+            partial.bytes += deltas.map(|delta| delta.encoded_bytes()).sum::<usize>();
         }
-        if part.complete
-            && let Some(commit) = state.partial.take()
-        {
-            state.in_flight += 1;
-            context.effects.push(Effect::Commit { commit, tag });
+        if partial.bytes > MAX_COMMIT_BYTES {
+            commit.deltas = Vec::new();
         }
+        if !part.complete {
+            return;
+        }
+        let Some(Partial { commit, bytes }) = state.partial.take() else { return };
+        state.in_flight += 1;
+        if bytes > MAX_COMMIT_BYTES {
+            let (key, seq) = (commit.key, commit.seq);
+            let result = Err(BadCommit::TooLarge(bytes).into());
+            return self.settled(Settled { key, seq, tag, result }, context);
+        }
+        context.effects.push(Effect::Commit { commit, tag });
     }
 
     /// The log has told how a commit ended.

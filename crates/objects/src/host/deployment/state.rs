@@ -151,7 +151,7 @@ pub struct ActivationState {
     pub outputs: Outputs<FromEngine>,
     /// Commits whose end is not known.
     pub in_flight: usize,
-    pub partial: Option<Commit>,
+    pub partial: Option<Partial>,
     /// Delivered and not finished.
     pub running: usize,
     /// Events that others in its engine gave it, and that run.
@@ -161,6 +161,13 @@ pub struct ActivationState {
     /// Since when it has nothing to do, and whether it can hibernate.
     pub quiet: Option<(Instant, bool)>,
     pub last_used: Instant,
+}
+
+/// A commit of which more is to come.
+pub struct Partial {
+    pub commit: Commit,
+    /// Of all of it that has come, encoded; of one that is too large `commit` has no deltas.
+    pub bytes: usize,
 }
 
 pub struct Object {

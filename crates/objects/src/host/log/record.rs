@@ -39,6 +39,12 @@ pub struct Delta {
     pub bytes: Bytes,
 }
 
+impl Delta {
+    pub fn encoded_bytes(&self) -> usize {
+        4 + 2 + 2 + self.bytes.len()
+    }
+}
+
 /// One commit of one object: all of it is applied, or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
@@ -90,7 +96,7 @@ impl Commit {
 
     pub fn encoded_bytes(&self) -> usize {
         let name = self.name.as_ref().map_or(0, String::len);
-        4 + 16 + 32 + 8 + 8 + 4 + 9 + 2 + name + 4 + self.deltas.iter().map(|d| 8 + d.bytes.len()).sum::<usize>()
+        4 + 16 + 32 + 8 + 8 + 4 + 9 + 2 + name + 4 + self.deltas.iter().map(Delta::encoded_bytes).sum::<usize>()
     }
 
     /// Appends it with its length.

@@ -24,7 +24,7 @@ const BATCH_BYTES: usize = 8 << 20;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CommitError {
     #[error(transparent)]
-    Bad(BadCommit),
+    Bad(#[from] BadCommit),
     #[error("the object runs elsewhere by now: its epoch is {known}, not {epoch}")]
     Fenced { epoch: u64, known: u64 },
     #[error("commit {seq} came where {expected} is next")]
@@ -128,7 +128,7 @@ impl Writer {
     pub fn submit(&self, commit: Commit, submitter: Arc<dyn Submitter>, tag: u64) {
         let (key, seq) = (commit.key, commit.seq);
         let refused = match commit.check() {
-            Err(error) => CommitError::Bad(error),
+            Err(error) => error.into(),
             Ok(()) => {
                 let mut queue = self.shared.queue.lock();
                 let bytes = commit.encoded_bytes();
