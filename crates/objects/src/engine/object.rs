@@ -136,9 +136,11 @@ impl Object {
         let origin = Origin { section, event: Some(event) };
         shared.events.borrow_mut().insert(event, Running::default());
         let queued_bytes = shared.queued_bytes.get() + weight(&kind);
-        if shared.gate.borrow().waiting() >= shared.limits().queue_length as usize
-            || queued_bytes > shared.limits().queue_bytes
-        {
+        let full = shared.gate.borrow().waiting() >= shared.limits().queue_length as usize
+            || queued_bytes > shared.limits().queue_bytes;
+        // Of each socket one: the host lets them through as well.
+        let always = matches!(kind, EventKind::SocketClosed { .. } | EventKind::SocketFailed { .. });
+        if full && !always {
             let problem = Problem {
                 overloaded: true,
                 ..Problem::new("Error", "Durable Object is overloaded. Too many requests queued.")

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::{
     Test,
     disk::{self, Disk},
-    hosted::{Hosted, Setting, ask, write_project},
+    hosted::{Hosted, LIMIT, Setting, ask, write_project},
     victim::{self, Victim},
 };
 
@@ -25,8 +25,6 @@ const COMMAND: &str = "serve-until-killed";
 const COMMAND_ON_DISK: &str = "serve-until-the-power-fails";
 const ROUNDS: u32 = 12;
 const CLIENTS: usize = 8;
-/// How long a client waits for an answer to a message, before it comes anew.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 pub const TESTS: &[Test] = &[
     ("killed::nothing_that_was_told_is_lost", host_killed),
@@ -114,9 +112,9 @@ async fn increment_by_messages(address: SocketAddr, recorder: Arc<Recorder>) {
         while !recorder.stop.load(Ordering::SeqCst) {
             recorder.asked.fetch_add(1, Ordering::SeqCst);
             let Ok(()) = socket.send(Message::text("+")).await else { break };
-            // A socket outlives the engine; what the engine was at does not, and no answer comes.
-            let answer = tokio::time::timeout(PATIENCE, socket.next()).await;
-            let Ok(Some(Ok(Message::Text(text)))) = answer else { break };
+            // What is not answered ends the socket.
+            let answer = tokio::time::timeout(LIMIT, socket.next()).await.expect("nobody waits for ever");
+            let Some(Ok(Message::Text(text))) = answer else { break };
             recorder.told.fetch_max(value(&text), Ordering::SeqCst);
         }
     }

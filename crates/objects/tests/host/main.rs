@@ -3,6 +3,7 @@
 
 mod alarms;
 mod behind_walls;
+mod broken;
 mod chat;
 mod cluster;
 mod dialled;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         behind_walls::TESTS,
         serving::TESTS,
         alarms::TESTS,
+        broken::TESTS,
         large::TESTS,
         managing::TESTS,
         several::TESTS,

@@ -27,7 +27,7 @@ impl State {
         if state.finished {
             self.events.remove(&event);
         }
-        if let Some(Waiter::LinkSocket { link, call }) = &waiter {
+        if let Some(Waiter::LinkSocket { link, call, .. }) = &waiter {
             self.link_push(*link, &PeerFrame::SocketTaken { call: *call });
         }
         waiter
@@ -74,7 +74,14 @@ impl State {
             Some(Waiter::Call { process, call }) => self.reply_response(from, (process, call), response, context),
             Some(Waiter::Link { link, call }) => self.answer_link((link, call), from, Ok(Answer::Http(response))),
             Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(unexpected()))),
-            Some(Waiter::Alarm(_) | Waiter::Socket { .. } | Waiter::LinkSocket { .. } | Waiter::Nobody) => {}
+            Some(
+                Waiter::Alarm(_)
+                | Waiter::Socket { .. }
+                | Waiter::LinkSocket { .. }
+                | Waiter::Peer { .. }
+                | Waiter::SocketEnd { .. }
+                | Waiter::Nobody,
+            ) => {}
             None => {
                 if let Some(stream) = stream {
                     self.nobody_reads(from, stream);
@@ -115,7 +122,15 @@ impl State {
             Some(Waiter::Link { link, call }) => self.answer_link((link, call), from, Ok(Answer::Value(value))),
             Some(Waiter::Http(waiter)) => drop(waiter.send(Err(unexpected()))),
             Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(unexpected()))),
-            Some(Waiter::Alarm(_) | Waiter::Socket { .. } | Waiter::LinkSocket { .. } | Waiter::Nobody) | None => {
+            Some(
+                Waiter::Alarm(_)
+                | Waiter::Socket { .. }
+                | Waiter::LinkSocket { .. }
+                | Waiter::Peer { .. }
+                | Waiter::SocketEnd { .. }
+                | Waiter::Nobody,
+            )
+            | None => {
                 for stub in value.stubs {
                     self.drop_stub(stub);
                 }
@@ -170,7 +185,31 @@ impl State {
             Some(Waiter::Alarm(key)) => {
                 context.effects.push(Effect::AlarmFired { key, fired: Fired::NotRun(problem) });
             }
-            Some(Waiter::Socket { .. } | Waiter::LinkSocket { .. } | Waiter::Nobody) | None => {}
+            Some(Waiter::Socket { socket, .. } | Waiter::LinkSocket { socket, .. }) => {
+                self.message_lost(socket, &problem, context);
+            }
+            Some(Waiter::Peer { socket }) => self.word_lost(socket, &problem, context),
+            Some(Waiter::SocketEnd { socket }) => self.socket_told(socket),
+            Some(Waiter::Nobody) | None => {}
+        }
+    }
+
+    /// The engine is done with an event that it has not answered.
+    pub fn event_over(&mut self, event: EventId, context: &mut Context<'_>) {
+        let Some(waiter) = self.events.get(&event).and_then(|event| event.waiter.as_ref()) else { return };
+        match waiter {
+            Waiter::Http(_) | Waiter::Call { .. } | Waiter::Alarm(_) | Waiter::Link { .. } | Waiter::Inspect(_) => {
+                self.fail_event(event, Problem::new("Error", "the event ended without an answer"), context);
+            }
+            // Nobody answers these: they are taken.
+            Waiter::SocketEnd { socket } => {
+                let socket = *socket;
+                self.waiter_of(event);
+                self.socket_told(socket);
+            }
+            Waiter::Socket { .. } | Waiter::LinkSocket { .. } | Waiter::Peer { .. } | Waiter::Nobody => {
+                self.waiter_of(event);
+            }
         }
     }
 

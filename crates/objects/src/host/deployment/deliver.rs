@@ -80,6 +80,19 @@ pub enum EventIn {
 }
 
 impl EventIn {
+    /// Of each socket one, and so there is always room for it.
+    pub fn ends_socket(&self) -> bool {
+        match self {
+            EventIn::SocketClosed { .. } | EventIn::SocketFailed { .. } => true,
+            EventIn::Fetch(_)
+            | EventIn::Rpc(_)
+            | EventIn::Stub { .. }
+            | EventIn::Alarm { .. }
+            | EventIn::SocketMessage { .. }
+            | EventIn::Inspect(_) => false,
+        }
+    }
+
     /// What it takes of memory, about, until it is finished; bodies in pieces have windows of their own.
     pub fn bytes(&self) -> usize {
         match self {
@@ -119,9 +132,19 @@ pub enum Waiter {
         call: CallId,
     },
     Alarm(ObjectKey),
-    /// The socket's next message may be read when this one was taken.
+    /// A message on a socket of the object's: if it is lost, so is the socket.
     Socket {
-        _turn: OwnedSemaphorePermit,
+        socket: SocketId,
+        /// The client's next message may be read when this one was taken.
+        _turn: Option<OwnedSemaphorePermit>,
+    },
+    /// A message of the object's to the other end of its socket, which an engine has.
+    Peer {
+        socket: SocketId,
+    },
+    /// The object hears of its socket's end.
+    SocketEnd {
+        socket: SocketId,
     },
     /// Another host.
     Link {
@@ -130,6 +153,7 @@ pub enum Waiter {
     },
     /// As [`Self::Socket`], of another host's client.
     LinkSocket {
+        socket: SocketId,
         link: LinkId,
         call: u64,
     },
@@ -336,13 +360,13 @@ impl State {
         context: &mut Context<'_>,
     ) {
         let (most, most_bytes) = (self.version.limits.queue_length as usize, self.version.limits.queue_bytes);
-        let bytes = kind.bytes();
+        let (bytes, always) = (kind.bytes(), kind.ends_socket());
         let now = context.now;
         let Some(state) = self.activation(process, activation).filter(|state| state.phase == Phase::Live) else {
             return self.refuse(event, gone(), context);
         };
         let room = state.running == 0 || (state.running_bytes + bytes) as u64 <= most_bytes;
-        if state.running >= most || !room {
+        if (state.running >= most || !room) && !always {
             return self.refuse(event, overloaded(), context);
         }
         state.running += 1;

@@ -119,7 +119,6 @@ impl State {
         let problem = Problem::reset(format!("Durable Object was reset: {why}."));
         let calls = mem::take(&mut state.calls);
         self.bodies_end(process, &problem);
-        self.engine_left_sockets(process, context);
         self.dialled_end(process);
         self.holder_ended(Holder::Engine(process));
         for target in calls.into_values() {
@@ -147,6 +146,7 @@ impl State {
         for activation in activations {
             self.activation_ended(process, activation, context);
         }
+        self.peers_left((process, None), context);
     }
 
     /// Whose code ran when the process died is under suspicion: it gets a process of its own next time.
@@ -169,14 +169,18 @@ impl State {
 
     /// The engine gave up an object's memory.
     pub fn reset(&mut self, process: u32, activation: Activation, problem: &Problem, context: &mut Context<'_>) {
-        // The entry worker begins anew by itself, under its old name.
         let Some(state) = self.activation(process, activation) else { return };
-        let Some(key) = state.object.as_ref().map(|object| object.key) else { return };
-        if state.in_flight == 0 {
-            self.drop_sockets(key, problem);
+        let in_flight = state.in_flight;
+        let Some(key) = state.object.as_ref().map(|object| object.key) else {
+            // The entry worker begins anew by itself, under its old name.
+            self.sockets_lose_life(None, (process, activation), context);
+            return self.peers_left((process, Some(activation)), context);
+        };
+        if in_flight == 0 {
+            self.drop_sockets(key, problem, context);
         } else {
             // What the problem tells may rest on what is not durable.
-            self.drop_sockets(key, &Problem::reset("The object was reset."));
+            self.drop_sockets(key, &Problem::reset("The object was reset."), context);
         }
         self.activation_ended(process, activation, context);
     }
@@ -191,9 +195,10 @@ impl State {
         self.giver_ended(process, activation);
         if let Some(key) = key {
             self.leave_place(key, process, activation);
-            self.sockets_lose_life(key, process, activation);
         }
+        self.sockets_lose_life(key, (process, activation), context);
         self.bury(process, activation, context);
+        self.peers_left((process, Some(activation)), context);
     }
 
     fn leave_place(&mut self, key: crate::host::log::ObjectKey, process: u32, activation: Activation) {
@@ -218,7 +223,7 @@ impl State {
             process.activations.remove(&activation);
         }
         for message in lost {
-            self.lost(message, context);
+            self.lost(process, message, context);
         }
         let dead = self.processes.get(&process).is_some_and(|state| state.activations.is_empty());
         if dead {

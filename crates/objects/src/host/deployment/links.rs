@@ -405,12 +405,12 @@ impl State {
             }
             (PeerFrame::SocketFailed { call, why }, None) => {
                 if let Some(socket) = self.socket_of(link, call) {
-                    self.socket_event(socket, EventIn::SocketFailed { socket, why }, Waiter::Nobody, context);
+                    self.peer_failed(socket, why, context);
                 }
             }
             (PeerFrame::SocketOver { call }, None) => {
                 if let Some(socket) = self.link_call(link, call).and_then(|call| call.socket.take()) {
-                    self.sockets.remove(&socket);
+                    self.socket_over(socket);
                     self.settle_call(link, call);
                 }
             }
@@ -449,7 +449,7 @@ impl State {
         match self.socket_of(link, call) {
             Some(socket) if !self.answer_automatically(socket, &data, now_ms) => {
                 let kind = EventIn::SocketMessage { socket, data };
-                self.socket_event(socket, kind, Waiter::LinkSocket { link, call }, context);
+                self.socket_event(socket, kind, Waiter::LinkSocket { socket, link, call }, context);
             }
             Some(_) | None => self.link_push(link, &PeerFrame::SocketTaken { call }),
         }

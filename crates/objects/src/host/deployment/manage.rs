@@ -262,7 +262,7 @@ impl State {
             return;
         }
         let problem = deleted();
-        self.drop_sockets(key, &problem);
+        self.drop_sockets(key, &problem, context);
         self.auto_responses.remove(&key);
         self.deaths.remove(&key);
         match self.objects.get(&key) {
@@ -319,12 +319,12 @@ impl State {
             }
         }
         for (process, activation) in strangers {
-            self.send_away(process, activation);
+            self.send_away(process, activation, context);
         }
     }
 
     /// The object moved while its engine was closing it, which then went on with it.
-    pub fn stays_or_goes(&mut self, key: ObjectKey, process: u32, activation: Activation, context: &Context<'_>) {
+    pub fn stays_or_goes(&mut self, key: ObjectKey, process: u32, activation: Activation, context: &mut Context<'_>) {
         if self.deletions.contains_key(&key) {
             return self.close(process, activation, CloseReason::Abort(deleted()));
         }
@@ -334,14 +334,14 @@ impl State {
             Place::At(_) | Place::Nowhere(_) => false,
         };
         if !at_home {
-            self.send_away(process, activation);
+            self.send_away(process, activation, context);
         }
     }
 
-    fn send_away(&mut self, process: u32, activation: Activation) {
+    fn send_away(&mut self, process: u32, activation: Activation, context: &mut Context<'_>) {
         let problem = Problem { retryable: true, ..Problem::reset("Durable Object moved to another host.") };
         if let Some(key) = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.key)) {
-            self.drop_sockets(key, &problem);
+            self.drop_sockets(key, &problem, context);
         }
         self.close(process, activation, CloseReason::Abort(problem));
     }

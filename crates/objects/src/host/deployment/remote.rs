@@ -6,26 +6,28 @@ use super::{
     deliver::{EventIn, Waiter},
     effects::Context,
     links::LinkId,
-    sockets::{Peer, Remote, Say, Socket, VANISHED},
+    sockets::{Peer, Remote, Say, Socket, Untaken, VANISHED},
     state::State,
 };
 use crate::{
     host::peer::PeerFrame,
-    wire::{SocketData, SocketId},
+    wire::{Activation, SocketData, SocketId},
 };
 
 /// Messages of an engine's here that the object has not taken; beyond, it is let go of.
 const MAX_UNTAKEN: usize = 10_000;
 
 impl Remote {
+    /// Whether the object has left as many messages untaken as may be.
+    pub fn is_full(&self) -> bool {
+        self.untaken.len() >= MAX_UNTAKEN
+    }
+
     /// What happens at this end, for the object.
     pub fn frame(&mut self, kind: EventIn, waiter: Waiter) -> Option<(LinkId, PeerFrame)> {
         let call = self.call;
         let frame = match kind {
             EventIn::SocketMessage { data, .. } => {
-                if self.untaken.len() >= MAX_UNTAKEN {
-                    return None;
-                }
                 self.untaken.push_back(waiter);
                 PeerFrame::SocketMessage { call, data }
             }
@@ -47,7 +49,7 @@ impl State {
         let id = SocketId(self.next_remote_socket);
         self.next_remote_socket += 1;
         let remote = Remote { link: at.0, call: at.1, untaken: VecDeque::new(), closed: false };
-        let peer = Peer::Engine { process, activation: None, said: Vec::new() };
+        let peer = Peer::Engine { process, activation: None, said: Untaken::default() };
         let mut socket = Socket::new(None, None);
         (socket.remote, socket.peer) = (Some(remote), peer);
         self.sockets.insert(id, socket);
@@ -63,7 +65,7 @@ impl State {
         }
         let early = match mem::replace(&mut socket.peer, Peer::Link { link, call }) {
             Peer::Nobody(said) | Peer::Engine { said, activation: None, .. } => said,
-            Peer::Engine { .. } | Peer::Client(_) | Peer::Link { .. } => Vec::new(),
+            Peer::Engine { .. } | Peer::Client(_) | Peer::Link { .. } => Untaken::default(),
         };
         for say in early {
             self.link_push(link, &PeerFrame::SocketSays { call, say });
@@ -73,7 +75,7 @@ impl State {
     /// The object on the other host has taken a message.
     pub fn remote_took(&mut self, id: SocketId) {
         let remote = self.sockets.get_mut(&id).and_then(|socket| socket.remote.as_mut());
-        if let Some(Waiter::LinkSocket { link, call }) = remote.and_then(|remote| remote.untaken.pop_front()) {
+        if let Some(Waiter::LinkSocket { link, call, .. }) = remote.and_then(|remote| remote.untaken.pop_front()) {
             self.link_push(link, &PeerFrame::SocketTaken { call });
         }
     }
@@ -107,8 +109,11 @@ impl State {
         }
     }
 
-    /// Nothing comes or goes on it any more.
+    /// Nothing comes or goes on it any more. One of an object's that may not be in memory is kept until the object knows.
     pub fn socket_over(&mut self, id: SocketId) {
+        if self.sockets.get_mut(&id).is_some_and(Socket::outlives_peer) {
+            return;
+        }
         if let Some(Socket { remote: Some(remote), .. }) = self.sockets.remove(&id) {
             self.socket_left_link(remote.link, remote.call);
         }
@@ -137,12 +142,13 @@ impl State {
         self.socket_over(id);
     }
 
-    /// An engine has ended that had other ends of remote sockets: nobody has them any more.
-    pub fn engine_left_sockets(&mut self, ended: u32, context: &mut Context<'_>) {
+    /// The memory is gone that had other ends of sockets, or was about to be given them: nobody has them any more.
+    pub fn peers_left(&mut self, ended: (u32, Option<Activation>), context: &mut Context<'_>) {
         let orphans = self.sockets.iter().filter(|(_, socket)| {
-            socket.remote.is_some() && matches!(socket.peer, Peer::Engine { process, .. } if process == ended)
+            matches!(socket.peer, Peer::Engine { process, activation, .. } if (process, activation) == ended)
         });
-        let orphans: Vec<SocketId> = orphans.map(|(id, _)| *id).collect();
+        let mut orphans: Vec<SocketId> = orphans.map(|(id, _)| *id).collect();
+        orphans.sort_unstable();
         for id in orphans {
             self.peer_vanished(id, context);
         }

@@ -119,7 +119,7 @@ impl State {
         context: &mut Context<'_>,
     ) {
         let Some(state) = self.activation(process, activation).filter(|state| state.phase != Phase::Ended) else {
-            return self.late(message, context);
+            return self.late(process, message, context);
         };
         match state.outputs.offer(after.0, message) {
             Passage::Leaves(message) => self.leave(process, message, context),
@@ -129,16 +129,16 @@ impl State {
                     self.kill(process, context);
                 }
             }
-            Passage::Lost(message) => self.lost(message, context),
+            Passage::Lost(message) => self.lost(process, message, context),
         }
     }
 
     /// From an activation that has ended: what was on its way to it is refused, and whoever waits for that has to learn of it.
-    fn late(&mut self, message: FromEngine, context: &mut Context<'_>) {
+    fn late(&mut self, process: u32, message: FromEngine, context: &mut Context<'_>) {
         if let FromEngine::Failed { event, problem, .. } = message {
             self.fail_event(event, problem, context);
         } else {
-            self.lost(message, context);
+            self.lost(process, message, context);
         }
     }
 
@@ -208,13 +208,19 @@ impl State {
     }
 
     /// What it rests on is not durable and never will be: nobody sees it.
-    pub fn lost(&mut self, mut message: FromEngine, context: &mut Context<'_>) {
+    pub fn lost(&mut self, process: u32, mut message: FromEngine, context: &mut Context<'_>) {
         if let FromEngine::StubDropped { stub, .. } = &message {
             return self.drop_stub(*stub);
         }
-        // Its calls, sockets and bodies end with the activation, which it is about to.
+        let why = "Durable Object storage could not be written: what was not confirmed is lost.";
+        // Its activation may have ended before, and left the socket for the next one.
+        if let FromEngine::SocketSend { activation, socket, .. } | FromEngine::SocketClose { activation, socket, .. } =
+            &message
+        {
+            return self.saying_lost((process, *activation), *socket, why, context);
+        }
+        // Its calls and bodies end with the activation, which it is about to.
         if let Some(event) = message.gated().and_then(|gated| gated.answers) {
-            let why = "Durable Object storage could not be written: what was not confirmed is lost.";
             self.fail_event(event, Problem::reset(why), context);
         }
     }
@@ -302,7 +308,7 @@ impl State {
                 let why = Problem::reset(format!("Durable Object storage could not be written: {error}."));
                 self.send(process, &ToEngine::CommitFailed { activation, seq: Seq(settled.seq), why });
                 for message in lost {
-                    self.lost(message, context);
+                    self.lost(process, message, context);
                 }
             }
         }
@@ -322,8 +328,7 @@ impl State {
         if state.waiter.is_none() {
             self.events.remove(&event);
         } else if !state.answered {
-            // Events that nobody answers: a socket's message was taken.
-            self.fail_event(event, Problem::new("Error", "the event ended without an answer"), context);
+            self.event_over(event, context);
         }
     }
 

@@ -29,6 +29,9 @@ const MAX_WAITING_BYTES: usize = 16 << 20;
 const MAX_UNTAKEN: usize = 1024;
 /// Said to peers whose object lost its memory.
 const RESET_CODE: u16 = 1011;
+/// Said where more was said than was taken.
+const TOO_MUCH_CODE: u16 = 1013;
+const TOO_MUCH: &str = "more was said than the other end takes";
 /// How an object hears of a peer that is gone without a word.
 pub const VANISHED: u16 = 1006;
 
@@ -130,15 +133,42 @@ impl Drop for ClientEnd {
     }
 }
 
+/// What was said to an end that nobody has taken yet.
+#[derive(Debug, Default)]
+pub struct Untaken {
+    said: Vec<Say>,
+}
+
+impl Untaken {
+    /// Whether there was room; for a last word there is.
+    fn push(&mut self, say: Say) -> bool {
+        let (is_last, over) = (matches!(say, Say::Close { .. }), matches!(self.said.last(), Some(Say::Close { .. })));
+        let room = is_last || self.said.len() < MAX_UNTAKEN;
+        if room && !over {
+            self.said.push(say);
+        }
+        room
+    }
+}
+
+impl IntoIterator for Untaken {
+    type Item = Say;
+    type IntoIter = std::vec::IntoIter<Say>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.said.into_iter()
+    }
+}
+
 pub enum Peer {
     /// The other end has not left in a response yet.
-    Nobody(Vec<Say>),
+    Nobody(Untaken),
     Client(Arc<ClientSocket>),
     /// The other end is with an engine: an object's, or the entry worker's.
     Engine {
         process: u32,
         activation: Option<Activation>,
-        said: Vec<Say>,
+        said: Untaken,
     },
     /// The other end is with another host.
     Link {
@@ -171,8 +201,14 @@ pub struct Socket {
     attachment: Option<Cloned>,
     hibernates: bool,
     auto_response_ms: Option<i64>,
-    /// The peer has closed and the object was told.
+    /// The peer has closed, or has failed, and the object was told: it hears no message any more.
     pub closing: bool,
+    /// The peer has been told that something was lost: it hears nothing any more.
+    failed: bool,
+    /// The object is being told of its end.
+    telling: bool,
+    /// Nothing comes or goes any more.
+    over: bool,
     pub peer: Peer,
 }
 
@@ -200,7 +236,7 @@ impl Deployment {
                 state.socket_event(
                     id,
                     EventIn::SocketMessage { socket: id, data },
-                    Waiter::Socket { _turn: turn },
+                    Waiter::Socket { socket: id, _turn: Some(turn) },
                     context,
                 );
             }
@@ -213,9 +249,7 @@ impl Deployment {
     }
 
     pub(in crate::host) fn socket_failed(self: &Arc<Self>, id: SocketId, why: String) {
-        self.with(|state, context| {
-            state.socket_event(id, EventIn::SocketFailed { socket: id, why }, Waiter::Nobody, context);
-        });
+        self.with(|state, context| state.peer_failed(id, why, context));
     }
 
     /// Nothing comes or goes any more.
@@ -233,7 +267,15 @@ impl State {
             }
             return;
         }
+        let is_message = matches!(kind, EventIn::SocketMessage { .. });
+        // Behind its end nothing is heard, or there would be a gap before it.
+        if is_message && socket.closing {
+            return;
+        }
         if let Some(remote) = &mut socket.remote {
+            if is_message && remote.is_full() {
+                return self.fail_socket(id, context);
+            }
             if let Some((link, frame)) = remote.frame(kind, waiter) {
                 self.link_push(link, &frame);
             }
@@ -241,6 +283,7 @@ impl State {
         }
         match (socket.owner, socket.life) {
             (Some(key), _) => {
+                socket.telling |= matches!(waiter, Waiter::SocketEnd { .. });
                 self.deliver(key, None, kind, waiter, context);
             }
             (None, Some((process, activation))) => {
@@ -255,7 +298,85 @@ impl State {
         if mem::replace(&mut socket.closing, true) {
             return;
         }
-        self.socket_event(id, EventIn::SocketClosed { socket: id, code, reason, clean }, Waiter::Nobody, context);
+        let closed = EventIn::SocketClosed { socket: id, code, reason, clean };
+        self.socket_event(id, closed, Waiter::SocketEnd { socket: id }, context);
+    }
+
+    pub fn peer_failed(&mut self, id: SocketId, why: String, context: &mut Context<'_>) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if mem::replace(&mut socket.closing, true) {
+            return;
+        }
+        let failed = EventIn::SocketFailed { socket: id, why };
+        self.socket_event(id, failed, Waiter::SocketEnd { socket: id }, context);
+    }
+
+    /// There was no room for something that one end said: what follows it is not heard either, and both ends are told.
+    fn fail_socket(&mut self, id: SocketId, context: &mut Context<'_>) {
+        let Some(socket) = self.sockets.get_mut(&id).filter(|socket| !socket.failed) else { return };
+        let was_closing = mem::replace(&mut socket.closing, true);
+        self.say_to_peer(id, Say::Close { code: Some(TOO_MUCH_CODE), reason: TOO_MUCH.to_owned() }, context);
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.failed = true;
+        }
+        if !was_closing {
+            let failed = EventIn::SocketFailed { socket: id, why: TOO_MUCH.to_owned() };
+            self.socket_event(id, failed, Waiter::SocketEnd { socket: id }, context);
+        }
+    }
+
+    /// The object has not taken a message: it was too much for it, or its memory went while it was at it.
+    pub fn message_lost(&mut self, id: SocketId, problem: &Problem, context: &mut Context<'_>) {
+        if problem.overloaded {
+            self.fail_socket(id, context);
+        } else {
+            self.cut_socket(id, &problem.message, context);
+        }
+    }
+
+    /// The engine that has the other end has not taken what the object said.
+    pub fn word_lost(&mut self, id: SocketId, problem: &Problem, context: &mut Context<'_>) {
+        if problem.overloaded {
+            self.fail_socket(id, context);
+        } else {
+            self.peer_vanished(id, context);
+        }
+    }
+
+    /// What one end said will never leave.
+    pub fn saying_lost(&mut self, from: (u32, Activation), id: SocketId, why: &str, context: &mut Context<'_>) {
+        match self.sockets.get(&id) {
+            Some(socket) if socket.is_with_peer(from) => self.peer_vanished(id, context),
+            Some(_) => self.cut_socket(id, why, context),
+            None => {}
+        }
+    }
+
+    /// The object knows that it has ended, or never will.
+    pub fn socket_told(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            socket.telling = false;
+            if socket.over {
+                self.sockets.remove(&id);
+            }
+        }
+    }
+
+    /// The object knows it no more: the other end is told.
+    pub fn cut_socket(&mut self, id: SocketId, why: &str, context: &mut Context<'_>) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        socket.closing = true;
+        self.say_to_peer(id, Say::Close { code: Some(RESET_CODE), reason: cut_to_fit(why) }, context);
+        self.sockets.remove(&id);
+    }
+
+    fn cut_sockets(&mut self, why: &str, mine: impl Fn(&Socket) -> bool, context: &mut Context<'_>) {
+        let mine = self.sockets.iter().filter(|(_, socket)| mine(socket));
+        let mut mine: Vec<SocketId> = mine.map(|(id, _)| *id).collect();
+        mine.sort_unstable();
+        for id in mine {
+            self.cut_socket(id, why, context);
+        }
     }
 
     /// Whether the object's automatic response was all there is to do.
@@ -317,19 +438,20 @@ impl State {
                 }
             }
             Some(socket) if socket.life != Some((process, activation)) => {
-                let early = match mem::replace(&mut socket.peer, Peer::Nobody(Vec::new())) {
+                let early = match mem::replace(&mut socket.peer, Peer::nobody()) {
                     Peer::Engine { said, .. } | Peer::Nobody(said) => {
-                        socket.peer = Peer::Engine { process, activation: Some(activation), said: Vec::new() };
+                        socket.peer = Peer::Engine { process, activation: Some(activation), said: Untaken::default() };
                         said
                     }
                     taken @ (Peer::Client(_) | Peer::Link { .. }) => {
                         socket.peer = taken;
-                        Vec::new()
+                        Untaken::default()
                     }
                 };
                 // What was said before somebody took this end.
                 for say in early {
-                    self.deliver_at(process, activation, said_to(id, say), Waiter::Nobody, context);
+                    let waiter = Waiter::Peer { socket: id };
+                    self.deliver_at(process, activation, said_to(id, say), waiter, context);
                 }
             }
             Some(socket) => {
@@ -376,7 +498,7 @@ impl State {
     /// The other end leaves to whoever called, which may pass it on.
     pub fn attach_engine(&mut self, id: SocketId, process: u32) {
         if let Some(socket) = self.sockets.get_mut(&id) {
-            socket.peer = match mem::replace(&mut socket.peer, Peer::Nobody(Vec::new())) {
+            socket.peer = match mem::replace(&mut socket.peer, Peer::nobody()) {
                 Peer::Nobody(said) => Peer::Engine { process, activation: None, said },
                 taken @ (Peer::Client(_) | Peer::Engine { .. } | Peer::Link { .. }) => taken,
             };
@@ -408,12 +530,11 @@ impl State {
 
     fn say(&mut self, from: (u32, Activation), id: SocketId, say: Say, context: &mut Context<'_>) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
-        let from_peer = matches!(&socket.peer, Peer::Engine { process, activation: Some(activation), .. }
-            if (*process, *activation) == from && socket.life != Some(from));
-        if from_peer {
+        if socket.is_with_peer(from) {
             return match say {
                 Say::Data(data) => {
-                    self.socket_event(id, EventIn::SocketMessage { socket: id, data }, Waiter::Nobody, context);
+                    let waiter = Waiter::Socket { socket: id, _turn: None };
+                    self.socket_event(id, EventIn::SocketMessage { socket: id, data }, waiter, context);
                 }
                 Say::Close { code, reason } => {
                     self.peer_closed(id, code.unwrap_or(1005), reason, true, context);
@@ -425,7 +546,7 @@ impl State {
     }
 
     pub fn say_to_peer(&mut self, id: SocketId, say: Say, context: &mut Context<'_>) {
-        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        let Some(socket) = self.sockets.get_mut(&id).filter(|socket| !socket.failed && !socket.over) else { return };
         match &mut socket.peer {
             Peer::Client(client) => client.say(say),
             Peer::Link { link, call } => {
@@ -434,13 +555,13 @@ impl State {
                 }
             }
             Peer::Nobody(said) | Peer::Engine { activation: None, said, .. } => {
-                if said.len() < MAX_UNTAKEN {
-                    said.push(say);
+                if !said.push(say) {
+                    self.fail_socket(id, context);
                 }
             }
             Peer::Engine { process, activation: Some(activation), .. } => {
                 let (process, activation) = (*process, *activation);
-                self.deliver_at(process, activation, said_to(id, say), Waiter::Nobody, context);
+                self.deliver_at(process, activation, said_to(id, say), Waiter::Peer { socket: id }, context);
             }
         }
     }
@@ -467,39 +588,54 @@ impl State {
         }
     }
 
-    /// The life that knew them is over: those that cannot hibernate end with it.
-    pub fn sockets_lose_life(&mut self, key: ObjectKey, process: u32, activation: Activation) {
-        let life = Some((process, activation));
-        let links = &self.links;
-        self.sockets.retain(|_, socket| {
-            if socket.life != life || socket.owner != Some(key) {
-                return true;
-            }
+    /// The life that knew them is over: those that cannot hibernate end with it. No owner: the entry worker's.
+    pub fn sockets_lose_life(&mut self, owner: Option<ObjectKey>, life: (u32, Activation), context: &mut Context<'_>) {
+        let mine = |socket: &Socket| socket.life == Some(life) && socket.owner == owner;
+        let why = "what had the other end is not in memory any more";
+        self.cut_sockets(why, |socket| mine(socket) && !socket.hibernates, context);
+        for socket in self.sockets.values_mut().filter(|socket| mine(socket)) {
             socket.life = None;
-            if !socket.hibernates {
-                socket.end("the object is not in memory any more", links);
-            }
-            socket.hibernates
-        });
+        }
     }
 
     /// The object was reset: its peers are told so.
-    pub fn drop_sockets(&mut self, key: ObjectKey, problem: &Problem) {
-        let links = &self.links;
-        self.sockets.retain(|_, socket| {
-            let mine = socket.owner == Some(key);
-            if mine {
-                socket.end(&problem.message, links);
-            }
-            !mine
-        });
+    pub fn drop_sockets(&mut self, key: ObjectKey, problem: &Problem, context: &mut Context<'_>) {
+        self.cut_sockets(&problem.message, |socket| socket.owner == Some(key), context);
     }
+}
+
+impl Peer {
+    fn nobody() -> Self {
+        Peer::Nobody(Untaken::default())
+    }
+}
+
+/// A close frame has room for 123 bytes.
+fn cut_to_fit(why: &str) -> String {
+    let end = (0..=why.len().min(120)).rev().find(|at| why.is_char_boundary(*at)).unwrap_or(0);
+    why[..end].to_owned()
 }
 
 impl Socket {
     /// It was opened to the outside, and no code has it yet.
     pub fn is_untaken(&self) -> bool {
         self.dialled_by.is_some() && self.life.is_none() && self.joined.is_none()
+    }
+
+    /// Its peer is gone, and its object is told so, once it is in memory: the next life has to know of it until then.
+    pub fn outlives_peer(&mut self) -> bool {
+        let outlives = self.hibernates && self.telling;
+        if outlives {
+            self.over = true;
+            self.peer = Peer::nobody();
+        }
+        outlives
+    }
+
+    /// Whether that activation has the other end.
+    fn is_with_peer(&self, activation: (u32, Activation)) -> bool {
+        let Peer::Engine { process, activation: Some(at), .. } = &self.peer else { return false };
+        (*process, *at) == activation && self.life != Some(activation)
     }
 
     /// The object that it is of.
@@ -519,7 +655,10 @@ impl Socket {
             hibernates: false,
             auto_response_ms: None,
             closing: false,
-            peer: Peer::Nobody(Vec::new()),
+            failed: false,
+            telling: false,
+            over: false,
+            peer: Peer::nobody(),
         }
     }
 
@@ -529,11 +668,7 @@ impl Socket {
 
     /// Closes it at the other end.
     pub fn end_with(&self, code: u16, why: &str, links: &HashMap<LinkId, Link>) {
-        // A close frame has room for 123 bytes.
-        let mut reason = why.to_owned();
-        let end = (0..=reason.len().min(120)).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
-        reason.truncate(end);
-        let say = Say::Close { code: Some(code), reason };
+        let say = Say::Close { code: Some(code), reason: cut_to_fit(why) };
         match &self.peer {
             Peer::Client(client) => client.say(say),
             Peer::Link { link, call } => {

@@ -92,7 +92,7 @@ impl Waiting {
     pub fn push(&mut self, pending: Pending, limits: &Limits) -> Result<(), Pending> {
         let bytes = self.bytes + pending.kind.bytes();
         let room = self.events.is_empty() || bytes as u64 <= limits.queue_bytes;
-        if self.events.len() >= limits.queue_length as usize || !room {
+        if (self.events.len() >= limits.queue_length as usize || !room) && !pending.kind.ends_socket() {
             return Err(pending);
         }
         self.bytes = bytes;
