@@ -27,6 +27,8 @@ use crate::wire::SocketData;
 
 /// Messages of one client that its object has not taken; then no more are read.
 const UNTAKEN: usize = 64;
+/// What a client has not taken by then it never will.
+const WRITE_LIMIT: Duration = Duration::from_secs(20);
 /// For the client's own close frame once the object has closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// Of sockets that were dialled here: how long nothing may be heard, and how often the other end is asked for a word.
@@ -37,10 +39,17 @@ const NO_CODE: u16 = 1005;
 const VANISHED: u16 = 1006;
 
 /// How it ended, as the object hears of it.
+#[derive(Debug, PartialEq, Eq)]
 struct End {
     code: u16,
     reason: String,
     clean: bool,
+}
+
+impl End {
+    fn vanished() -> Self {
+        End { code: VANISHED, reason: String::new(), clean: false }
+    }
 }
 
 /// Runs until the socket is closed both ways. `role`: that of this end.
@@ -60,12 +69,14 @@ where
         let turn = Arc::clone(&turns).acquire_owned();
         tokio::select! {
             _now = pings.tick(), if role == Role::Client => {
-                let silent = heard.elapsed() >= SILENCE_LIMIT;
-                if silent || stream.send(Message::Ping(Bytes::new())).await.is_err() {
-                    break End { code: VANISHED, reason: String::new(), clean: false };
+                if heard.elapsed() >= SILENCE_LIMIT {
+                    break End::vanished();
+                }
+                if let Err(end) = in_time(WRITE_LIMIT, stream.send(Message::Ping(Bytes::new()))).await {
+                    break end;
                 }
             }
-            () = socket.changed() => match say(&mut stream, socket).await {
+            () = socket.changed() => match say(&mut stream, socket, WRITE_LIMIT).await {
                 Ok(Said::Open) => {}
                 Ok(Said::Closed) => break closed(&mut stream).await,
                 Err(end) => break end,
@@ -96,41 +107,59 @@ where
                     drop(timeout(CLOSE_LIMIT, stream.close(Some(frame))).await);
                     return deployment.socket_failed(socket.id, error.to_string());
                 }
-                (Some(Err(_gone)), _) => break End { code: VANISHED, reason: String::new(), clean: false },
-                (None, _) | (_, Err(_)) => break End { code: VANISHED, reason: String::new(), clean: false },
+                (Some(Err(_)) | None, _) | (_, Err(_)) => break End::vanished(),
             },
         }
     };
     deployment.socket_closed(socket.id, end.code, end.reason, end.clean);
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum Said {
     Open,
     Closed,
 }
 
-async fn say<S>(stream: &mut WebSocketStream<S>, socket: &ClientSocket) -> Result<Said, End>
+/// All that waits. `limit`: how long the client may take for each message.
+async fn say<S>(stream: &mut WebSocketStream<S>, socket: &ClientSocket, limit: Duration) -> Result<Said, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let gone = |_error: Error| End { code: VANISHED, reason: String::new(), clean: false };
-    let Some(said) = socket.take() else {
-        tracing::info!("a client that does not read is let go of");
-        return Err(End { code: VANISHED, reason: String::new(), clean: false });
-    };
-    for say in said {
-        match say {
-            Say::Data(SocketData::Text(text)) => stream.feed(Message::Text(text.into())).await.map_err(gone)?,
-            Say::Data(SocketData::Binary(data)) => stream.feed(Message::Binary(data.into())).await.map_err(gone)?,
-            Say::Close { code, reason } => {
+    loop {
+        let Ok(next) = socket.next() else {
+            tracing::info!("a client that does not read is let go of");
+            return Err(End::vanished());
+        };
+        match next {
+            Some(Say::Data(SocketData::Text(text))) => in_time(limit, stream.feed(Message::Text(text.into()))).await?,
+            Some(Say::Data(SocketData::Binary(data))) => {
+                in_time(limit, stream.feed(Message::Binary(data.into()))).await?;
+            }
+            Some(Say::Close { code, reason }) => {
                 let frame = code.map(|code| CloseFrame { code: code.into(), reason: reason.into() });
-                stream.close(frame).await.map_err(gone)?;
+                in_time(limit, stream.close(frame)).await?;
                 return Ok(Said::Closed);
+            }
+            None => {
+                in_time(limit, stream.flush()).await?;
+                return Ok(Said::Open);
             }
         }
     }
-    stream.flush().await.map_err(gone)?;
-    Ok(Said::Open)
+}
+
+async fn in_time(limit: Duration, written: impl Future<Output = Result<(), Error>>) -> Result<(), End> {
+    match timeout(limit, written).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a client is gone");
+            Err(End::vanished())
+        }
+        Err(_late) => {
+            tracing::info!("a client that does not read is let go of");
+            Err(End::vanished())
+        }
+    }
 }
 
 /// The object has closed: what the client says until it closes too is not heard any more.
@@ -144,14 +173,70 @@ where
                 return end_of(frame);
             }
         }
-        End { code: VANISHED, reason: String::new(), clean: false }
+        End::vanished()
     });
-    answered.await.unwrap_or(End { code: VANISHED, reason: String::new(), clean: false })
+    answered.await.unwrap_or(End::vanished())
 }
 
 fn end_of(frame: Option<CloseFrame>) -> End {
     match frame {
         Some(frame) => End { code: frame.code.into(), reason: frame.reason.as_str().to_owned(), clean: true },
         None => End { code: NO_CODE, reason: String::new(), clean: true },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::SocketId;
+
+    const LIMIT: Duration = Duration::from_millis(50);
+    /// For the test itself.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A socket to say things on, and the other end, which takes so many bytes unread.
+    async fn ends(bytes: usize) -> (WebSocketStream<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+        let (ours, theirs) = tokio::io::duplex(bytes);
+        (WebSocketStream::from_raw_socket(ours, Role::Server, None).await, theirs)
+    }
+
+    fn text(bytes: usize) -> Say {
+        Say::Data(SocketData::Text("x".repeat(bytes)))
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_let_go_of() {
+        let last_words = [text(1 << 20), text(1), Say::Close { code: None, reason: String::new() }];
+        for word in last_words {
+            let (mut stream, _theirs) = ends(0x100).await;
+            let socket = ClientSocket::new(SocketId(1));
+            // As much as the stream itself takes.
+            socket.say(text(100 << 10));
+            socket.say(word);
+            let said = timeout(PATIENCE, say(&mut stream, &socket, LIMIT)).await.expect("does not wait for ever");
+            assert_eq!(said, Err(End::vanished()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_fell_too_far_behind_is_let_go_of_in_the_middle() {
+        let (mut stream, mut theirs) = ends(0x100).await;
+        let socket = ClientSocket::new(SocketId(1));
+        socket.say(text(1 << 20));
+        let reading = async {
+            // It takes a little, and meanwhile more is said than may wait.
+            tokio::io::AsyncReadExt::read_exact(&mut theirs, &mut [0; 0x100]).await.expect("is read");
+            for _ in 0..20 {
+                socket.say(text(1 << 20));
+            }
+            tokio::io::copy(&mut theirs, &mut tokio::io::sink()).await.expect("is read");
+        };
+        let said = timeout(PATIENCE, async {
+            tokio::select! {
+                said = say(&mut stream, &socket, PATIENCE) => said,
+                () = reading => panic!("the stream has ended"),
+            }
+        });
+        assert_eq!(said.await.expect("does not wait for ever"), Err(End::vanished()));
     }
 }

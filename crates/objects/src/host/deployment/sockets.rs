@@ -42,6 +42,20 @@ pub enum Say {
     Close { code: Option<u16>, reason: String },
 }
 
+impl Say {
+    fn bytes(&self) -> usize {
+        match self {
+            Say::Data(SocketData::Text(text)) => text.len(),
+            Say::Data(SocketData::Binary(data)) => data.len(),
+            Say::Close { reason, .. } => reason.len(),
+        }
+    }
+}
+
+/// The client fell too far behind.
+#[derive(Debug)]
+pub struct Overrun;
+
 /// A socket to somebody outside of all engines.
 #[derive(Debug)]
 pub struct ClientSocket {
@@ -65,11 +79,7 @@ impl ClientSocket {
 
     pub fn say(&self, say: Say) {
         let mut waiting = self.waiting.lock();
-        waiting.bytes += match &say {
-            Say::Data(SocketData::Text(text)) => text.len(),
-            Say::Data(SocketData::Binary(data)) => data.len(),
-            Say::Close { reason, .. } => reason.len(),
-        };
+        waiting.bytes += say.bytes();
         if waiting.bytes > MAX_WAITING_BYTES {
             waiting.overrun = true;
             waiting.said.clear();
@@ -81,11 +91,15 @@ impl ClientSocket {
         self.changed.notify_one();
     }
 
-    /// All that is to be said now. None: the client fell too far behind.
-    pub fn take(&self) -> Option<VecDeque<Say>> {
+    /// What is to be said next, if there is anything.
+    pub fn next(&self) -> Result<Option<Say>, Overrun> {
         let mut waiting = self.waiting.lock();
-        waiting.bytes = 0;
-        (!waiting.overrun).then(|| mem::take(&mut waiting.said))
+        if waiting.overrun {
+            return Err(Overrun);
+        }
+        let say = waiting.said.pop_front();
+        waiting.bytes -= say.as_ref().map_or(0, Say::bytes);
+        Ok(say)
     }
 
     /// Somebody wants its messages.
