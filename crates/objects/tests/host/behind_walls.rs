@@ -6,7 +6,10 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::TcpStream,
-    os::unix::{net::UnixStream, process::ExitStatusExt},
+    os::unix::{
+        net::{UnixListener, UnixStream},
+        process::ExitStatusExt,
+    },
     process::{Command, ExitCode, Stdio},
 };
 
@@ -60,6 +63,8 @@ fn attempt(what: &str) -> Outcome {
     attempt_behind("all", what, "")
 }
 
+const WRITTEN: &str = "/tmp/from-the-sandbox";
+
 /// Behind `walls`: `all`, `none`, or one of [`WALLS`].
 fn attempt_behind(walls: &str, what: &str, with: &str) -> Outcome {
     let file = fs::File::open("/etc/passwd").expect("a file to leave open");
@@ -112,10 +117,9 @@ pub fn run_if_asked() -> Option<ExitCode> {
         "proc-memory" => word(&fs::File::open("/proc/self/mem")).to_owned(),
         "proc-parent" => word(&fs::read(format!("/proc/{with}/maps"))).to_owned(),
         "proc-environment" => word(&fs::read("/proc/self/environ")).to_owned(),
-        "write" => word(&fs::write("/tmp/from-the-sandbox", "x")).to_owned(),
-        "remove" => word(&fs::remove_file("/tmp/from-the-sandbox")).to_owned(),
-        "connect" => word(&TcpStream::connect("127.0.0.1:80")).to_owned(),
-        "connect-unix" => word(&UnixStream::connect("/run/dbus/system_bus_socket")).to_owned(),
+        "write" => word(&fs::write(WRITTEN, "x")).to_owned(),
+        "remove" => word(&fs::remove_file(&with)).to_owned(),
+        "connect-unix" => word(&UnixStream::connect(&with)).to_owned(),
         "spawn" => word(&Command::new("/bin/true").spawn()).to_owned(),
         "thread" => word(&std::thread::Builder::new().spawn(|| {})).to_owned(),
         "signal" => {
@@ -223,8 +227,8 @@ fn one_by_one() {
         }
     }
     assert!(WALLS.iter().all(|(name, _)| attempt_behind(name, "nothing", "") != Outcome::Killed));
-    if fs::exists("/tmp/from-the-sandbox").expect("can be looked for") {
-        fs::remove_file("/tmp/from-the-sandbox").expect("is removed");
+    if fs::exists(WRITTEN).expect("can be looked for") {
+        fs::remove_file(WRITTEN).expect("is removed");
     }
 }
 
@@ -295,22 +299,44 @@ fn real_engine() {
     assert_eq!(fs::read_dir(format!("/proc/{pid}/root")).expect("is read").count(), 0, "an empty root");
 }
 
-fn shut(what: &str) {
-    let outcome = attempt(what);
+fn shut(what: &str, with: &str) {
+    let outcome = attempt_behind("all", what, with);
     assert!(outcome == Outcome::Killed || outcome == Outcome::Said("shut".to_owned()), "{what}: {outcome:?}");
+}
+
+/// Without any wall it goes.
+fn open(what: &str, with: &str) {
+    assert_eq!(attempt_behind("none", what, with), Outcome::Said("open".to_owned()), "{what} without any wall");
 }
 
 fn files() {
     assert_eq!(attempt("nothing"), Outcome::Said("went on".to_owned()), "the walls let the process live");
-    for what in ["read", "read-self", "read-root", "write", "remove"] {
-        shut(what);
+    for what in ["read", "read-self", "read-root", "write"] {
+        open(what, "");
     }
-    assert!(!fs::exists("/tmp/from-the-sandbox").expect("can be looked for"));
+    // Behind the walls it is neither written nor, now that it is there, removed.
+    fs::remove_file(WRITTEN).expect("was written");
+    for what in ["read", "read-self", "read-root", "write"] {
+        shut(what, "");
+    }
+    assert!(!fs::exists(WRITTEN).expect("can be looked for"));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("is text");
+    shut("remove", path);
+    assert!(fs::exists(path).expect("can be looked for"));
+    open("remove", path);
 }
 
 fn network() {
-    shut("connect");
-    shut("connect-unix");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let _unix = UnixListener::bind(&path).expect("a socket");
+    for (what, with) in [("connect-to", address.as_str()), ("connect-unix", path.to_str().expect("is text"))] {
+        open(what, with);
+        shut(what, with);
+    }
 }
 
 fn processes() {
@@ -324,7 +350,8 @@ fn signals() {
 }
 
 fn memory() {
-    shut("memory");
+    open("memory", "");
+    shut("memory", "");
 }
 
 fn inherited() {
