@@ -31,6 +31,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use alarms::AlarmClock;
@@ -43,6 +44,18 @@ use trial::TrialError;
 use watchdog::Watchdog;
 
 use crate::wire::{ClassInfo, Problem};
+
+/// Every object in memory holds its file open, every client and engine a socket: as many as the system allows this process.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = ?limit.current, "the limit on open files stays as it is");
+    }
+}
 
 const IDLE_LOOK: Duration = Duration::from_secs(1);
 
@@ -140,6 +153,7 @@ fn all_of(deployments: &Weak<Deployments>) -> Vec<Arc<Deployment>> {
 impl Host {
     /// Replays the log and begins. Within a tokio runtime; blocks for as long as the replay takes.
     pub fn open(options: HostOptions) -> Result<Self, OpenHostError> {
+        raise_open_files();
         let log = Arc::new(Log::open(&options.directory, options.log)?);
         let options = Arc::new(options);
         let retries = retries::load(&options.directory).map_err(OpenHostError::Retries)?;

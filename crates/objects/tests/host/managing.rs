@@ -1,6 +1,7 @@
 //! What whoever runs a host asks of it.
 
 use objects::host::log::Page;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     Test,
@@ -8,6 +9,7 @@ use crate::{
 };
 
 pub const TESTS: &[Test] = &[
+    ("managing::a_host_has_as_many_files_open_as_it_may", open_files),
     ("managing::an_object_that_is_deleted_begins_anew", deleted),
     ("managing::objects_are_listed_with_what_they_are_at", listed),
     ("managing::a_namespace_goes_with_its_deployment", namespace),
@@ -45,6 +47,32 @@ fn start() -> (tempfile::TempDir, Hosted, [u8; 16]) {
     let project = objects::project::Project::read(directory.path()).expect("is read");
     let version = project.into_version(1, &objects::project::Secret::of([7; 32]), Default::default());
     (directory, hosted, version.namespaces[0].uid)
+}
+
+/// The soft limit on open files of this process; what it was is put back.
+struct OpenFiles(Rlimit);
+
+impl OpenFiles {
+    fn lowered_to(count: u64) -> Self {
+        let before = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum: before.maximum }).expect("is lowered");
+        OpenFiles(before)
+    }
+}
+
+impl Drop for OpenFiles {
+    fn drop(&mut self) {
+        setrlimit(Resource::Nofile, Rlimit { current: self.0.current, maximum: self.0.maximum }).expect("is put back");
+    }
+}
+
+fn open_files() {
+    let _limit = OpenFiles::lowered_to(96);
+    let (_kept, hosted, _) = start();
+    for number in 0..150 {
+        assert_eq!(hosted.get(&format!("/{number}")), (200, "1".to_owned()), "object {number}");
+    }
+    assert_eq!(hosted.deployment.live_objects(), 150);
 }
 
 fn all() -> Page {
