@@ -148,6 +148,9 @@ pub struct HeldSocket {
     pub closing: bool,
 }
 
+/// The longest request of an automatic answer, and the longest response.
+pub const AUTO_RESPONSE_BYTES: usize = 2048;
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoResponse {
     pub request: String,

@@ -2,6 +2,7 @@
 
 pub mod alarms;
 pub mod bodies;
+mod budget;
 pub mod child;
 pub mod console;
 pub mod deployment;

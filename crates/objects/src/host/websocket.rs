@@ -188,7 +188,7 @@ fn end_of(frame: Option<CloseFrame>) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::SocketId;
+    use crate::{host::budget::Budget, wire::SocketId};
 
     const LIMIT: Duration = Duration::from_millis(50);
     /// For the test itself.
@@ -209,7 +209,7 @@ mod tests {
         let last_words = [text(1 << 20), text(1), Say::Close { code: None, reason: String::new() }];
         for word in last_words {
             let (mut stream, _theirs) = ends(0x100).await;
-            let socket = ClientSocket::new(SocketId(1));
+            let socket = ClientSocket::new(SocketId(1), &Arc::new(Budget::new(usize::MAX)));
             // As much as the stream itself takes.
             socket.say(text(100 << 10));
             socket.say(word);
@@ -221,7 +221,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_fell_too_far_behind_is_let_go_of_in_the_middle() {
         let (mut stream, mut theirs) = ends(0x100).await;
-        let socket = ClientSocket::new(SocketId(1));
+        let socket = ClientSocket::new(SocketId(1), &Arc::new(Budget::new(usize::MAX)));
         socket.say(text(1 << 20));
         let reading = async {
             // It takes a little, and meanwhile more is said than may wait.

@@ -30,6 +30,7 @@ pub const TESTS: &[Test] = &[
     ("killed::nothing_that_was_told_is_lost", host_killed),
     ("killed::a_power_failure_loses_nothing_that_was_told", power_failed),
     ("killed::an_engine_that_is_killed_loses_nothing_that_was_told", engine_killed),
+    ("killed::who_says_more_than_may_wait_for_the_disk_is_reset_alone", too_loud),
     ("killed::a_full_disk_lets_nothing_out_and_nothing_in", full_disk),
 ];
 
@@ -192,6 +193,48 @@ fn power_failed() {
     let (mut victim, disk) = begin();
     let (_, text) = runtime.block_on(ask(victim.address(), "GET", "/one", String::new()));
     recorder.check(ROUNDS, value(&text));
+    disk.fail(victim);
+}
+
+const LOUD: &str = r#"
+import { DurableObject } from "cloudflare:workers";
+export class Loud extends DurableObject {
+  asked = 0;
+  fetch(request) {
+    if (request.headers.get("upgrade") !== "websocket") return new Response(`${++this.asked}`);
+    const [client, server] = Object.values(new WebSocketPair());
+    this.ctx.acceptWebSocket(server);
+    return new Response(null, { status: 101, webSocket: client });
+  }
+  webSocketMessage(socket, much) {
+    this.ctx.storage.put("much", much);
+    const megabyte = "x".repeat(1 << 20);
+    for (let n = 0; n < Number(much); n++) socket.send(megabyte);
+  }
+}
+export default { fetch: (request, env) => env.Loud.getByName(new URL(request.url).pathname).fetch(request) };
+"#;
+
+fn too_loud() {
+    // Long enough for all of it to wait.
+    const LATENCY: Duration = Duration::from_secs(5);
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), &["Loud"], LOUD);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let (mut victim, disk) = Disk::start(COMMAND_ON_DISK, directory.path(), directory.path().join("state"), LATENCY);
+    let address = victim.address();
+    let get = |path: &str| runtime.block_on(ask(address, "GET", path, String::new()));
+    assert_eq!(get("/neighbour"), (200, "1".to_owned()));
+    let last = runtime.block_on(async {
+        let (mut socket, _) =
+            tokio_tungstenite::connect_async(format!("ws://{address}/loud")).await.expect("is let in");
+        socket.send(Message::text("80")).await.expect("is sent");
+        tokio::time::timeout(LIMIT, socket.next()).await.expect("in time").expect("a word").expect("fine")
+    });
+    let Message::Close(Some(frame)) = last else { panic!("{} bytes", last.len()) };
+    assert!(frame.reason.contains("said more than may wait"), "{frame}");
+    assert_eq!(get("/neighbour"), (200, "2".to_owned()), "is where it was");
+    assert_eq!(get("/loud").0, 200, "begins anew");
     disk.fail(victim);
 }
 

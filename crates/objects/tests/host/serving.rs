@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("serving::the_scheduler_runs_what_is_due", scheduler),
     ("serving::the_document_keeps_its_history", document),
     ("serving::sockets_outlive_hibernation_in_order", sockets),
+    ("serving::an_automatic_answer_lasts_as_long_as_a_socket", auto_response),
     ("serving::a_socket_whose_client_left_before_its_answer_is_closed", left_early),
     ("serving::private_addresses_are_not_reached", outgoing),
     ("serving::a_redirect_reaches_no_more_than_the_policy", redirects),
@@ -166,6 +167,46 @@ fn sockets() {
     hosted.run(chat::talk(room, room, 20, || hosted.deployment.objects().is_empty()));
     let (_, history) = hosted.get("/room/history");
     assert!(history.contains("2-19.") && !history.contains("pong"), "{history}");
+}
+
+fn auto_response() {
+    const PINGED: &str = r#"
+        import { DurableObject } from "cloudflare:workers";
+        export class Pinged extends DurableObject {
+            fetch(request) {
+                if (request.headers.get("upgrade") === "websocket") {
+                    const [client, server] = Object.values(new WebSocketPair());
+                    this.ctx.acceptWebSocket(server);
+                    return new Response(null, { status: 101, webSocket: client });
+                }
+                const [what, bytes] = new URL(request.url).pathname.slice(1).split("/");
+                if (what === "set") {
+                    const pair = new WebSocketRequestResponsePair("ping", "x".repeat(Number(bytes)));
+                    try { this.ctx.setWebSocketAutoResponse(pair); } catch (error) { return new Response(`${error}`); }
+                }
+                return new Response(this.ctx.getWebSocketAutoResponse()?.request ?? "none");
+            }
+            webSocketClose() { console.log("closed"); }
+        }
+        export default { fetch: (request, env) => env.Pinged.getByName("one").fetch(request) };
+    "#;
+    let (_directory, hosted) = of_module(&["Pinged"], PINGED, Setting { idle: quick_idle(), ..Setting::default() });
+    let asleep = || eventually("hibernation", || hosted.deployment.objects().is_empty());
+    let refused = "RangeError: Response cannot be larger than 2048 bytes. A response of size 2049 was provided.";
+    assert_eq!(hosted.get("/set/2049"), (200, refused.to_owned()));
+    assert_eq!(hosted.get("/get"), (200, "none".to_owned()));
+    assert_eq!(hosted.get("/set/2048"), (200, "ping".to_owned()));
+    asleep();
+    assert_eq!(hosted.get("/get"), (200, "none".to_owned()), "there was no socket to answer on");
+    let socket = hosted.run(tokio_tungstenite::connect_async(format!("ws://{}", hosted.address))).expect("is let in");
+    assert_eq!(hosted.get("/set/4"), (200, "ping".to_owned()));
+    asleep();
+    assert_eq!(hosted.get("/get"), (200, "ping".to_owned()));
+    asleep();
+    drop(socket);
+    eventually("the socket is gone", || hosted.console() == ["closed"]);
+    asleep();
+    assert_eq!(hosted.get("/get"), (200, "none".to_owned()), "it went with the last one");
 }
 
 /// The client has gone when the object answers: its socket does not stay with the object.

@@ -220,6 +220,11 @@ const failed = (event, number, why) => {
 };
 
 let pair = null, eventTimeout = null;
+const MOST_AUTO = 2048;
+const checkAuto = (name, what, text) => {
+  const { length } = ops.utf8Encode(text);
+  if (length > MOST_AUTO) throw new p.RangeError(`${name} cannot be larger than ${MOST_AUTO} bytes. A ${what} of size ${length} was provided.`);
+};
 return {
   WebSocket, WebSocketPair, WebSocketRequestResponsePair, message, closed, failed, dispatch,
   /** `socket` came with an answer: `state` is it from now on. */
@@ -282,8 +287,13 @@ return {
   },
   setAutoResponse: (given) => {
     if (given !== undefined && given !== null && !(given instanceof WebSocketRequestResponsePair)) throw new p.TypeError('setWebSocketAutoResponse() needs a WebSocketRequestResponsePair');
+    const request = given?.request, response = given?.response;
+    if (request !== undefined) {
+      checkAuto('Request', 'request', request);
+      checkAuto('Response', 'response', response);
+    }
+    ops.autoResponse(request, response);
     pair = given ?? null;
-    ops.autoResponse(pair?.request, pair?.response);
   },
   autoResponse: () => pair,
   autoResponseTime: (socket) => { const { autoTime } = stateOf(socket); return autoTime === null ? null : new p.Date(autoTime); },

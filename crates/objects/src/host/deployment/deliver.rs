@@ -325,11 +325,11 @@ impl State {
         let name_is_new = header.name.is_none() && kept.is_some();
         let name = header.name.or_else(|| name.map(str::to_owned));
         let sockets = self.held_sockets(key);
-        let auto_response = self.auto_responses.get(&key).cloned();
+        let auto_response = self.auto_responses.get(&key).map(|kept| kept.pair.clone());
         let Some(state) = self.processes.get_mut(&process) else { return Err(gone()) };
         let activation = state.next_activation();
         let object = Object { key, namespace, epoch, name: name.clone(), name_is_new, file };
-        state.activations.insert(activation, ActivationState::new(Some(object), header.seq, context.now));
+        state.activations.insert(activation, ActivationState::new(Some(object), header.seq, &self.budget, context.now));
         self.objects.insert(key, Placed::Live { process, activation });
         self.sockets_open_again(key, process, activation);
         let open = Open {

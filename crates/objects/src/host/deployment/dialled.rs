@@ -72,7 +72,7 @@ impl State {
             return None;
         }
         let id = self.next_dialled();
-        let client = Arc::new(ClientSocket::new(id));
+        let client = Arc::new(ClientSocket::new(id, &self.budget));
         let mut socket = Socket::new(None, None);
         socket.peer = Peer::Client(Arc::clone(&client));
         socket.dialled_by = Some(process);
@@ -85,7 +85,7 @@ impl State {
     /// It leaves to a client as it is: the two are joined.
     pub fn join(&mut self, id: SocketId, outside: &Arc<ClientSocket>) -> Arc<ClientSocket> {
         let other = self.next_dialled();
-        let client = Arc::new(ClientSocket::new(other));
+        let client = Arc::new(ClientSocket::new(other, &self.budget));
         if let Some(socket) = self.sockets.get_mut(&id) {
             socket.joined = Some(Arc::clone(&client));
         }

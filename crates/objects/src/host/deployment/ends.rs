@@ -235,6 +235,7 @@ impl State {
             && let Some(Placed::Leaving { waiting }) = self.objects.remove(&key)
         {
             self.deliver_waiting(key, waiting, context);
+            self.forget_auto_response(key);
         }
         self.retire_if_empty(process, context);
     }

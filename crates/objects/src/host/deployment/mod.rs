@@ -14,6 +14,7 @@ mod links;
 mod manage;
 mod remote;
 mod said;
+mod sizes;
 mod sockets;
 mod state;
 mod streams;

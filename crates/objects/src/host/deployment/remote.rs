@@ -114,7 +114,7 @@ impl State {
         if self.sockets.get_mut(&id).is_some_and(Socket::outlives_peer) {
             return;
         }
-        if let Some(Socket { remote: Some(remote), .. }) = self.sockets.remove(&id) {
+        if let Some(Socket { remote: Some(remote), .. }) = self.remove_socket(id) {
             self.socket_left_link(remote.link, remote.call);
         }
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     deliver::request_from,
     effects::{ConsoleLine, Context, Effect},
+    sizes,
     state::{Partial, Phase, State},
     stubs::Holder,
 };
@@ -13,11 +14,12 @@ use crate::{
         log::{AlarmChange, BadCommit, Commit, Delta, MAX_COMMIT_BYTES, Settled},
         outputs::Passage,
     },
-    wire::{self, Activation, Destination, EventId, FromEngine, ObjectCall, Problem, Rpc, Seq, ToEngine},
+    wire::{self, Activation, CloseReason, Destination, EventId, FromEngine, ObjectCall, Problem, Rpc, Seq, ToEngine},
 };
 
 /// What one activation may have waiting for its commits; beyond, something is wrong with its engine.
 const MAX_HELD: usize = 200_000;
+const MAX_HELD_BYTES: usize = 64 << 20;
 /// Pages asked for at once.
 const MAX_PAGES_READ: u32 = 1024;
 
@@ -34,8 +36,10 @@ fn untag(tag: u64) -> (u32, Activation) {
 
 impl State {
     pub fn take(&mut self, process: u32, message: FromEngine, context: &mut Context<'_>) {
-        if !self.processes.contains_key(&process) {
-            return;
+        let Some(state) = self.processes.get(&process) else { return };
+        if sizes::is_beyond(&message, &state.version.limits) {
+            tracing::warn!(process, "an engine says more than one of ours may");
+            return self.kill(process, context);
         }
         match message {
             FromEngine::Loaded { .. } => {
@@ -121,16 +125,31 @@ impl State {
         let Some(state) = self.activation(process, activation).filter(|state| state.phase != Phase::Ended) else {
             return self.late(process, message, context);
         };
-        match state.outputs.offer(after.0, message) {
+        match state.outputs.offer(after.0, sizes::weight(&message), message) {
             Passage::Leaves(message) => self.leave(process, message, context),
             Passage::Waits => {
-                if state.outputs.held() > MAX_HELD {
-                    tracing::warn!(process, "an engine said more than may wait for the disk");
-                    self.kill(process, context);
+                let bytes = state.outputs.held_bytes();
+                if state.outputs.held() > MAX_HELD || bytes > MAX_HELD_BYTES || !state.held.set(bytes) {
+                    self.overflow(process, activation, context);
                 }
             }
             Passage::Lost(message) => self.lost(process, message, context),
         }
+    }
+
+    /// It has said more than may wait for the disk: nobody hears it, and its life ends.
+    fn overflow(&mut self, process: u32, activation: Activation, context: &mut Context<'_>) {
+        let Some(state) = self.activation(process, activation) else { return };
+        let lost = state.outputs.overflow();
+        state.held.set(0);
+        let Some(key) = state.object.as_ref().map(|object| object.key) else { return self.kill(process, context) };
+        tracing::warn!(object = hex::encode(key.id), "an object said more than may wait for the disk");
+        for message in lost {
+            self.lost(process, message, context);
+        }
+        let problem = Problem::reset("Durable Object said more than may wait for what it wrote to be stored.");
+        self.drop_sockets(key, &problem, context);
+        self.close(process, activation, CloseReason::Abort(problem));
     }
 
     /// From an activation that has ended: what was on its way to it is refused, and whoever waits for that has to learn of it.
@@ -297,6 +316,7 @@ impl State {
         match settled.result {
             Ok(()) => {
                 let released = state.outputs.release(settled.seq);
+                state.held.set(state.outputs.held_bytes());
                 self.send(process, &ToEngine::Durable { activation, seq: Seq(settled.seq) });
                 for message in released {
                     self.leave(process, message, context);
@@ -305,6 +325,7 @@ impl State {
             Err(error) => {
                 tracing::warn!(%error, seq = settled.seq, "a commit is lost");
                 let lost = state.outputs.fail(settled.seq);
+                state.held.set(state.outputs.held_bytes());
                 let why = Problem::reset(format!("Durable Object storage could not be written: {error}."));
                 self.send(process, &ToEngine::CommitFailed { activation, seq: Seq(settled.seq), why });
                 for message in lost {

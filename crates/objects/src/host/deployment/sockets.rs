@@ -19,14 +19,18 @@ use super::{
     state::{FIRST_REMOTE, State},
 };
 use crate::{
-    host::log::ObjectKey,
+    host::{
+        budget::{Budget, Share},
+        log::ObjectKey,
+    },
     wire::{Activation, AutoResponse, Cloned, HeldSocket, Problem, SocketData, SocketId},
 };
 
 /// What may wait for a client that does not read, in bytes; then the client is let go of.
 const MAX_WAITING_BYTES: usize = 16 << 20;
-/// What an object says to a socket that nobody has taken yet.
+/// What an object says to a socket that nobody has taken yet, in messages and in bytes.
 const MAX_UNTAKEN: usize = 1024;
+const MAX_UNTAKEN_BYTES: usize = 4 << 20;
 /// Said to peers whose object lost its memory.
 const RESET_CODE: u16 = 1011;
 /// Said where more was said than was taken.
@@ -65,24 +69,29 @@ pub struct ClientSocket {
     accepted: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     said: VecDeque<Say>,
     bytes: usize,
+    share: Share,
     overrun: bool,
 }
 
 impl ClientSocket {
-    pub fn new(id: SocketId) -> Self {
-        ClientSocket { id, waiting: Mutex::default(), changed: Notify::new(), accepted: Notify::new() }
+    pub fn new(id: SocketId, budget: &Arc<Budget>) -> Self {
+        let waiting = Waiting { said: VecDeque::new(), bytes: 0, share: Share::none(budget), overrun: false };
+        ClientSocket { id, waiting: Mutex::new(waiting), changed: Notify::new(), accepted: Notify::new() }
     }
 
     pub fn say(&self, say: Say) {
         let mut waiting = self.waiting.lock();
-        waiting.bytes += say.bytes();
-        if waiting.bytes > MAX_WAITING_BYTES {
+        let bytes = waiting.bytes + say.bytes();
+        if bytes > MAX_WAITING_BYTES || !waiting.share.set(bytes) {
             waiting.overrun = true;
-            waiting.said.clear();
+            waiting.said = VecDeque::new();
+            waiting.share.set(0);
+        } else {
+            waiting.bytes = bytes;
         }
         if !waiting.overrun {
             waiting.said.push_back(say);
@@ -99,6 +108,8 @@ impl ClientSocket {
         }
         let say = waiting.said.pop_front();
         waiting.bytes -= say.as_ref().map_or(0, Say::bytes);
+        let bytes = waiting.bytes;
+        waiting.share.set(bytes);
         Ok(say)
     }
 
@@ -151,17 +162,28 @@ impl Drop for ClientEnd {
 #[derive(Debug, Default)]
 pub struct Untaken {
     said: Vec<Say>,
+    bytes: usize,
+    /// None while nothing is said.
+    share: Option<Share>,
 }
 
 impl Untaken {
     /// Whether there was room; for a last word there is.
-    fn push(&mut self, say: Say) -> bool {
-        let (is_last, over) = (matches!(say, Say::Close { .. }), matches!(self.said.last(), Some(Say::Close { .. })));
-        let room = is_last || self.said.len() < MAX_UNTAKEN;
-        if room && !over {
+    fn push(&mut self, say: Say, budget: &Arc<Budget>) -> bool {
+        if matches!(self.said.last(), Some(Say::Close { .. })) {
+            return true;
+        }
+        let bytes = self.bytes + say.bytes();
+        let share = self.share.get_or_insert_with(|| Share::none(budget));
+        let room = self.said.len() < MAX_UNTAKEN && bytes <= MAX_UNTAKEN_BYTES && share.set(bytes);
+        if room {
+            self.bytes = bytes;
+        }
+        let taken = room || matches!(say, Say::Close { .. });
+        if taken {
             self.said.push(say);
         }
-        room
+        taken
     }
 }
 
@@ -189,6 +211,12 @@ pub enum Peer {
         link: LinkId,
         call: u64,
     },
+}
+
+/// What an object's sockets answer while it is not in memory.
+pub struct KeptAutoResponse {
+    pub pair: AutoResponse,
+    _share: Share,
 }
 
 /// An object of another host has the socket.
@@ -371,7 +399,7 @@ impl State {
         if let Some(socket) = self.sockets.get_mut(&id) {
             socket.telling = false;
             if socket.over {
-                self.sockets.remove(&id);
+                self.remove_socket(id);
             }
         }
     }
@@ -381,7 +409,7 @@ impl State {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         socket.closing = true;
         self.say_to_peer(id, Say::Close { code: Some(RESET_CODE), reason: cut_to_fit(why) }, context);
-        self.sockets.remove(&id);
+        self.remove_socket(id);
     }
 
     fn cut_sockets(&mut self, why: &str, mine: impl Fn(&Socket) -> bool, context: &mut Context<'_>) {
@@ -398,7 +426,7 @@ impl State {
         let Some(socket) = self.sockets.get_mut(&id).filter(|socket| socket.hibernates) else { return false };
         let pair = socket.owner.and_then(|key| self.auto_responses.get(&key));
         let say = match (data, pair) {
-            (SocketData::Text(text), Some(pair)) if *text == pair.request => {
+            (SocketData::Text(text), Some(KeptAutoResponse { pair, .. })) if *text == pair.request => {
                 Say::Data(SocketData::Text(pair.response.clone()))
             }
             (SocketData::Text(_) | SocketData::Binary(_), _) => return false,
@@ -420,10 +448,33 @@ impl State {
         let Some(key) = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.key)) else {
             return;
         };
-        match pair {
-            Some(pair) => self.auto_responses.insert(key, pair),
-            None => self.auto_responses.remove(&key),
-        };
+        self.auto_responses.remove(&key);
+        let Some(pair) = pair else { return };
+        let mut share = Share::none(&self.budget);
+        if share.set(size_of::<KeptAutoResponse>() + pair.request.len() + pair.response.len()) {
+            self.auto_responses.insert(key, KeptAutoResponse { pair, _share: share });
+        } else {
+            // The object answers itself, as it would without one.
+            tracing::warn!(object = hex::encode(key.id), "there is no room for an automatic answer");
+        }
+    }
+
+    /// It lasts as long as the object's memory or the last of its sockets.
+    pub fn forget_auto_response(&mut self, key: ObjectKey) {
+        if self.auto_responses.contains_key(&key)
+            && !self.objects.contains_key(&key)
+            && !self.sockets.values().any(|socket| socket.owner == Some(key))
+        {
+            self.auto_responses.remove(&key);
+        }
+    }
+
+    pub fn remove_socket(&mut self, id: SocketId) -> Option<Socket> {
+        let socket = self.sockets.remove(&id)?;
+        if let Some(key) = socket.owner {
+            self.forget_auto_response(key);
+        }
+        Some(socket)
     }
 
     pub fn socket_attachment(&mut self, id: SocketId, value: Option<Cloned>) {
@@ -497,7 +548,7 @@ impl State {
             return Some(self.join(id, &outside));
         }
         let socket = self.sockets.get_mut(&id)?;
-        let client = Arc::new(ClientSocket::new(id));
+        let client = Arc::new(ClientSocket::new(id, &self.budget));
         match mem::replace(&mut socket.peer, Peer::Client(Arc::clone(&client))) {
             Peer::Nobody(said) | Peer::Engine { said, activation: None, .. } => {
                 for say in said {
@@ -569,7 +620,7 @@ impl State {
                 }
             }
             Peer::Nobody(said) | Peer::Engine { activation: None, said, .. } => {
-                if !said.push(say) {
+                if !said.push(say, &self.budget) {
                     self.fail_socket(id, context);
                 }
             }

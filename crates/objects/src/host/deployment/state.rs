@@ -15,12 +15,13 @@ use super::{
     entry::EntryHealth,
     links::{Link, LinkId},
     manage::Deletion,
-    sockets::Socket,
+    sockets::{KeptAutoResponse, Socket},
     stubs::{Holder, Stub},
 };
 use crate::{
     host::{
         bodies::{Feeder, Pipe},
+        budget::{Budget, Share},
         elsewhere::Peer,
         link::Outbox,
         log::{Commit, ObjectFile, ObjectKey},
@@ -28,8 +29,8 @@ use crate::{
         process,
     },
     wire::{
-        Activation, Answer, AutoResponse, CallId, EventId, FromEngine, Limits, NamespaceIndex, ObjectId, Problem,
-        SocketId, StreamId, StubId, ToEngine,
+        Activation, Answer, CallId, EventId, FromEngine, Limits, NamespaceIndex, ObjectId, Problem, SocketId, StreamId,
+        StubId, ToEngine,
     },
 };
 
@@ -37,6 +38,9 @@ use crate::{
 const SOCKETS_OF_A_PROCESS: u32 = 32;
 /// Sockets to objects of other hosts and to the outside have ids from here on, and stubs from there.
 pub const FIRST_REMOTE: u64 = 3 << 51;
+
+/// Of a deployment's automatic answers and of what its objects say, until it is stored or taken.
+const HELD_BYTES: usize = 256 << 20;
 
 pub struct State {
     pub version: Arc<Version>,
@@ -50,7 +54,9 @@ pub struct State {
     pub objects: HashMap<ObjectKey, Placed>,
     pub events: HashMap<EventId, Event>,
     pub sockets: HashMap<SocketId, Socket>,
-    pub auto_responses: HashMap<ObjectKey, AutoResponse>,
+    pub auto_responses: HashMap<ObjectKey, KeptAutoResponse>,
+    /// What all this holds for objects and clients.
+    pub budget: Arc<Budget>,
     /// How often an engine died while it ran the object's code.
     pub deaths: HashMap<ObjectKey, u32>,
     /// Who waits for the end of which object.
@@ -149,6 +155,8 @@ pub struct ActivationState {
     pub object: Option<Object>,
     pub phase: Phase,
     pub outputs: Outputs<FromEngine>,
+    /// Of what waits there.
+    pub held: Share,
     /// Commits whose end is not known.
     pub in_flight: usize,
     pub partial: Option<Partial>,
@@ -275,6 +283,7 @@ impl State {
             events: HashMap::new(),
             sockets: HashMap::new(),
             auto_responses: HashMap::new(),
+            budget: Arc::new(Budget::new(HELD_BYTES)),
             deaths: HashMap::new(),
             deletions: HashMap::new(),
             entry: EntryHealth::default(),
@@ -328,7 +337,7 @@ impl State {
             bodies_from: HashMap::new(),
             bodies_to: HashMap::new(),
         };
-        process.activations.insert(Activation::ENTRY, ActivationState::new(None, 0, context.now));
+        process.activations.insert(Activation::ENTRY, ActivationState::new(None, 0, &self.budget, context.now));
         self.processes.insert(number, process);
         self.send(number, &ToEngine::Load(load));
         context.effects.push(Effect::Start { process: number, outbox });
@@ -413,11 +422,12 @@ impl State {
 }
 
 impl ActivationState {
-    pub fn new(object: Option<Object>, seq: u64, now: Instant) -> Self {
+    pub fn new(object: Option<Object>, seq: u64, budget: &Arc<Budget>, now: Instant) -> Self {
         ActivationState {
             object,
             phase: Phase::Live,
             outputs: Outputs::new(seq),
+            held: Share::none(budget),
             in_flight: 0,
             partial: None,
             running: 0,

@@ -1,0 +1,177 @@
+//! What one word of an engine may hold. Its own code sees to that; one that does not is none of ours any more.
+
+use crate::wire::{
+    AUTO_RESPONSE_BYTES, AutoResponse, Body, Destination, FromEngine, HttpRequest, Limits, ObjectCall, Passed, Rpc,
+    SocketData,
+};
+
+/// Code counts in units of UTF-16, of which one takes so many bytes here at most.
+const BYTES_OF_UNIT: usize = 3;
+
+fn is_long(text: &str, most_units: u32) -> bool {
+    text.len() > BYTES_OF_UNIT * most_units as usize
+}
+
+pub fn is_beyond(message: &FromEngine, limits: &Limits) -> bool {
+    let passes_much = |passed: &Passed| passed.value.0.len() > limits.rpc_bytes as usize;
+    let says_much = |rpc: &Rpc| rpc.args.as_ref().is_some_and(passes_much);
+    match message {
+        FromEngine::SocketAccept { tags, .. } => {
+            tags.len() > limits.tags as usize || tags.iter().any(|tag| is_long(tag, limits.tag_bytes))
+        }
+        FromEngine::SocketAttachment { value, .. } => {
+            value.as_ref().is_some_and(|value| value.0.len() > limits.attachment_bytes as usize)
+        }
+        FromEngine::SocketSend { data: SocketData::Text(text), .. } => is_long(text, limits.socket_message_bytes),
+        FromEngine::SocketSend { data: SocketData::Binary(data), .. } => {
+            data.len() > limits.socket_message_bytes as usize
+        }
+        FromEngine::AutoResponse { pair, .. } => pair.as_ref().is_some_and(|AutoResponse { request, response }| {
+            request.len() > AUTO_RESPONSE_BYTES || response.len() > AUTO_RESPONSE_BYTES
+        }),
+        FromEngine::Returned { value, .. } => passes_much(value),
+        FromEngine::Call { destination, .. } => match destination {
+            Destination::Object { what: ObjectCall::Rpc(rpc), .. } | Destination::Stub { rpc, .. } => says_much(rpc),
+            Destination::Object { what: ObjectCall::Fetch(_), .. } | Destination::Internet(_) => false,
+        },
+        FromEngine::Loaded { .. }
+        | FromEngine::LoadFailed { .. }
+        | FromEngine::ReadPages { .. }
+        | FromEngine::Commit(_)
+        | FromEngine::Response { .. }
+        | FromEngine::Failed { .. }
+        | FromEngine::AlarmRan { .. }
+        | FromEngine::Inspected { .. }
+        | FromEngine::Finished { .. }
+        | FromEngine::CancelCall { .. }
+        | FromEngine::SocketClose { .. }
+        | FromEngine::Chunk { .. }
+        | FromEngine::StreamFailed { .. }
+        | FromEngine::Credit { .. }
+        | FromEngine::StreamCancelled { .. }
+        | FromEngine::StubDropped { .. }
+        | FromEngine::StubWithdrawn { .. }
+        | FromEngine::StubsPassed { .. }
+        | FromEngine::Console { .. }
+        | FromEngine::Quiet { .. }
+        | FromEngine::Inside { .. }
+        | FromEngine::Stays { .. }
+        | FromEngine::Reset { .. }
+        | FromEngine::Closed { .. }
+        | FromEngine::Wake { .. } => false,
+    }
+}
+
+/// What it takes of memory, about, while it waits.
+pub fn weight(message: &FromEngine) -> usize {
+    let passed = |passed: &Passed| passed.value.0.len();
+    let rpc = |rpc: &Rpc| rpc.args.as_ref().map_or(0, passed) + rpc.path.iter().map(String::len).sum::<usize>();
+    let body = |body: &Body| match body {
+        Body::Whole(data) => data.len(),
+        Body::None | Body::Stream { .. } => 0,
+    };
+    let request = |request: &HttpRequest| request.url.len() + request.headers.as_text().len() + body(&request.body);
+    let bytes = match message {
+        FromEngine::Response { response, .. } => response.headers.as_text().len() + body(&response.body),
+        FromEngine::Returned { value, .. } => passed(value),
+        FromEngine::Call { destination, .. } => match destination {
+            Destination::Object { what: ObjectCall::Rpc(called), .. } | Destination::Stub { rpc: called, .. } => {
+                rpc(called)
+            }
+            Destination::Object { what: ObjectCall::Fetch(asked), .. } | Destination::Internet(asked) => request(asked),
+        },
+        FromEngine::SocketSend { data: SocketData::Text(text), .. } => text.len(),
+        FromEngine::SocketSend { data: SocketData::Binary(data), .. } | FromEngine::Chunk { data, .. } => data.len(),
+        FromEngine::SocketClose { reason, .. } => reason.len(),
+        FromEngine::Failed { problem, .. } | FromEngine::StreamFailed { why: problem, .. } => problem.message.len(),
+        FromEngine::AlarmRan { .. }
+        | FromEngine::StubDropped { .. }
+        | FromEngine::Loaded { .. }
+        | FromEngine::LoadFailed { .. }
+        | FromEngine::ReadPages { .. }
+        | FromEngine::Commit(_)
+        | FromEngine::Inspected { .. }
+        | FromEngine::Finished { .. }
+        | FromEngine::CancelCall { .. }
+        | FromEngine::SocketAccept { .. }
+        | FromEngine::SocketAttachment { .. }
+        | FromEngine::AutoResponse { .. }
+        | FromEngine::Credit { .. }
+        | FromEngine::StreamCancelled { .. }
+        | FromEngine::StubWithdrawn { .. }
+        | FromEngine::StubsPassed { .. }
+        | FromEngine::Console { .. }
+        | FromEngine::Quiet { .. }
+        | FromEngine::Inside { .. }
+        | FromEngine::Stays { .. }
+        | FromEngine::Reset { .. }
+        | FromEngine::Closed { .. }
+        | FromEngine::Wake { .. } => 0,
+    };
+    size_of::<FromEngine>() + bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Activation, CallId, Cloned, EventId, Seq, SocketId, StubId};
+
+    const ACTIVATION: Activation = Activation(1);
+    const AFTER: Seq = Seq(1);
+
+    #[test]
+    fn what_an_honest_engine_says_is_within_and_no_more_is() {
+        let limits = Limits {
+            tags: 2,
+            tag_bytes: 3,
+            attachment_bytes: 5,
+            socket_message_bytes: 7,
+            rpc_bytes: 11,
+            ..Limits::default()
+        };
+        let (socket, event) = (SocketId(1), EventId(1));
+        let accept = |tags: &[&str]| FromEngine::SocketAccept {
+            activation: ACTIVATION,
+            socket,
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            hibernates: true,
+        };
+        let attachment = |bytes| FromEngine::SocketAttachment {
+            activation: ACTIVATION,
+            socket,
+            value: Some(Cloned(vec![0; bytes])),
+        };
+        let send = |data| FromEngine::SocketSend { activation: ACTIVATION, socket, after: AFTER, data };
+        let auto = |bytes| FromEngine::AutoResponse {
+            activation: ACTIVATION,
+            pair: Some(AutoResponse { request: "ping".to_owned(), response: "x".repeat(bytes) }),
+        };
+        let passed = |bytes| Passed { value: Cloned(vec![0; bytes]), stubs: Vec::new() };
+        let returned =
+            |bytes| FromEngine::Returned { activation: ACTIVATION, event, after: AFTER, value: passed(bytes) };
+        let called = |bytes| FromEngine::Call {
+            activation: ACTIVATION,
+            call: CallId(1),
+            after: AFTER,
+            destination: Destination::Stub {
+                stub: StubId(1),
+                rpc: Rpc { path: Vec::new(), args: Some(passed(bytes)) },
+            },
+        };
+        let cases = [
+            (accept(&["€€€", "a"]), accept(&["€€€a"])),
+            (accept(&[]), accept(&["a", "b", "c"])),
+            (attachment(5), attachment(6)),
+            (send(SocketData::Binary(vec![0; 7])), send(SocketData::Binary(vec![0; 8]))),
+            (send(SocketData::Text("€".repeat(7))), send(SocketData::Text("€".repeat(8)))),
+            (auto(AUTO_RESPONSE_BYTES), auto(AUTO_RESPONSE_BYTES + 1)),
+            (returned(11), returned(12)),
+            (called(11), called(12)),
+        ];
+        for (within, beyond) in cases {
+            assert!(!is_beyond(&within, &limits), "{within:?}");
+            assert!(is_beyond(&beyond, &limits), "{beyond:?}");
+            assert!(weight(&beyond) >= weight(&within));
+        }
+    }
+}
