@@ -2,11 +2,10 @@ export default async (print) => {
   const hex = (b) => [...new Uint8Array(b)].map((x) => x.toString(16).padStart(2, '0')).join('');
   const { subtle } = crypto;
   const jwk = { kty: 'EC', crv: 'P-256', x: 'gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0', y: 'SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps', d: '0_NxaRPUMQoAJt50Gz8YiTr8gRTwyEaCumd-MToTmIo' };
-  for (const namedCurve of ['P-256', 'P-384']) {
+  for (const [namedCurve, size] of [['P-256', 256], ['P-384', 384], ['P-521', 528]]) {
     const algorithm = { name: 'ECDH', namedCurve };
     const a = await subtle.generateKey(algorithm, true, ['deriveBits', 'deriveKey']), b = await subtle.generateKey(algorithm, true, ['deriveBits']);
     print(namedCurve, a.privateKey.algorithm.name, a.privateKey.usages, a.publicKey.usages, a.publicKey.type, a.publicKey.extractable);
-    const size = namedCurve === 'P-256' ? 256 : 384;
     const one = await subtle.deriveBits({ name: 'ECDH', public: b.publicKey }, a.privateKey, size), two = await subtle.deriveBits({ name: 'ECDH', public: a.publicKey }, b.privateKey, size);
     print(hex(one) === hex(two), one.byteLength, hex(await subtle.deriveBits({ name: 'ECDH', public: b.publicKey }, a.privateKey, 128)) === hex(one).slice(0, 32));
     const key = await subtle.deriveKey({ name: 'ECDH', public: b.publicKey }, a.privateKey, { name: 'AES-GCM', length: 256 }, true, ['encrypt']);

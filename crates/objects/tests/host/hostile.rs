@@ -35,6 +35,11 @@ const deeds = {
   promises() { const again = () => Promise.resolve().then(again); return again(); },
   native() { return "a".repeat(2e7).indexOf("a".repeat(1e7) + "b"); },
   sort() { for (;;) new Float64Array(2e7).map(() => 1).sort(); },
+  async keys() {
+    const algorithm = { name: "RSA-OAEP", modulusLength: 4096, publicExponent: new Uint8Array([1, 0, 1]), hash: "SHA-256" };
+    // A caught error is no way out.
+    for (;;) try { await crypto.subtle.generateKey(algorithm, true, ["encrypt", "decrypt"]); } catch {}
+  },
   regex() { return /^(a+)+$/.test("a".repeat(60) + "b"); },
   memory() { const kept = []; for (;;) kept.push(new Uint8Array(1 << 20).fill(1)); },
   strings() { let text = "x"; for (;;) text += text; },
@@ -109,9 +114,10 @@ fn ends_in_an_error(hosted: &Hosted, deed: &str) -> (Duration, String) {
 fn endless_loop() {
     let (_kept, hosted) = start();
     let engines = hosted.deployment.engines();
-    for deed in ["loop", "promises", "sql"] {
-        let (took, _) = ends_in_an_error(&hosted, deed);
+    for deed in ["loop", "promises", "sql", "keys"] {
+        let (took, text) = ends_in_an_error(&hosted, deed);
         assert!(took < CPU * 10, "{deed} took {took:?}");
+        assert!(text.contains("exceeded its CPU time limit"), "{deed}: {text}");
     }
     assert_eq!(hosted.deployment.engines(), engines, "the engine lives: it heard the interrupt");
 }

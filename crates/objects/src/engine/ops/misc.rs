@@ -39,6 +39,8 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         shared.process.surroundings.fill_random(&mut out);
         bytes(&ctx, &out)
     });
+    // Asked by what runs long without coming back to code.
+    op!(ctx, ops, owner, "cpuSpent", |shared, _ctx| Ok::<_, rquickjs::Error>(shared.cpu.over()));
     op!(ctx, ops, owner, "print", |shared, _ctx, number: u8, text: String| {
         shared.print(level(number), text);
         Ok::<_, rquickjs::Error>(())

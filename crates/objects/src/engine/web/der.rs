@@ -8,6 +8,8 @@ pub(super) const P256: Algorithm =
     Algorithm(&[0x30, 19, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7]);
 pub(super) const P384: Algorithm =
     Algorithm(&[0x30, 16, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x22]);
+pub(super) const P521: Algorithm =
+    Algorithm(&[0x30, 16, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x23]);
 pub(super) const X25519: Algorithm = Algorithm(&[0x30, 5, 6, 3, 0x2b, 0x65, 0x6e]);
 pub(super) const ED25519: Algorithm = Algorithm(&[0x30, 5, 6, 3, 0x2b, 0x65, 0x70]);
 
@@ -82,12 +84,6 @@ pub(super) fn from_pkcs8(algorithm: &Algorithm, bytes: &[u8]) -> Option<Vec<u8>>
 pub(super) fn ec_private(secret: &[u8], point: &[u8]) -> Vec<u8> {
     let public = wrap(0xa1, &wrap(BITS, &[&[0], point].concat()));
     wrap(SEQUENCE, &[&wrap(INTEGER, &[1])[..], &of_octets(secret), &public].concat())
-}
-
-pub(super) fn ec_secret(private: &[u8]) -> Option<Vec<u8>> {
-    let (content, _) = take(private, SEQUENCE)?;
-    let (_version, rest) = take(content, INTEGER)?;
-    octets(rest)
 }
 
 /// The integers of a sequence of them, big-endian without leading zeros, as JWK has them.

@@ -4,8 +4,11 @@
 mod ciphers;
 mod compress;
 mod crypto;
+mod curves;
 mod der;
 mod multipart;
+mod rsa;
+mod rsa_search;
 mod text;
 mod url;
 mod value;

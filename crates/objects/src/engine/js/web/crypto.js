@@ -141,7 +141,6 @@ const aesParts = ({ given }) => {
 };
 const aesSecret = (name, usages) => secretKind(usages, ({ given }, raw) => {
   const bits = raw == null ? p.Number(given.length) : raw.length * 8;
-  if (bits === 192 && name === 'AES-GCM') throw unsupported('Keys of AES-GCM have 128 or 256 bits here.');
   if (bits !== 128 && bits !== 192 && bits !== 256) {
     const message = `Imported AES key length must be 128, 192, or 256 bits but provided ${bits}.`;
     throw error(raw == null ? `Generated AES key length must be 128, 192, or 256 bits but requested ${bits}.` : message, raw == null ? 'OperationError' : 'DataError');
@@ -196,6 +195,15 @@ const aesKind = {
   },
 };
 
+/** Usages of a new pair of keys: those of the private one, and of the public one. */
+const usagesOfPair = (list, ofPrivate, ofPublic) => {
+  const usages = usagesOf(list, [...ofPrivate, ...ofPublic]);
+  const own = [], shared = [];
+  for (let i = 0; i < usages.length; i++) p.ArrayPush(p.ArrayIndexOf(ofPrivate, usages[i]) >= 0 ? own : shared, usages[i]);
+  if (own.length === 0) throw error('a private key needs a usage', 'SyntaxError');
+  return [own, shared];
+};
+
 /** Keys of a curve; private ones are PKCS #8, public ones points. */
 const curveKind = (name, curveOf, algorithmFor, jwk, ofPrivate = ['sign'], ofPublic = ['verify']) => {
   const make = (algorithm, extractable, usages, isPrivate, data) => makeKey(isPrivate ? 'private' : 'public', isPrivate ? extractable : true, algorithm, usages, data);
@@ -203,13 +211,10 @@ const curveKind = (name, curveOf, algorithmFor, jwk, ofPrivate = ['sign'], ofPub
   return {
     generate(algorithm, extractable, list) {
       const curve = curveOf(algorithm);
-      const usages = usagesOf(list, [...ofPrivate, ...ofPublic]);
+      const [own, shared] = usagesOfPair(list, ofPrivate, ofPublic);
       const key = ops.curveGenerate(curve);
       const [, point] = ops.curveParts(curve, key);
       const kept = algorithmFor(curve);
-      const own = [], shared = [];
-      for (let i = 0; i < usages.length; i++) p.ArrayPush(p.ArrayIndexOf(ofPrivate, usages[i]) >= 0 ? own : shared, usages[i]);
-      if (own.length === 0) throw error('a private key needs a usage', 'SyntaxError');
       return { publicKey: makeKey('public', true, kept, shared, point), privateKey: makeKey('private', extractable, kept, own, key) };
     },
     import(format, data, algorithm, extractable, list) {
@@ -251,7 +256,8 @@ const curveKind = (name, curveOf, algorithmFor, jwk, ofPrivate = ['sign'], ofPub
     },
   };
 };
-const SIZES = { __proto__: null, 'P-256': 32, 'P-384': 48 };
+const SIZES = { __proto__: null, 'P-256': 32, 'P-384': 48, 'P-521': 66 };
+const SIGNED_WITH = { __proto__: null, 'P-256': ['SHA-256'], 'P-384': ['SHA-384'], 'P-521': ['SHA-256', 'SHA-384', 'SHA-512'] };
 const namedCurve = ({ given }) => {
   const curve = core.usv(given.namedCurve);
   if (curve in SIZES) return curve;
@@ -274,13 +280,13 @@ const EC_JWK = {
 };
 const ecdsaKind = {
   ...curveKind('ECDSA', namedCurve, (named) => ({ name: 'ECDSA', namedCurve: named }), EC_JWK),
-  sign: (state, algorithm, data) => ops.curveSign(ecdsaCurve(state, algorithm), state.data, data),
-  verify: (state, algorithm, tag, data) => ops.curveVerify(ecdsaCurve(state, algorithm), state.data, tag, data),
+  sign: (state, algorithm, data) => ops.curveSign(state.algorithm.namedCurve, ecdsaHash(state, algorithm), state.data, data),
+  verify: (state, algorithm, tag, data) => ops.curveVerify(state.algorithm.namedCurve, ecdsaHash(state, algorithm), state.data, tag, data),
 };
-const ecdsaCurve = ({ algorithm: { namedCurve } }, { given }) => {
+const ecdsaHash = ({ algorithm: { namedCurve } }, { given }) => {
   const hash = hashOf(given.hash);
-  if (hash !== (namedCurve === 'P-256' ? 'SHA-256' : 'SHA-384')) throw unsupported(`${namedCurve} is not signed with ${hash} here.`);
-  return namedCurve;
+  if (p.ArrayIndexOf(SIGNED_WITH[namedCurve], hash) < 0) throw unsupported(`${namedCurve} is not signed with ${hash} here.`);
+  return hash;
 };
 const OKP_JWK = {
     fits: (curve, point) => point.length === 32,
@@ -312,12 +318,21 @@ const ecdhKind = {
 const xKind = { ...curveKind('X25519', () => 'X25519', () => ({ name: 'X25519' }), OKP_JWK, AGREES, []), ...agreeing(() => 'X25519'), whole: true };
 const edKind = {
   ...curveKind('Ed25519', () => 'Ed25519', () => ({ name: 'Ed25519' }), OKP_JWK),
-  sign: (state, algorithm, data) => ops.curveSign('Ed25519', state.data, data),
-  verify: (state, algorithm, tag, data) => ops.curveVerify('Ed25519', state.data, tag, data),
+  sign: (state, algorithm, data) => ops.curveSign('Ed25519', null, state.data, data),
+  verify: (state, algorithm, tag, data) => ops.curveVerify('Ed25519', null, state.data, tag, data),
 };
 
 /** RSA keys are the structures of PKCS #1. */
-const rsaKind = (name, jwkAlg) => {
+const RSA_PARTS = ['n', 'e', 'd', 'p', 'q', 'dp', 'dq', 'qi'];
+const LEAST_BITS = 2048, MOST_BITS = 4096;
+const exponentOf = (bytes) => {
+  let exponent = 0;
+  for (let i = 0; i < bytes.length; i++) exponent = exponent * 256 + bytes[i];
+  if (exponent !== 3 && exponent !== 65537) throw error(`The "publicExponent" must be either 3 or 65537, but got ${exponent}.`, 'OperationError');
+  return exponent;
+};
+/** `purpose` is what a JWK calls what keys of the kind are for, and `jwkAlg` what it calls the kind with a digest. */
+const rsaKeys = (name, purpose, jwkAlg, ofPrivate, ofPublic) => {
   const describe = (hash, key, isPrivate) => {
     const integers = ops.derIntegers(key);
     if (integers == null) throw error('Invalid RSA key.', 'DataError');
@@ -326,23 +341,38 @@ const rsaKind = (name, jwkAlg) => {
     for (let top = n[0]; top < 0x80 && bits > 0; top <<= 1) bits--;
     return { name, modulusLength: bits, publicExponent: e, hash: { name: hash } };
   };
-  const PARTS = ['n', 'e', 'd', 'p', 'q', 'dp', 'dq', 'qi'];
   return {
-    generate() { throw unsupported('RSA keys are imported, not generated, here.'); },
+    generate({ given }, extractable, list) {
+      if (given.modulusLength === undefined) throw typeError('Missing field "modulusLength" in "algorithm".');
+      if (given.publicExponent === undefined) throw typeError('Missing field "publicExponent" in "algorithm".');
+      const publicExponent = bytesOf(given.publicExponent, 'the public exponent'), hash = hashOf(given.hash);
+      const [own, shared] = usagesOfPair(list, ofPrivate, ofPublic);
+      const bits = p.Number(given.modulusLength), exponent = exponentOf(publicExponent);
+      if (!(bits >= LEAST_BITS && bits <= MOST_BITS && bits % 128 === 0)) {
+        throw error(`The modulus length must be a multiple of 128 and between ${LEAST_BITS} and ${MOST_BITS}, but ${bits} was requested.`, 'OperationError');
+      }
+      const key = ops.rsaGenerate(bits, exponent, ops.cpuSpent);
+      if (key == null) throw error('No key was found.', 'OperationError');
+      const [, n, e] = ops.derIntegers(key);
+      const kept = () => ({ name, modulusLength: bits, publicExponent: p.TypedSlice(publicExponent), hash: { name: hash } });
+      return { publicKey: makeKey('public', true, kept(), shared, ops.derOfIntegers([n, e])), privateKey: makeKey('private', extractable, kept(), own, key) };
+    },
     import(format, data, algorithm, extractable, list) {
       const hash = hashOf(algorithm.given.hash);
       const isPrivate = format === 'pkcs8' || (format === 'jwk' && data?.d !== undefined);
-      const usages = usagesOf(list, [isPrivate ? 'sign' : 'verify'], !isPrivate);
+      const usages = usagesOf(list, isPrivate ? ofPrivate : ofPublic, !isPrivate);
       let key;
       if (format === 'pkcs8') key = ops.rsaFromPkcs8(bytesOf(data, 'the key'));
       else if (format === 'spki') key = ops.rsaFromSpki(bytesOf(data, 'the key'));
       else if (format === 'jwk') {
         const jwk = jwkOf(data, 'RSA', usages, extractable);
+        if (jwk.use !== undefined && usages.length > 0 && jwk.use !== purpose) throw error(`the JWK's "use" must be "${purpose}"`, 'DataError');
+        if (jwk.alg !== undefined && jwk.alg !== jwkAlg(hash)) throw error(`the JWK's "alg" must be "${jwkAlg(hash)}"`, 'DataError');
         const integers = isPrivate ? [new p.Uint8Array(1)] : [];
-        for (let i = 0; i < (isPrivate ? 8 : 2); i++) p.ArrayPush(integers, fromB64(jwk[PARTS[i]], PARTS[i]));
+        for (let i = 0; i < (isPrivate ? 8 : 2); i++) p.ArrayPush(integers, fromB64(jwk[RSA_PARTS[i]], RSA_PARTS[i]));
         key = ops.derOfIntegers(integers);
       } else throw unsupported(`Unrecognized key import format "${format}".`);
-      if (key == null || (isPrivate && !ops.rsaUsable(key))) throw error('Invalid RSA key: it must be well-formed, of 2048 to 4096 bits.', 'DataError');
+      if (key == null || !(isPrivate ? ops.rsaIsPrivate(key) : ops.rsaIsPublic(key))) throw error('Invalid RSA key: it must be well-formed, of 2048 to 8192 bits.', 'DataError');
       return makeKey(isPrivate ? 'private' : 'public', isPrivate ? extractable : true, describe(hash, key, isPrivate), usages, key);
     },
     export(state, format) {
@@ -351,23 +381,37 @@ const rsaKind = (name, jwkAlg) => {
       if (format === 'spki' && !isPrivate) return buffer(ops.rsaSpki(state.data));
       if (format !== 'jwk') throw error(`a ${state.type} key cannot be exported as "${format}"`, 'InvalidAccessError');
       const integers = ops.derIntegers(state.data);
-      const out = { kty: 'RSA', alg: `${jwkAlg}${p.StringSlice(state.algorithm.hash.name, 4)}` };
-      for (let i = 0; i < (isPrivate ? 8 : 2); i++) out[PARTS[i]] = toB64(integers[isPrivate ? i + 1 : i]);
+      const out = { kty: 'RSA', alg: jwkAlg(state.algorithm.hash.name) };
+      for (let i = 0; i < (isPrivate ? 8 : 2); i++) out[RSA_PARTS[i]] = toB64(integers[isPrivate ? i + 1 : i]);
       return { ...out, key_ops: p.ArraySlice(state.usages), ext: state.extractable };
     },
-    sign(state, algorithm, data) {
-      checkSalt(state, algorithm);
-      const tag = ops.rsaSign(name, state.algorithm.hash.name, state.data, data);
-      if (tag == null) throw unsupported(`${name} does not sign with ${state.algorithm.hash.name} here.`);
-      return tag;
-    },
-    verify(state, algorithm, tag, data) {
-      checkSalt(state, algorithm);
-      const good = ops.rsaVerify(name, state.algorithm.hash.name, state.data, tag, data);
-      if (good == null) throw unsupported(`${name} does not verify ${state.algorithm.hash.name} here.`);
-      return good;
-    },
   };
+};
+const rsaSignatures = (name, letters) => ({
+  ...rsaKeys(name, 'sig', (hash) => `${letters}${p.StringSlice(hash, 4)}`, ['sign'], ['verify']),
+  sign(state, algorithm, data) {
+    checkSalt(state, algorithm);
+    const tag = ops.rsaSign(name, state.algorithm.hash.name, state.data, data);
+    if (tag == null) throw unsupported(`${name} does not sign with ${state.algorithm.hash.name} here.`);
+    return tag;
+  },
+  verify(state, algorithm, tag, data) {
+    checkSalt(state, algorithm);
+    const good = ops.rsaVerify(name, state.algorithm.hash.name, state.data, tag, data);
+    if (good == null) throw unsupported(`${name} does not verify ${state.algorithm.hash.name} here.`);
+    return good;
+  },
+});
+const oaep = (operation) => (state, { given }, data) => {
+  const label = given.label === undefined ? EMPTY : bytesOf(given.label, 'the label');
+  const out = ops[operation](state.algorithm.hash.name, state.data, label, data);
+  // Why is not told: a difference would help whoever tries out ciphertexts.
+  if (out == null) throw error('RSA-OAEP failed encrypt/decrypt.', 'OperationError');
+  return out;
+};
+const oaepKind = {
+  ...rsaKeys('RSA-OAEP', 'enc', (hash) => (hash === 'SHA-1' ? 'RSA-OAEP' : `RSA-OAEP-${p.StringSlice(hash, 4)}`), ['decrypt', 'unwrapKey'], ['encrypt', 'wrapKey']),
+  encrypt: oaep('oaepEncrypt'), decrypt: oaep('oaepDecrypt'),
 };
 const checkSalt = (state, { name, given }) => {
   if (name !== 'RSA-PSS') return;
@@ -393,7 +437,7 @@ const ofBits = (bits) => {
 };
 const KINDS = {
   __proto__: null, HMAC: hmacKind, 'AES-GCM': aesKind, 'AES-CBC': cbcKind, 'AES-CTR': ctrKind, 'AES-KW': kwKind, ECDH: ecdhKind, X25519: xKind, ECDSA: ecdsaKind, Ed25519: edKind,
-  'RSASSA-PKCS1-v1_5': rsaKind('RSASSA-PKCS1-v1_5', 'RS'), 'RSA-PSS': rsaKind('RSA-PSS', 'PS'),
+  'RSASSA-PKCS1-v1_5': rsaSignatures('RSASSA-PKCS1-v1_5', 'RS'), 'RSA-PSS': rsaSignatures('RSA-PSS', 'PS'), 'RSA-OAEP': oaepKind,
   PBKDF2: derivingKind('PBKDF2', (state, { given }, length) => {
     const hash = hashOf(given.hash), rounds = p.Number(given.iterations);
     if (!(rounds >= 1)) throw error('PBKDF2 requires a positive iteration count.', 'OperationError');
