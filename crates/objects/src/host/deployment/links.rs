@@ -44,6 +44,13 @@ const LEAST_WINDOW_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LinkId(u64);
 
+#[cfg(test)]
+impl LinkId {
+    pub(super) fn of(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 pub struct Link {
     outbox: Arc<Outbox>,
     /// None: it was dialled from there.
@@ -266,7 +273,8 @@ impl State {
     }
 
     fn link_ticks(&mut self, id: LinkId, now: Instant) -> LinkUse {
-        let stubs = self.link_has_stubs(id);
+        // Worth its keep for what can be called by it.
+        let stubs = self.stubs.any_of(id);
         let Some(link) = self.links.get_mut(&id) else { return LinkUse::Idle };
         if stubs || !link.calls.is_empty() {
             link.last_used = now;

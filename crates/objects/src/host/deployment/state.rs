@@ -16,7 +16,7 @@ use super::{
     links::{Link, LinkId},
     manage::Deletion,
     sockets::{KeptAutoResponse, Socket},
-    stubs::{Holder, Stub},
+    stubs::{Holder, Stubs},
 };
 use crate::{
     host::{
@@ -30,7 +30,7 @@ use crate::{
     },
     wire::{
         Activation, Answer, CallId, EventId, FromEngine, Limits, NamespaceIndex, ObjectId, Problem, SocketId, StreamId,
-        StubId, ToEngine,
+        ToEngine,
     },
 };
 
@@ -66,7 +66,7 @@ pub struct State {
     pub links_to: HashMap<Peer, LinkId>,
     pub next_link: u64,
     pub next_remote_socket: u64,
-    pub stubs: HashMap<StubId, Stub>,
+    pub stubs: Stubs,
     pub next_remote_stub: u64,
     /// The host is about to end: see [`super::Deployment::drain`].
     pub draining: bool,
@@ -291,7 +291,7 @@ impl State {
             links_to: HashMap::new(),
             next_link: 0,
             next_remote_socket: FIRST_REMOTE,
-            stubs: HashMap::new(),
+            stubs: Stubs::default(),
             next_remote_stub: FIRST_REMOTE,
             draining: false,
             after: Vec::new(),

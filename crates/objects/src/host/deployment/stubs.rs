@@ -1,5 +1,9 @@
 //! What one activation gave another to call: whose it is, who has it, and calls of it.
 
+mod known;
+
+pub use known::Stubs;
+
 use super::{
     deliver::{EventIn, Waiter},
     effects::Context,
@@ -26,7 +30,7 @@ pub enum Giver {
 }
 
 /// Who may call it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Holder {
     /// It is on its way.
     Nobody,
@@ -50,16 +54,14 @@ impl State {
     pub fn stubs_given(&mut self, process: u32, activation: Activation, stubs: &[StubId]) {
         let giver = Giver::Engine { process, activation };
         for stub in stubs {
-            self.stubs.entry(*stub).or_insert(Stub { giver, holder: Holder::Nobody });
+            self.stubs.give(*stub, giver);
         }
     }
 
     /// They are with somebody.
     pub fn stubs_taken(&mut self, stubs: &[StubId], by: Holder) {
         for stub in stubs {
-            if let Some(stub) = self.stubs.get_mut(stub) {
-                stub.holder = by;
-            }
+            self.stubs.take(*stub, by);
         }
     }
 
@@ -69,13 +71,13 @@ impl State {
             let given = StubId(self.next_remote_stub);
             self.next_remote_stub += 1;
             let giver = Giver::Link { link, stub: std::mem::replace(stub, given) };
-            self.stubs.insert(given, Stub { giver, holder: Holder::Nobody });
+            self.stubs.give(given, giver);
         }
     }
 
     pub fn call_stub(&mut self, caller: (u32, CallId), stub: StubId, rpc: Rpc, context: &mut Context<'_>) {
         let (process, call) = caller;
-        let known = self.stubs.get(&stub).filter(|known| known.holder == Holder::Engine(process));
+        let known = self.stubs.get(stub).filter(|known| known.holder == Holder::Engine(process));
         match known.map(|known| known.giver) {
             Some(Giver::Engine { process: at, activation }) => {
                 let event = EventIn::Stub { stub, rpc };
@@ -93,14 +95,14 @@ impl State {
 
     /// Whoever has it wants no more of it.
     pub fn stub_dropped(&mut self, stub: StubId, by: Holder) {
-        if self.stubs.get(&stub).is_some_and(|known| known.holder == by) {
+        if self.stubs.get(stub).is_some_and(|known| known.holder == by) {
             self.drop_stub(stub);
         }
     }
 
     /// Nobody has it: its giver is told.
     pub fn drop_stub(&mut self, stub: StubId) {
-        match self.stubs.remove(&stub).map(|known| known.giver) {
+        match self.stubs.remove(stub).map(|known| known.giver) {
             Some(Giver::Engine { process, activation }) => {
                 self.send(process, &ToEngine::StubDropped { activation, stub });
             }
@@ -111,62 +113,45 @@ impl State {
 
     /// Its giver takes it back.
     pub fn stub_withdrawn(&mut self, process: u32, stub: StubId) {
-        let mine = |known: &&Stub| matches!(known.giver, Giver::Engine { process: at, .. } if at == process);
-        if let Some(known) = self.stubs.get(&stub).filter(mine).copied() {
-            self.forget_stub(stub, known);
+        let mine = |known: &Stub| matches!(known.giver, Giver::Engine { process: at, .. } if at == process);
+        if self.stubs.get(stub).filter(mine).is_some() {
+            self.forget_stub(stub);
         }
     }
 
-    fn forget_stub(&mut self, stub: StubId, known: Stub) {
-        self.stubs.remove(&stub);
-        if let Holder::Link(link) = known.holder {
+    /// It leads nowhere any more.
+    fn forget_stub(&mut self, stub: StubId) {
+        if let Some(Stub { holder: Holder::Link(link), .. }) = self.stubs.remove(stub) {
             self.link_push(link, &PeerFrame::StubWithdrawn { stub });
         }
     }
 
     /// The other host takes back what it gave.
     pub fn link_stub_withdrawn(&mut self, link: LinkId, stub: StubId) {
-        let giver = Giver::Link { link, stub };
-        let found = self.stubs.iter().find(|(_, known)| known.giver == giver).map(|(stub, known)| (*stub, *known));
-        if let Some((stub, known)) = found {
-            self.forget_stub(stub, known);
+        for stub in self.stubs.named_by(link, stub) {
+            self.forget_stub(stub);
         }
     }
 
     /// The memory that has what these lead to is gone.
     pub fn giver_ended(&mut self, process: u32, activation: Activation) {
-        let giver = Giver::Engine { process, activation };
-        let ended = self.stubs.iter().filter(|(_, known)| known.giver == giver);
-        let ended: Vec<(StubId, Stub)> = ended.map(|(stub, known)| (*stub, *known)).collect();
-        for (stub, known) in ended {
-            self.forget_stub(stub, known);
+        for stub in self.stubs.given_by(process, activation) {
+            self.forget_stub(stub);
         }
     }
 
     /// An engine or a connection is gone with all that it had.
     pub fn holder_ended(&mut self, holder: Holder) {
-        let held = self.stubs.iter().filter(|(_, known)| known.holder == holder);
-        let held: Vec<StubId> = held.map(|(stub, _)| *stub).collect();
-        for stub in held {
+        for stub in self.stubs.held_by(holder) {
             self.drop_stub(stub);
         }
     }
 
     /// A connection is gone: what came over it leads nowhere, and nobody has what left by it.
     pub fn stubs_of_link_end(&mut self, link: LinkId) {
-        let came =
-            self.stubs.iter().filter(|(_, known)| matches!(known.giver, Giver::Link { link: by, .. } if by == link));
-        let came: Vec<(StubId, Stub)> = came.map(|(stub, known)| (*stub, *known)).collect();
-        for (stub, known) in came {
-            self.forget_stub(stub, known);
+        for stub in self.stubs.came_by(link) {
+            self.forget_stub(stub);
         }
         self.holder_ended(Holder::Link(link));
-    }
-
-    /// Whether a connection is worth its keep for what can be called by it.
-    pub fn link_has_stubs(&self, link: LinkId) -> bool {
-        self.stubs.values().any(|known| {
-            known.holder == Holder::Link(link) || matches!(known.giver, Giver::Link { link: by, .. } if by == link)
-        })
     }
 }

@@ -59,7 +59,7 @@ impl State {
         if let Some(args) = &mut rpc.args {
             self.stubs_from_link(id, args);
         }
-        let known = self.stubs.get(&stub).filter(|known| known.holder == Holder::Link(id));
+        let known = self.stubs.get(stub).filter(|known| known.holder == Holder::Link(id));
         let waiter = Waiter::Link { link: id, call };
         match known.map(|known| known.giver) {
             Some(Giver::Engine { process, activation }) => {
