@@ -60,6 +60,8 @@ impl fmt::Display for Left<'_> {
 pub enum NotDone {
     #[error("its code is not on this host, and the server cannot be asked now")]
     NoServer,
+    #[error("it has yet to be tried")]
+    Untried,
     #[error("its code cannot be fetched: {0}")]
     Fetch(#[from] FetchError),
     #[error("its code is not what the plan says: {0}")]
@@ -76,6 +78,13 @@ pub enum NotDone {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
+/// What becomes of a version of which it is not known whether it loads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Untried {
+    Leave,
+    Try,
+}
+
 /// What was done so far.
 #[derive(Default)]
 pub(super) struct Done {
@@ -86,6 +95,8 @@ pub(super) struct Done {
     deleted: HashSet<NamespaceId>,
     /// Versions of the plan that do not load.
     pub refused: HashMap<DeploymentId, KeptRefusal>,
+    /// The last version of each that was found to load.
+    pub tried: HashMap<DeploymentId, Planned>,
     /// Why else the version of the plan does not run.
     pub problems: HashMap<DeploymentId, String>,
 }
@@ -153,7 +164,7 @@ impl Applier {
         locked(&self.done).running.get(&deployment).cloned()
     }
 
-    /// What was kept of before, before there is a link.
+    /// What was kept of before, before there is a link: as far as it is known to load.
     pub async fn begin(&self) -> Result<(), FollowError> {
         let _turn = self.turn.lock().await;
         if self.was_barred().await? {
@@ -163,8 +174,9 @@ impl Applier {
         match blocking(move || kept.plan()).await {
             Ok(Some(plan)) => {
                 self.remember_refused().await;
+                self.remember_tried().await;
                 locked(&self.done).is_kept = true;
-                self.apply(plan, None).await
+                self.apply(plan, None, Untried::Leave).await
             }
             Ok(None) => Ok(()),
             Err(error) => {
@@ -174,7 +186,12 @@ impl Applier {
         }
     }
 
-    async fn apply(&self, plan: Plan, mut server: Option<&mut Server>) -> Result<(), FollowError> {
+    pub(super) async fn apply(
+        &self,
+        plan: Plan,
+        mut server: Option<&mut Server>,
+        untried: Untried,
+    ) -> Result<(), FollowError> {
         let plan = Arc::new(plan);
         locked(&self.done).plan = Some(plan.clone());
         if !plan.hosts.iter().any(|peer| peer.host == self.own) {
@@ -192,7 +209,7 @@ impl Applier {
         }
         self.restore_refused().await;
         for planned in changes.deploy {
-            if let Err(error) = self.take_up(planned, server.as_deref_mut()).await {
+            if let Err(error) = self.take_up(planned, server.as_deref_mut(), untried).await {
                 locked(&self.done).problems.insert(planned.id, error.to_string());
                 left.push((format!("version {} of '{}'", planned.version, planned.name), error));
             }
@@ -226,7 +243,9 @@ impl Applier {
 
     fn remove(&self, id: DeploymentId) {
         self.host.remove(&id.to_string());
-        if let Some(gone) = locked(&self.done).running.remove(&id) {
+        let mut done = locked(&self.done);
+        done.tried.remove(&id);
+        if let Some(gone) = done.running.remove(&id) {
             tracing::info!(deployment = gone.name, "removed");
         }
     }
@@ -238,14 +257,23 @@ impl Applier {
     }
 
     /// Has a version run, if it loads.
-    async fn take_up(&self, planned: &Planned, server: Option<&mut Server>) -> Result<(), NotDone> {
-        // What was kept was tried when it came.
-        let is_known = server.is_none();
+    async fn take_up(&self, planned: &Planned, server: Option<&mut Server>, untried: Untried) -> Result<(), NotDone> {
+        // What the server asks for is tried whenever it does. The agent may have been killed before what is kept was.
+        let is_known = server.is_none() && self.is_tried(planned);
+        if !is_known {
+            self.run_before(planned).await;
+            if untried == Untried::Leave {
+                return Err(NotDone::Untried);
+            }
+        }
         let version = self.version(planned, server).await?;
         let problem = if is_known { None } else { self.trial(planned, &version).await? };
         match problem {
             Some(problem) => self.refuse(planned, version, &problem).await,
             None => {
+                if !is_known {
+                    self.keep_tried(planned).await;
+                }
                 self.run(planned, version, None)?;
                 tracing::info!(deployment = planned.name, version = planned.version, "deployed");
                 locked(&self.done).problems.remove(&planned.id);
@@ -324,7 +352,7 @@ impl Round for Applier {
         locked(&self.done).is_kept = is_kept.is_ok();
         self.lift_bar(&plan).await?;
         // What cannot be kept is followed all the same.
-        self.apply(plan, Some(&mut server)).await?;
+        self.apply(plan, Some(&mut server), Untried::Try).await?;
         Ok(is_kept?)
     }
 }

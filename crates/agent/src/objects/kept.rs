@@ -138,6 +138,11 @@ fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, KeptError> {
     }
 }
 
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, KeptError> {
+    let entries = fs::read_dir(directory).map_err(failed(directory))?;
+    entries.map(|entry| Ok(entry.map_err(failed(directory))?.path())).collect()
+}
+
 fn remove(path: &Path) -> Result<(), KeptError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path)(error)),
@@ -148,8 +153,9 @@ fn remove(path: &Path) -> Result<(), KeptError> {
 impl Kept {
     pub fn open(directory: &Path) -> Result<Self, KeptError> {
         let this = Self(directory.to_owned());
-        let bundles = this.bundles();
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&bundles).map_err(failed(&bundles))?;
+        for below in [this.bundles(), this.all_tried()] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&below).map_err(failed(&below))?;
+        }
         Ok(this)
     }
 
@@ -158,6 +164,9 @@ impl Kept {
     }
     fn bundles(&self) -> PathBuf {
         self.0.join("bundles")
+    }
+    fn all_tried(&self) -> PathBuf {
+        self.0.join("tried")
     }
     fn bundle_path(&self, digest: &[u8; 32]) -> PathBuf {
         self.bundles().join(hex::encode(digest))
@@ -210,6 +219,26 @@ impl Kept {
         whole::write(&path, &bytes).map_err(failed(&path))
     }
 
+    /// The last version of each deployment that was found to load. One whose file is damaged is left out.
+    pub fn tried(&self) -> Result<Vec<Planned>, KeptError> {
+        let mut tried = Vec::new();
+        for path in entries(&self.all_tried())? {
+            let Some(bytes) = read(&path, MAX_PLAN_BYTES)? else { continue };
+            match rmp_serde::from_slice(&bytes) {
+                Ok(planned) => tried.push(planned),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "is damaged: that version is tried again"),
+            }
+        }
+        Ok(tried)
+    }
+
+    pub fn keep_tried(&self, planned: &Planned) -> Result<(), KeptError> {
+        let path = self.all_tried().join(planned.id.to_string());
+        let bytes =
+            rmp_serde::to_vec_named(planned).map_err(|source| KeptError::Encode { path: path.clone(), source })?;
+        whole::write(&path, &bytes).map_err(failed(&path))
+    }
+
     /// Why this host may run no objects, if it may not.
     pub fn barred(&self) -> Result<Option<String>, KeptError> {
         let bytes = read(&self.0.join("barred"), MAX_REASON_BYTES)?;
@@ -227,14 +256,16 @@ impl Kept {
         }
     }
 
-    /// Removes the bundles that nobody names.
+    /// Removes the bundles that nobody names, and what is known of other deployments.
     pub fn forget_others<'a>(&self, named: impl Iterator<Item = &'a Planned>) -> Result<(), KeptError> {
-        let wanted: BTreeSet<String> = named.map(|planned| hex::encode(planned.digest)).collect();
-        let bundles = self.bundles();
-        for entry in fs::read_dir(&bundles).map_err(failed(&bundles))? {
-            let entry = entry.map_err(failed(&bundles))?;
-            if entry.file_name().to_str().is_none_or(|name| !wanted.contains(name)) {
-                fs::remove_file(entry.path()).map_err(failed(&entry.path()))?;
+        let (digests, ids): (BTreeSet<String>, BTreeSet<String>) =
+            named.map(|planned| (hex::encode(planned.digest), planned.id.to_string())).unzip();
+        for (below, wanted) in [(self.bundles(), digests), (self.all_tried(), ids)] {
+            for path in entries(&below)? {
+                let name = path.file_name().and_then(|name| name.to_str());
+                if name.is_none_or(|name| !wanted.contains(name)) {
+                    fs::remove_file(&path).map_err(failed(&path))?;
+                }
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ mod port;
 mod refused;
 mod server;
 pub mod tls;
+mod tried;
 
 use std::{
     io,
@@ -128,10 +129,12 @@ impl Objects {
         let elsewhere = Elsewhere { directory: places.clone(), dial: Arc::new(Dialing(peers.clone())) };
         let (group, host) = open_host(directory, wanted.clone(), elsewhere).await?;
         let applier = Arc::new(Applier::new(Arc::new(host), places, peers, kept, identity.clone(), wanted));
+        let (requests, tasks, ended) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
         if let Err(error) = applier.begin().await {
             tracing::warn!("not all of the plan that was kept runs: {error}");
+            // A trial may take long: what does run is not to wait for it.
+            tasks.spawn(ended.clone().run_until_cancelled_owned(applier.clone().try_kept()));
         }
-        let (requests, tasks, ended) = (TaskTracker::new(), TaskTracker::new(), CancellationToken::new());
         let serving = port::serve_clients(object_port, applier.clone(), stop.clone());
         requests.spawn(ended.clone().run_until_cancelled_owned(serving));
         let serving = port::serve_peers(peer_port, applier.clone(), stop.clone());

@@ -4,7 +4,7 @@ use super::{
     fleet::{COUNTER, Fleet},
     status_with,
 };
-use crate::peer::Network;
+use crate::peer::{Network, until};
 
 const SPINS: &str = "for (;;);";
 
@@ -69,4 +69,45 @@ async fn a_first_version_that_does_not_load_answers_with_errors() {
     fleet.members[0].host.start();
     fleet.answers(&fleet.members[0], "GET", |status, _| status == 500).await;
     assert_eq!(fleet.members[0].engines(), Vec::<i32>::new(), "nothing is started for it");
+}
+
+#[tokio::test]
+async fn a_trial_that_a_kill_has_cut_is_made_again() {
+    // Loads, and takes a second of CPU time for it.
+    let slow = format!(
+        "for (let i = 0, sum = 0; i < 3e7; i++) sum += i;\n{}",
+        COUNTER.replace("`${n} ${this.life}`", "`${n} next`")
+    );
+    let mut fleet = Fleet::of(1).await;
+    fleet.deploy().await;
+    for (number, code) in [(2, SPINS), (3, &slow)] {
+        fleet.members[0].count("counters", "kept").await;
+        let before = fleet.members[0].engines();
+        let digest = fleet.bundle(code);
+        (fleet.plan.deployments[0].version, fleet.plan.deployments[0].digest) = (number, digest);
+        fleet.tell().await;
+        let member = &fleet.members[0];
+        until("it is tried", || member.engines().iter().any(|engine| !before.contains(engine))).await;
+        fleet.members[0].kill();
+        let refused = fleet.members[0].host.state().join("objects/refused");
+        assert!(!refused.exists(), "killed before it was known");
+        // Without the server: what ran before goes on, and by what is kept the new one is tried.
+        fleet.members[0].host.start();
+        fleet.answers(&fleet.members[0], "GET", |status, text| status == 200 && !text.ends_with("next")).await;
+        if number == 2 {
+            until("it is refused", || refused.exists()).await;
+            fleet.answers(&fleet.members[0], "GET", |status, text| status == 200 && !text.ends_with("next")).await;
+        } else {
+            fleet.answers(&fleet.members[0], "GET", |status, text| status == 200 && text.ends_with("next")).await;
+        }
+        // It asks for a link, and gets no answer.
+        let unanswered = fleet.peer.raw_link().await;
+        fleet.members[0].kill();
+        drop(unanswered);
+        fleet.members[0].start(&mut fleet.peer).await;
+        fleet
+            .answers(&fleet.members[0], "GET", |status, text| status == 200 && (number == 2) != text.ends_with("next"))
+            .await;
+    }
+    assert_eq!(fleet.members[0].count("counters", "kept").await.0, 3);
 }
