@@ -477,6 +477,10 @@ pub enum FromEngine {
         code: Option<u16>,
         reason: String,
     },
+    /// It came with an answer that nobody waits for any more.
+    SocketUntaken {
+        socket: SocketId,
+    },
     SocketAttachment {
         activation: Activation,
         socket: SocketId,

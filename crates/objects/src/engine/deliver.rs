@@ -2,7 +2,8 @@
 
 use super::object::{Exports, TurnError};
 use super::ops::write_problem;
-use super::shared::{AlarmRun, Delivery, Shared};
+use super::shared::{AlarmRun, BodyOf, Delivery, Shared};
+use super::untaken;
 use crate::wire::{
     Answer, Body, ClassInfo, EventId, EventKind, FromEngine, HeldSocket, HttpRequest, HttpResponse, Passed, Problem,
     Rpc, SocketData, StubId,
@@ -53,12 +54,18 @@ pub(super) fn delivery<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, d
         Delivery::Event { event, kind } => self::event(ctx, on, shared, event, kind),
         Delivery::Cancel { event } => Ok(function(on, "cancel")?.call((event.0 as f64,))?),
         Delivery::Reply { call, result } => {
-            shared.calls.borrow_mut().remove(&call);
             shared.process.routes.borrow_mut().calls.remove(&call);
+            if shared.calls.borrow_mut().remove(&call).is_none() {
+                // It was cancelled while its answer waited at the gate.
+                if let Ok(answer) = &result {
+                    untaken::answer(shared.activation, answer, &mut shared.out.borrow_mut());
+                }
+                return Ok(());
+            }
             let number = call.0 as f64;
             match result {
                 Ok(Answer::Http(response)) => {
-                    shared.receive_body(&response.body, &shared.origin());
+                    shared.receive_body(&response.body, &shared.origin(), BodyOf::Response);
                     self::response(ctx, &function(on, "response")?, number, &response)
                 }
                 Ok(Answer::Value(passed)) => match shared.hold(&passed.stubs) {

@@ -133,6 +133,12 @@ impl<T> Gate<T> {
         Some((section, delivery))
     }
 
+    /// All that waits, which nothing will be let through for any more.
+    pub(crate) fn take_all(&mut self) -> impl Iterator<Item = T> + use<T> {
+        self.waiting = 0;
+        std::mem::take(&mut self.queues).into_values().flatten()
+    }
+
     /// The section is over, and those within it.
     pub(crate) fn end(&mut self, section: &Section) {
         let Some(at) = self.active.iter().position(|active| active == section) else { return };

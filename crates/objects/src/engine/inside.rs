@@ -184,13 +184,14 @@ impl Inside {
                     self.bodies.insert(stream, activation);
                     response.body = Body::Stream { stream: StreamId(FIRST | stream.0), length };
                 }
-                self.answer(activation, event, after, Ok(Answer::Http(response)), memory_of);
-                None
+                let socket = response.socket;
+                let waited_for = self.answer(activation, event, after, Ok(Answer::Http(response)), memory_of);
+                socket.filter(|_| !waited_for).map(|socket| FromEngine::SocketUntaken { socket })
             }
             FromEngine::Returned { activation, event, after, value } if event.0 >= FIRST => {
                 let stubs = value.stubs.clone();
-                self.answer(activation, event, after, Ok(Answer::Value(value)), memory_of);
-                (!stubs.is_empty()).then_some(FromEngine::StubsPassed { activation, stubs })
+                let waited_for = self.answer(activation, event, after, Ok(Answer::Value(value)), memory_of);
+                (waited_for && !stubs.is_empty()).then_some(FromEngine::StubsPassed { activation, stubs })
             }
             FromEngine::Failed { activation, event, after, problem } if event.0 >= FIRST => {
                 self.answer(activation, event, after, Err(problem), memory_of);
@@ -273,6 +274,7 @@ impl Inside {
         None
     }
 
+    /// Whether somebody waits for it.
     fn answer(
         &mut self,
         activation: Activation,
@@ -280,16 +282,16 @@ impl Inside {
         after: Seq,
         result: Result<Answer, Problem>,
         memory_of: MemoryOf<'_>,
-    ) {
-        let Some(state) = self.events.get_mut(&event).filter(|state| !state.answered) else { return };
+    ) -> bool {
+        let Some(state) = self.events.get_mut(&event).filter(|state| !state.answered) else { return false };
         state.answered = true;
         let call = state.call;
         if self.calls.remove(&call).is_some() {
             let bytes = result.as_ref().map_or_else(Problem::held_bytes, Answer::held_bytes);
             let taken = memory_of(call).map(|memory| Taken::of(&memory, bytes));
-            return self.pass(activation, after, Said::Reply { call, result, taken });
+            self.pass(activation, after, Said::Reply { call, result, taken });
+            return true;
         }
-        // Nobody waits any more.
         match result {
             Ok(Answer::Http(response)) => {
                 if let Body::Stream { stream, .. } = response.body {
@@ -304,6 +306,7 @@ impl Inside {
             }
             Err(_) => {}
         }
+        false
     }
 
     fn finished(&mut self, activation: Activation, event: EventId, cpu_us: u64) {

@@ -6,6 +6,7 @@
 pub mod clone;
 mod deliver;
 mod gates;
+mod handles;
 mod inside;
 mod inspect;
 mod memory;
@@ -20,13 +21,16 @@ mod shared;
 mod storage;
 mod surroundings;
 mod timers;
+mod untaken;
 pub mod web;
 
 pub use ops::from_name as id_from_name;
 pub use surroundings::{PageError, Surroundings};
 
 use crate::sqlite;
-use crate::wire::{Activation, CallId, CloseReason, EventId, FromEngine, Load, Problem, Seq, StreamId, ToEngine};
+use crate::wire::{
+    Activation, CallId, CloseReason, EventId, EventKind, FromEngine, Load, Problem, Seq, StreamId, ToEngine,
+};
 use inside::Inside;
 use modules::Library;
 use object::{Left, Object};
@@ -126,7 +130,7 @@ impl Engine {
                 if self.objects.contains_key(&activation) {
                     self.with(activation, |object| object.arrive(event, kind));
                 } else {
-                    self.refuse(activation, event);
+                    self.refuse(activation, event, &kind);
                 }
             }
             ToEngine::CancelEvent { activation, event } => self.with(activation, |object| {
@@ -298,6 +302,9 @@ impl Engine {
         self.quiet_since.remove(&activation);
         if let Some(object) = self.objects.get_mut(&activation).filter(|object| object.shared.is_quiet()) {
             object.rest();
+            if object.shared.has_to_say() {
+                self.with(activation, |_| {});
+            }
         }
     }
 
@@ -394,10 +401,12 @@ impl Engine {
     }
 
     /// An event for an object that is not open: it was reset while the event was on its way.
-    fn refuse(&mut self, activation: Activation, event: EventId) {
+    fn refuse(&mut self, activation: Activation, event: EventId, kind: &EventKind) {
         let problem = Problem { retryable: true, ..Problem::reset("The object was reset.") };
         let failed = FromEngine::Failed { activation, event, after: Seq(0), problem };
-        self.hear(vec![failed, FromEngine::Finished { activation, event, cpu_us: 0 }]);
+        let mut said = vec![failed, FromEngine::Finished { activation, event, cpu_us: 0 }];
+        untaken::event(activation, kind, &mut said);
+        self.hear(said);
     }
 
     fn routes(&self) -> Option<std::cell::Ref<'_, Routes>> {
@@ -405,7 +414,12 @@ impl Engine {
     }
 
     fn route_call(&mut self, call: CallId, delivery: Delivery) {
-        let Some(activation) = self.routes().and_then(|routes| routes.calls.get(&call).copied()) else { return };
+        let Some(activation) = self.routes().and_then(|routes| routes.calls.get(&call).copied()) else {
+            // It was cancelled while its answer was on its way.
+            let mut said = Vec::new();
+            untaken::delivery(Activation::ENTRY, &delivery, &mut said);
+            return self.hear(said);
+        };
         self.with(activation, |object| {
             let origin = object.shared.calls.borrow().get(&call).cloned();
             if let Some(origin) = origin {

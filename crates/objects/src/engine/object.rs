@@ -1,12 +1,15 @@
 //! One live object: its JavaScript, and the turns in which it runs.
 
 use super::gates::Gate;
+use super::handles::Gone;
 use super::modules::{Shelf, WORKERS, WORKERS_GLOBAL};
 use super::realm::{Realm, RealmError};
-use super::shared::{AlarmRun, Cpu, Delivery, End, Identity, Process, Running, Shared, weight};
+use super::shared::{AlarmRun, BodyOf, Cpu, Delivery, End, Identity, Process, Running, Shared, weight};
 use super::storage::{Opening, Storage};
 use super::timers::{Origin, Purpose, Timers};
-use super::{BLOCKED_TOO_LONG, CPU_EXCEEDED, MEMORY_EXCEEDED, MOST_SAID_BYTES, MOST_TURNS, deliver, ops, problem, raw};
+use super::{
+    BLOCKED_TOO_LONG, CPU_EXCEEDED, MEMORY_EXCEEDED, MOST_SAID_BYTES, MOST_TURNS, deliver, ops, problem, raw, untaken,
+};
 use crate::meter::Meter;
 use crate::wire::{Activation, AlarmOutcome, EventId, EventKind, FromEngine, HeldSocket, Level, Open, Problem, Seq};
 use rquickjs::promise::PromiseState;
@@ -105,6 +108,7 @@ impl Object {
             calls: RefCell::default(),
             sending: RefCell::default(),
             receiving: RefCell::default(),
+            unread: Gone::default(),
             syncing: RefCell::default(),
             given: RefCell::default(),
             held: RefCell::default(),
@@ -148,10 +152,10 @@ impl Object {
             let (activation, after) = (shared.activation, Seq(0));
             shared.say(FromEngine::Failed { activation, event, after, problem });
             shared.finish(event);
-            return;
+            return untaken::event(activation, &kind, &mut shared.out.borrow_mut());
         }
         if let EventKind::Fetch(request) = &kind {
-            shared.receive_body(&request.body, &origin);
+            shared.receive_body(&request.body, &origin, BodyOf::Request);
         }
         shared.queued_bytes.set(queued_bytes);
         shared.push(&origin, Delivery::Event { event, kind });
@@ -270,6 +274,7 @@ impl Object {
             shared.end_with(thrown(error));
         }
         shared.tell_rejections();
+        shared.cut_unread();
         self.settle();
     }
 
@@ -474,15 +479,19 @@ impl Object {
         for stub in std::mem::take(&mut *shared.held.borrow_mut()) {
             out.push(FromEngine::StubDropped { activation, stub, after: written });
         }
+        for delivery in shared.gate.borrow_mut().take_all() {
+            untaken::delivery(activation, &delivery, out);
+        }
         drop(self.realm);
     }
 
     /// Gives back what an idle object can do without.
     pub(crate) fn rest(&mut self) {
-        self.shared.storage.borrow_mut().rest();
         if let Some(realm) = &self.realm {
             realm.runtime().run_gc();
         }
+        self.shared.cut_unread();
+        self.shared.storage.borrow_mut().rest();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the operations that JavaScript calls, and the turns in which it does, have in common.
 
 use super::gates::Gate;
+use super::handles::Gone;
 use super::modules::Library;
 use super::realm::Scripts;
 use super::storage::Storage;
@@ -22,6 +23,9 @@ const COMMIT_PART_BYTES: usize = 4 << 20;
 
 /// What a delta takes beside its bytes, at most.
 const DELTA_OVERHEAD_BYTES: usize = 12;
+
+const BODY_OVER: &str = "The body belongs to an event that is over: it can be read no more.";
+const BODY_UNREAD: &str = "Nobody can read the body any more.";
 
 /// What all objects of the process have in common.
 pub(crate) struct Process {
@@ -133,11 +137,20 @@ impl Delivery {
     }
 }
 
+/// What a body came with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyOf {
+    Request,
+    Response,
+}
+
 /// An event that is not over.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     pub answered: bool,
     pub cpu_ns: u64,
+    /// Bodies that are received no longer than it runs.
+    pub bodies: Vec<StreamId>,
 }
 
 /// Why an object is no more.
@@ -166,6 +179,8 @@ pub(crate) struct Shared {
     /// Bodies under way, either direction.
     pub sending: RefCell<BTreeMap<StreamId, Origin>>,
     pub receiving: RefCell<BTreeMap<StreamId, Origin>>,
+    /// Of the bodies that it receives, those that code can reach no more.
+    pub unread: Gone,
     /// Those who wait in `storage.sync()`.
     pub syncing: RefCell<BTreeMap<(Seq, u32), Origin>>,
     pub last_sync: Cell<u32>,
@@ -333,9 +348,12 @@ impl Shared {
 
     /// The event and what it left running are over.
     pub(crate) fn finish(&self, event: EventId) {
-        if let Some(running) = self.events.borrow_mut().remove(&event) {
-            let cpu_us = running.cpu_ns / 1_000;
-            self.say(FromEngine::Finished { activation: self.activation, event, cpu_us });
+        let running = self.events.borrow_mut().remove(&event);
+        if let Some(Running { answered: _, cpu_ns, bodies }) = running {
+            for stream in bodies {
+                self.cut(stream, BODY_OVER);
+            }
+            self.say(FromEngine::Finished { activation: self.activation, event, cpu_us: cpu_ns / 1_000 });
         }
     }
 
@@ -344,17 +362,53 @@ impl Shared {
         self.sending.borrow_mut().remove(&stream).is_some()
     }
 
-    pub(crate) fn stop_receiving(&self, stream: StreamId) -> bool {
+    pub(crate) fn stop_receiving(&self, stream: StreamId) -> Option<Origin> {
         self.process.routes.borrow_mut().received.remove(&stream);
-        self.receiving.borrow_mut().remove(&stream).is_some()
+        let origin = self.receiving.borrow_mut().remove(&stream)?;
+        let mut events = self.events.borrow_mut();
+        if let Some(running) = origin.event.and_then(|event| events.get_mut(&event)) {
+            running.bodies.retain(|body| *body != stream);
+        }
+        drop(events);
+        Some(origin)
     }
 
     /// A body that the host sends comes with a message for this object.
-    pub(crate) fn receive_body(&self, body: &Body, origin: &Origin) {
-        if let Body::Stream { stream, .. } = body {
-            self.receiving.borrow_mut().insert(*stream, origin.clone());
-            self.process.routes.borrow_mut().received.insert(*stream, self.activation);
+    pub(crate) fn receive_body(&self, body: &Body, origin: &Origin, of: BodyOf) {
+        let Body::Stream { stream, .. } = body else { return };
+        self.receiving.borrow_mut().insert(*stream, origin.clone());
+        self.process.routes.borrow_mut().received.insert(*stream, self.activation);
+        // What an object asked for is its own, and may be read in later events. The entry worker has nothing but its events.
+        if of == BodyOf::Request || self.activation == Activation::ENTRY {
+            let mut events = self.events.borrow_mut();
+            match origin.event.and_then(|event| events.get_mut(&event)) {
+                Some(running) => running.bodies.push(*stream),
+                None => {
+                    drop(events);
+                    self.cut(*stream, BODY_OVER);
+                }
+            }
         }
+    }
+
+    /// Nobody will read more of a body: whoever sends it is told, and so is the code that may still have it.
+    fn cut(&self, stream: StreamId, why: &str) {
+        if let Some(origin) = self.stop_receiving(stream) {
+            self.say(FromEngine::StreamCancelled { stream });
+            self.push(&origin, Delivery::StreamFailed { stream, why: Problem::new("Error", why) });
+        }
+    }
+
+    /// Ends bodies that code can reach no more.
+    pub(crate) fn cut_unread(&self) {
+        for stream in self.unread.take() {
+            self.cut(StreamId(stream), BODY_UNREAD);
+        }
+    }
+
+    /// Whether something came of what no message led to.
+    pub(crate) fn has_to_say(&self) -> bool {
+        !self.out.borrow().is_empty()
     }
 
     /// What came with arguments or a result is the object's from now on; there may be too much of it.

@@ -1,5 +1,6 @@
 //! The engine driven by a host in memory, through the bytes of the protocol.
 
+mod bodies;
 mod gates;
 mod host;
 mod inside;

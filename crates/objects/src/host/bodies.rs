@@ -243,6 +243,13 @@ impl Feeder {
         }
     }
 
+    /// Whoever sends the body may have nothing to say for long.
+    async fn unwanted(&self) {
+        while !self.state.lock().cancelled {
+            self.changed.notified().await;
+        }
+    }
+
     fn spend(&self, bytes: usize) {
         self.state.lock().credit -= bytes;
     }
@@ -256,7 +263,10 @@ impl Feeder {
         let mut taken = 0;
         loop {
             let Some((process, stream, _)) = self.ready().await else { return };
-            let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+            let frame = tokio::select! {
+                frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)) => frame,
+                () = self.unwanted() => return,
+            };
             let mut data = match frame {
                 None => return deployment.send_chunk(process, stream, Bytes::new(), true),
                 Some(Err(error)) => {

@@ -38,6 +38,7 @@ impl FromEngine {
             | Self::Finished { .. }
             | Self::CancelCall { .. }
             | Self::SocketAccept { .. }
+            | Self::SocketUntaken { .. }
             | Self::SocketAttachment { .. }
             | Self::AutoResponse { .. }
             | Self::Credit { .. }

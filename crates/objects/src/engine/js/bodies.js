@@ -22,7 +22,8 @@ const sendView = async (number, state, view) => {
   return true;
 };
 const pump = async (number, body) => {
-  const state = { credit: window, wake: null, cancelled: false, reader: null };
+  const { promise, resolve } = p.withResolvers();
+  const state = { credit: window, wake: null, cancelled: false, reader: null, over: promise };
   p.MapSet(sending, number, state);
   try {
     if (p.isView(body)) {
@@ -42,6 +43,7 @@ const pump = async (number, body) => {
     ops.failStream(number, core.problemOf(error, true));
   } finally {
     p.MapDelete(sending, number);
+    resolve();
   }
 };
 core.on.credit = (number, bytes) => {
@@ -55,22 +57,33 @@ core.on.streamCancelled = (number) => {
   if (state === undefined) return;
   state.cancelled = true;
   state.wake?.();
-  if (state.reader !== null) core.handled(state.reader.cancel(new p.Error('the reader of the body has gone')));
+  if (state.reader !== null) core.handled(state.reader.cancel(new p.Error('Network connection lost.')));
+};
+/** What is received is held here while somebody waits for it, and otherwise by whoever can read it alone: what nobody can read ends. */
+const stateOf = (number) => {
+  const entry = p.MapGet(receiving, number);
+  return entry === undefined ? undefined : entry.waiting ?? p.WeakRefDeref(entry.state);
 };
 core.on.chunk = (number, bytes, end) => {
-  const state = p.MapGet(receiving, number);
-  if (state === undefined) return;
+  const state = stateOf(number);
   if (end) p.MapDelete(receiving, number);
-  if (bytes.length > 0) { state.owed += bytes.length; state.controller.enqueue(bytes); }
-  if (end) { state.controller.close(); state.controller.byobRequest?.respond(0); }
-  else if (state.hungry) { state.hungry = false; state.repay(); }
-};
-core.on.streamFailed = (number, problem) => {
-  const state = p.MapGet(receiving, number);
   if (state === undefined) return;
-  p.MapDelete(receiving, number);
-  state.controller.error(core.errorOf(problem));
+  let waited = false;
+  if (bytes.length > 0) {
+    waited = state.entry.waiting !== null;
+    state.entry.waiting = null;
+    state.owed += bytes.length;
+    state.controller.enqueue(bytes);
+  }
+  if (end) { state.controller.close(); state.controller.byobRequest?.respond(0); }
+  else if (waited) state.repay();
 };
+const fail = (number, error) => {
+  const state = stateOf(number);
+  p.MapDelete(receiving, number);
+  if (state !== undefined) state.controller.error(error);
+};
+core.on.streamFailed = (number, problem) => { fail(number, core.errorOf(problem)); };
 return {
   /** The number of a stream that is sent as long as `event` lasts, or the bytes if they are few. */
   send: (body, event) => {
@@ -82,14 +95,23 @@ return {
   },
   /** A stream of what comes under a number. */
   receive: (body) => {
-    const state = { controller: null, owed: 0, hungry: false, repay: () => { if (state.owed > 0) { ops.credit(body, state.owed); state.owed = 0; } } };
+    const state = { controller: null, owed: 0, entry: null, handle: ops.streamHandle(body), repay: () => { if (state.owed > 0) { ops.credit(body, state.owed); state.owed = 0; } } };
+    const entry = state.entry = { state: new p.WeakRef(state), waiting: null };
     const stream = new (core.load('streams').ReadableStream)({
       type: 'bytes',
       start(controller) { state.controller = controller; },
-      pull() { state.hungry = state.owed === 0; state.repay(); },
+      pull() { entry.waiting = state; state.repay(); },
       cancel() { p.MapDelete(receiving, body); ops.cancelStream(body); },
     }, { highWaterMark: 0 });
-    p.MapSet(receiving, body, state);
+    p.MapSet(receiving, body, entry);
     return stream;
+  },
+  /** A request's body is read no longer than until it is answered, or its answer's body is sent. */
+  over: async (number, stream, sent, message) => {
+    const pumped = sent === null ? undefined : p.MapGet(sending, sent);
+    if (pumped !== undefined) await pumped.over;
+    if (p.MapDelete(receiving, number)) ops.cancelStream(number);
+    const { controller } = core.load('streams').state(stream);
+    controller.error(new p.TypeError(message));
   },
 };

@@ -75,6 +75,11 @@ const respond = (event, response) => {
   const more = length === null && socket === null ? undefined : [length ?? undefined, socket ?? undefined];
   ops.respond(event, parts.status, parts.statusText ?? '', http.headerText(parts), body, more);
   if (webSocket !== null) core.load('websocket').flush(webSocket);
+  return body;
+};
+/** `number`: of a body that came as a stream. */
+const requestOver = (number, stream, sent, what) => {
+  core.handled(bodies().over(number, stream, typeof sent === 'number' ? sent : null, `Can't read from request stream after ${what}.`));
 };
 const fail = (event, error, remote) => {
   ops.failed(event, core.problemOf(error, remote));
@@ -94,13 +99,17 @@ core.on.fetch = (event, method, url, headers, body) => {
   runFetch(event, method, url, headers, body);
 };
 const runFetch = async (event, method, url, headers, body) => {
+  let given = null;
   try {
-    const response = await answerFetch(core.load('http').makeRequest(method, url, headers, core.bodyIn(body), event));
+    given = core.bodyIn(body);
+    const response = await answerFetch(core.load('http').makeRequest(method, url, headers, given, event));
     core.event = event;
-    respond(event, response);
+    const sent = respond(event, response);
+    if (typeof body === 'number') requestOver(body, given, sent, 'response has been sent');
   } catch (error) {
     if (core.instance === null) core.report(error);
     fail(event, error, core.instance !== null);
+    if (typeof body === 'number' && given !== null) requestOver(body, given, null, 'responding with an exception');
   }
   if (aborts.size > 0) p.MapDelete(aborts, event);
   core.finish(event);

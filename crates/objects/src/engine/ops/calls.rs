@@ -2,7 +2,7 @@
 
 use super::events::{body, headers};
 use super::{id, misuse, op, plain_error, read_problem, refuse_long, type_error};
-use crate::engine::raw;
+use crate::engine::{handles, raw};
 use crate::engine::shared::Shared;
 use crate::wire::{
     CallId, Cloned, Destination, FromEngine, HttpRequest, NamespaceIndex, ObjectCall, Passed, Redirect, Rpc, StreamId,
@@ -188,9 +188,11 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         shared.say(FromEngine::Credit { stream: StreamId(id(stream)), bytes });
         Ok::<_, rquickjs::Error>(())
     });
+    // Held as long as the body can be read.
+    op!(ctx, ops, owner, "streamHandle", |shared, ctx, stream: f64| handles::wrap(&ctx, id(stream), &shared.unread));
     op!(ctx, ops, owner, "cancelStream", |shared, _ctx, stream: f64| {
         let stream = StreamId(id(stream));
-        if shared.stop_receiving(stream) {
+        if shared.stop_receiving(stream).is_some() {
             shared.say(FromEngine::StreamCancelled { stream });
         }
         Ok::<_, rquickjs::Error>(())

@@ -314,7 +314,9 @@ impl Host {
             FromEngine::Closed { activation } => self.forget(activation),
             FromEngine::Wake { at_ms } => self.wake_ms = at_ms,
             FromEngine::CancelCall { call } => self.callers.retain(|_, caller| *caller != Caller::Call(call)),
-            FromEngine::AutoResponse { .. } | FromEngine::Credit { .. } | FromEngine::StreamCancelled { .. } => {}
+            FromEngine::SocketUntaken { socket } => self.left.push(format!("untaken {}", socket.0)),
+            FromEngine::StreamCancelled { stream } => self.left.push(format!("cancel {}", stream.0)),
+            FromEngine::AutoResponse { .. } | FromEngine::Credit { .. } => {}
             FromEngine::Inside { activation, running, .. } => {
                 self.inside.insert(activation, running);
             }

@@ -76,6 +76,7 @@ impl State {
             FromEngine::SocketAccept { activation, socket, tags, hibernates } => {
                 self.socket_accepted(process, activation, socket, tags, hibernates, context);
             }
+            FromEngine::SocketUntaken { socket } => self.socket_untaken(process, socket, context),
             FromEngine::SocketAttachment { socket, value, .. } => self.socket_attachment(socket, value),
             FromEngine::AutoResponse { activation, pair } => self.auto_response(process, activation, pair),
             FromEngine::Credit { stream, bytes } => self.credit(process, stream, bytes),
@@ -210,6 +211,7 @@ impl State {
             | FromEngine::Finished { .. }
             | FromEngine::CancelCall { .. }
             | FromEngine::SocketAccept { .. }
+            | FromEngine::SocketUntaken { .. }
             | FromEngine::SocketAttachment { .. }
             | FromEngine::AutoResponse { .. }
             | FromEngine::Credit { .. }

@@ -531,6 +531,22 @@ impl State {
         }
     }
 
+    /// An engine got the other end with an answer that nobody there waits for.
+    pub fn socket_untaken(&mut self, process: u32, id: SocketId, context: &mut Context<'_>) {
+        let Some(socket) = self.sockets.get(&id) else { return };
+        match &socket.peer {
+            // From an object of the same engine, without the host.
+            Peer::Nobody(_) => self.peer_vanished(id, context),
+            Peer::Engine { process: at, activation: None, .. } if *at == process => self.peer_vanished(id, context),
+            Peer::Client(client) if socket.is_untaken() && socket.dialled_by == Some(process) => {
+                socket.end("whoever asked for the WebSocket has gone", &self.links);
+                client.accept();
+                self.sockets.remove(&id);
+            }
+            Peer::Engine { .. } | Peer::Client(_) | Peer::Link { .. } => {}
+        }
+    }
+
     /// How many there are to somebody outside.
     pub fn clients(&self) -> usize {
         self.sockets.values().filter(|socket| matches!(socket.peer, Peer::Client(_))).count()

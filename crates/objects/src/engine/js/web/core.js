@@ -16,6 +16,7 @@ take(String.prototype, 'String', ['slice', 'split', 'indexOf', 'lastIndexOf', 't
 take(Map.prototype, 'Map', ['get', 'set', 'has', 'delete', 'clear', 'forEach']);
 take(Set.prototype, 'Set', ['add', 'has', 'delete', 'forEach', 'clear']);
 take(WeakMap.prototype, 'WeakMap', ['get', 'set', 'has']);
+take(WeakRef.prototype, 'WeakRef', ['deref']);
 take(RegExp.prototype, 'RegExp', ['exec', 'test']);
 take(Promise.prototype, 'Promise', ['then']);
 take(Date.prototype, 'Date', ['getTime']);
@@ -63,7 +64,7 @@ p.min = Math.min;
 p.fromCharCode = String.fromCharCode;
 p.parse = JSON.parse;
 p.stringify = JSON.stringify;
-p.Map = Map; p.Set = Set; p.WeakMap = WeakMap; p.Date = Date; p.RegExp = RegExp;
+p.Map = Map; p.Set = Set; p.WeakMap = WeakMap; p.WeakRef = WeakRef; p.Date = Date; p.RegExp = RegExp;
 p.ArrayBuffer = ArrayBuffer; p.DataView = DataView; p.Uint8Array = Uint8Array;
 p.Error = Error; p.TypeError = TypeError; p.RangeError = RangeError; p.SyntaxError = SyntaxError;
 p.EvalError = EvalError; p.ReferenceError = ReferenceError; p.URIError = URIError;
