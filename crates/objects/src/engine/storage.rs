@@ -1,5 +1,6 @@
 //! An object's storage as its turns see it: opened when first used, and who must wait for what it wrote.
 
+use super::handles::Gone;
 use super::surroundings::{PageError, Surroundings};
 use crate::meter::Meter;
 use crate::sqlite::SqlError;
@@ -58,8 +59,11 @@ pub(crate) struct Storage {
     /// `None` for the entry worker.
     opening: Option<Opening>,
     database: Option<Database>,
-    cursors: HashMap<u32, Cursor>,
-    last_cursor: u32,
+    /// Those that have rows to give.
+    cursors: HashMap<u64, Cursor>,
+    last_cursor: u64,
+    /// Those that code holds no more.
+    dropped: Gone,
     /// The last commit.
     seq: Seq,
     /// The last commit that what the object says must wait for.
@@ -78,6 +82,7 @@ impl Storage {
             database: None,
             cursors: HashMap::new(),
             last_cursor: 0,
+            dropped: Gone::default(),
             seq,
             confirmed: seq,
             durable: seq,
@@ -183,25 +188,37 @@ impl Storage {
         Ok(committed)
     }
 
-    pub(crate) fn keep_cursor(&mut self, cursor: Cursor) -> Result<u32, StorageError> {
+    /// Of each that is kept, code has a handle which says when it is no more.
+    pub(crate) fn dropped(&self) -> &Gone {
+        &self.dropped
+    }
+
+    /// Closes those that code holds no more.
+    pub(crate) fn close_dropped(&mut self) {
+        for number in self.dropped.take() {
+            self.drop_cursor(number);
+        }
+    }
+
+    pub(crate) fn keep_cursor(&mut self, cursor: Cursor) -> Result<u64, StorageError> {
         if self.cursors.len() >= MOST_CURSORS {
             return Err(StorageError::Cursors);
         }
-        self.last_cursor = self.last_cursor.wrapping_add(1);
+        self.last_cursor += 1;
         self.cursors.insert(self.last_cursor, cursor);
         Ok(self.last_cursor)
     }
 
-    pub(crate) fn cursor(&mut self, number: u32) -> Option<&mut Cursor> {
+    pub(crate) fn cursor(&mut self, number: u64) -> Option<&mut Cursor> {
         self.cursors.get_mut(&number)
     }
 
     /// The cursor's database with it.
-    pub(crate) fn with_cursor(&mut self, number: u32) -> Option<(&mut Database, &mut Cursor)> {
+    pub(crate) fn with_cursor(&mut self, number: u64) -> Option<(&mut Database, &mut Cursor)> {
         Some((self.database.as_mut()?, self.cursors.get_mut(&number)?))
     }
 
-    pub(crate) fn drop_cursor(&mut self, number: u32) {
+    pub(crate) fn drop_cursor(&mut self, number: u64) {
         if let (Some(mut cursor), Some(database)) = (self.cursors.remove(&number), &mut self.database) {
             database.close_cursor(&mut cursor);
         }
@@ -218,6 +235,7 @@ impl Storage {
 
     /// Gives back the memory that an idle object can do without: all that SQLite has, where it is as good as new.
     pub(crate) fn rest(&mut self) {
+        self.close_dropped();
         let (Some(database), Some(opening)) = (&mut self.database, &mut self.opening) else { return };
         database.rest();
         if let Some(pages) = database.may_close().filter(|_| self.cursors.is_empty()) {

@@ -93,6 +93,14 @@ impl Cursor {
         &self.columns
     }
 
+    /// Whether it has no more rows to give, so that nothing is lost with it.
+    pub(crate) fn is_over(&self) -> bool {
+        match &self.rows {
+            Rows::Held { rows, .. } => rows.is_empty(),
+            Rows::Reading { .. } => false,
+        }
+    }
+
     pub(crate) fn rows_written(&self) -> u64 {
         self.rows_written
     }

@@ -17,15 +17,16 @@ const bind = (value) => {
 };
 const column = (value) => p.isView(value) ? p.typedBuffer(value) : value;
 class Cursor {
-  #number; #names; #counts = null;
-  constructor(given, number, names) {
+  #rows; #names; #counts;
+  /** `rows`: null where there are none left. */
+  constructor(given, rows, counts, names) {
     if (given !== secret) throw core.illegal();
-    this.#number = number; this.#names = names;
+    this.#rows = rows; this.#counts = counts; this.#names = names;
   }
   #row() {
-    if (this.#number === null) return undefined;
-    const row = ops.sqlNext(this.#number);
-    if (row === undefined) { this.#counts = ops.sqlCounts(this.#number); ops.sqlClose(this.#number); this.#number = null; return undefined; }
+    if (this.#rows === null) return undefined;
+    const row = ops.sqlNext(this.#rows);
+    if (row === undefined) { this.#counts = ops.sqlCounts(this.#rows) ?? this.#counts; ops.sqlClose(this.#rows); this.#rows = null; return undefined; }
     for (let i = 0; i < row.length; i++) row[i] = column(row[i]);
     return row;
   }
@@ -34,7 +35,7 @@ class Cursor {
     for (let i = 0; i < row.length; i++) p.defineProperty(object, this.#names[i], { __proto__: null, value: row[i], writable: true, enumerable: true, configurable: true });
     return object;
   }
-  #count(which) { return (this.#number === null ? this.#counts : ops.sqlCounts(this.#number))[which]; }
+  #count(which) { return ((this.#rows === null ? undefined : ops.sqlCounts(this.#rows)) ?? this.#counts)[which]; }
   next() { const row = this.#row(); return row === undefined ? { done: true, value: undefined } : { done: false, value: this.#object(row) }; }
   toArray() { const all = []; for (let row = this.#row(); row !== undefined; row = this.#row()) p.ArrayPush(all, this.#object(row)); return all; }
   one() {
@@ -63,8 +64,8 @@ class SqlStorage {
   constructor(given) { if (given !== secret) throw core.illegal(); }
   exec(query, ...bindings) {
     for (let i = 0; i < bindings.length; i++) bindings[i] = bind(bindings[i]);
-    const [number, ...names] = ops.sqlExec(`${query}`, bindings);
-    return new Cursor(secret, number, names);
+    const [rows, read, written, ...names] = ops.sqlExec(`${query}`, bindings);
+    return new Cursor(secret, rows, [read, written], names);
   }
   get databaseSize() { return ops.databaseSize(); }
   get Cursor() { return Cursor; }

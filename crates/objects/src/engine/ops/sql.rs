@@ -1,7 +1,7 @@
 //! `storage.sql`.
 
 use super::{bytes, op, plain_error, sql_error, storage_error, type_error};
-use crate::engine::raw;
+use crate::engine::{handles, raw};
 use crate::engine::shared::Shared;
 use crate::engine::storage::Confirmation;
 use crate::sqlite::connection::Value as SqlValue;
@@ -36,36 +36,45 @@ fn column<'js>(ctx: &Ctx<'js>, value: SqlValue) -> Result<Value<'js>> {
     })
 }
 
-/// Number of the cursor, its columns' names after it.
+/// The cursor, null where it has no rows to give; rows read and written; its columns' names after them.
 fn exec<'js>(ctx: &Ctx<'js>, shared: &Shared, query: &str, bindings: &Array<'js>) -> Result<Array<'js>> {
     let mut values = Vec::with_capacity(bindings.len());
     for value in bindings.iter::<Value<'js>>() {
         values.push(binding(ctx, &value?)?);
     }
     let mut storage = shared.storage.borrow_mut();
+    storage.close_dropped();
     let database = storage.database().map_err(|error| storage_error(ctx, shared, &error))?;
     let done = database.exec(query, &values);
     if database.has_written() {
         storage.wrote(Confirmation::Needed);
     }
-    let cursor = done.map_err(|error| match &error {
+    let mut cursor = done.map_err(|error| match &error {
         ExecError::Sql(error) => sql_error(ctx, shared, error),
         ExecError::NoStatement | ExecError::Bindings | ExecError::BindingsBefore | ExecError::TransactionControl => {
             plain_error(ctx, &error.to_string())
         }
     })?;
     let columns = cursor.columns().to_vec();
-    let number = storage.keep_cursor(cursor).map_err(|error| storage_error(ctx, shared, &error))?;
+    let (rows_read, rows_written) = (cursor.rows_read(), cursor.rows_written());
+    let handle = if cursor.is_over() {
+        Value::new_null(ctx.clone())
+    } else {
+        let number = storage.keep_cursor(cursor).map_err(|error| storage_error(ctx, shared, &error))?;
+        handles::wrap(ctx, number, storage.dropped())?
+    };
     let array = Array::new(ctx.clone())?;
-    array.set(0, number)?;
+    array.set(0, handle)?;
+    array.set(1, rows_read as f64)?;
+    array.set(2, rows_written as f64)?;
     for (at, name) in columns.into_iter().enumerate() {
-        array.set(at + 1, name)?;
+        array.set(at + 3, name)?;
     }
     Ok(array)
 }
 
 /// The next row, `undefined` after the last.
-fn next<'js>(ctx: &Ctx<'js>, shared: &Shared, number: u32) -> Result<Value<'js>> {
+fn next<'js>(ctx: &Ctx<'js>, shared: &Shared, number: u64) -> Result<Value<'js>> {
     let mut storage = shared.storage.borrow_mut();
     let Some((database, cursor)) = storage.with_cursor(number) else { return Ok(Value::new_undefined(ctx.clone())) };
     let row = database.next_row(cursor).map_err(|error| sql_error(ctx, shared, &error))?;
@@ -82,14 +91,16 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
     op!(ctx, ops, owner, "sqlExec", |shared, ctx, query: String, bindings: Array<'js>| {
         exec(&ctx, shared, &query, &bindings)
     });
-    op!(ctx, ops, owner, "sqlNext", |shared, ctx, number: u32| next(&ctx, shared, number));
-    op!(ctx, ops, owner, "sqlCounts", |shared, _ctx, number: u32| {
+    op!(ctx, ops, owner, "sqlNext", |shared, ctx, cursor: Value<'js>| {
+        next(&ctx, shared, handles::number(&cursor)?)
+    });
+    op!(ctx, ops, owner, "sqlCounts", |shared, _ctx, cursor: Value<'js>| {
         let mut storage = shared.storage.borrow_mut();
-        let counts = storage.cursor(number).map(|cursor| vec![cursor.rows_read() as f64, cursor.rows_written() as f64]);
+        let counts = storage.cursor(handles::number(&cursor)?).map(|cursor| vec![cursor.rows_read() as f64, cursor.rows_written() as f64]);
         Ok::<_, rquickjs::Error>(counts)
     });
-    op!(ctx, ops, owner, "sqlClose", |shared, _ctx, number: u32| {
-        shared.storage.borrow_mut().drop_cursor(number);
+    op!(ctx, ops, owner, "sqlClose", |shared, _ctx, cursor: Value<'js>| {
+        shared.storage.borrow_mut().drop_cursor(handles::number(&cursor)?);
         Ok::<_, rquickjs::Error>(())
     });
     Ok(())

@@ -145,6 +145,25 @@ fn sql_has_the_whole_cursor() {
     );
 }
 
+#[test]
+fn a_cursor_that_nobody_reads_is_not_kept() {
+    check(
+        "const q = (...a) => s.sql.exec(...a);
+         q('CREATE TABLE t (id INTEGER PRIMARY KEY)');
+         for (let i = 0; i < 1200; i++) q('INSERT INTO t VALUES (?)', i);
+         for (let i = 0; i < 1200; i++) q('SELECT id FROM t WHERE id < 0');
+         let sum = 0;
+         for (let i = 0; i < 1200; i++) sum += q('SELECT id FROM t').next().value.id;
+         for (let i = 0; i < 1200; i++) for (const { id } of q('SELECT id FROM t WHERE id > 0')) { sum += id; break; }
+         for (let i = 0; i < 1200; i++) sum += q('SELECT id FROM t').raw().next().value[0];
+         const w = q('UPDATE t SET id = id + 10000'), r = q('SELECT id FROM t LIMIT 2').raw();
+         print(sum, w.rowsWritten, w.next(), w.columnNames, r.next().value, r.toArray());
+         q('DROP TABLE t');
+         const kept = []; await fails(() => { for (;;) kept.push(q('SELECT 1')); }); print(kept.length);",
+        "1200 1200 {\"done\":true} [] [10000] [[10001]]\nError: more than 1000 cursors are open\n1000",
+    );
+}
+
 const ALARMS: &str = r#"
 export class Test {
   constructor(ctx) { this.ctx = ctx; }
