@@ -79,8 +79,8 @@ pub(super) fn delivery<'js>(ctx: &Ctx<'js>, on: &Object<'js>, shared: &Shared, d
             }
         }
         Delivery::Timer { number, event: _ } => Ok(function(on, "timer")?.call((number,))?),
-        Delivery::SectionOver { number } => Ok(function(on, "sectionOver")?.call((number,))?),
-        Delivery::Synced { number } => Ok(function(on, "synced")?.call((number,))?),
+        Delivery::SectionOver { number, event: _ } => Ok(function(on, "sectionOver")?.call((number,))?),
+        Delivery::Synced { number, event: _ } => Ok(function(on, "synced")?.call((number,))?),
         Delivery::Chunk { stream, data, end } => {
             if end {
                 shared.stop_receiving(stream);

@@ -185,8 +185,9 @@ impl Object {
         let begun = self.shared.gate.borrow_mut().begin();
         if let Some(section) = begun {
             let number = section.number();
+            let event = self.shared.sections.borrow().get(&number).and_then(|entry| entry.parent.event);
             self.watch_section(number);
-            self.turn(Origin { section, event: None }, |ctx, on| deliver::section(ctx, on, number));
+            self.turn(Origin { section, event }, |ctx, on| deliver::section(ctx, on, number));
             return true;
         }
         let passed = self.shared.gate.borrow_mut().pass();
@@ -434,7 +435,7 @@ impl Object {
         let mut syncing = shared.syncing.borrow_mut();
         while let Some(entry) = syncing.first_entry().filter(|entry| entry.key().0 <= seq) {
             let ((_, number), origin) = entry.remove_entry();
-            shared.push(&origin, Delivery::Synced { number });
+            shared.push(&origin, Delivery::Synced { number, event: origin.event });
         }
     }
 
@@ -602,8 +603,8 @@ impl Delivery {
             Self::Credit { stream, .. } | Self::StreamCancelled { stream } => {
                 shared.sending.borrow().get(stream).and_then(|origin| origin.event)
             }
-            Self::Timer { event, .. } => *event,
-            Self::SectionOver { .. } | Self::Synced { .. } | Self::StubDropped { .. } => None,
+            Self::Timer { event, .. } | Self::SectionOver { event, .. } | Self::Synced { event, .. } => *event,
+            Self::StubDropped { .. } => None,
         }
     }
 }

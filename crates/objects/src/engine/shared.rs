@@ -95,8 +95,8 @@ pub(crate) enum Delivery {
     Cancel { event: EventId },
     Reply { call: CallId, result: Result<Answer, Problem> },
     Timer { number: u32, event: Option<EventId> },
-    SectionOver { number: u32 },
-    Synced { number: u32 },
+    SectionOver { number: u32, event: Option<EventId> },
+    Synced { number: u32, event: Option<EventId> },
     Chunk { stream: StreamId, data: Vec<u8>, end: bool },
     StreamFailed { stream: StreamId, why: Problem },
     Credit { stream: StreamId, bytes: u32 },
@@ -206,7 +206,8 @@ pub(crate) struct Shared {
 
 pub(crate) struct SectionEntry {
     pub section: super::gates::Section,
-    pub parent: super::gates::Section,
+    /// Where it was asked for.
+    pub parent: Origin,
     pub timer: Option<u32>,
 }
 

@@ -8,3 +8,4 @@ mod objects;
 mod sockets;
 mod stubs;
 mod turns;
+mod waiting;

@@ -85,12 +85,12 @@ const fail = (number, error) => {
 };
 core.on.streamFailed = (number, problem) => { fail(number, core.errorOf(problem)); };
 return {
-  /** The number of a stream that is sent as long as `event` lasts, or the bytes if they are few. */
+  /** The number of a stream for which `event`, or the one that runs now, lasts; or the bytes if they are few. */
   send: (body, event) => {
     if (typeof body === 'string') body = ops.utf8Encode(body);
     if (p.isView(body) && body.length <= wholeBody) return body;
     const number = ops.newStream();
-    core.keep(event, pump(number, body));
+    core.keep(core.event(event), pump(number, body));
     return number;
   },
   /** A stream of what comes under a number. */

@@ -73,7 +73,7 @@ core.fetch = (target, input, init) => {
     const signals = signal === null ? null : core.load('events').signals;
     if (signals !== null && signal.aborted) throw signal.reason;
     const length = http.lengthOf(parts.body), url = http.withoutHash(parts.url);
-    const body = core.bodyOut(http.takeBody(parts), core.event);
+    const body = core.bodyOut(http.takeBody(parts), undefined);
     const number = target === null
       ? ops.callInternet(parts.method, url, http.headerText(parts), body, length, parts.redirect)
       : ops.callFetch(target, parts.method, url, http.headerText(parts), body, length);

@@ -51,12 +51,12 @@ core.bodyOut = (body, event) => {
 core.bodyIn = (body) => (typeof body === 'number' ? bodies().receive(body) : body);
 const NO_FETCH = 'Handler does not export a fetch() function.';
 /** Calls the user's handler, which may give a response or a promise of one. */
-const answerFetch = (request) => {
+const answerFetch = (request, event) => {
   if (core.instance !== null) {
     if (typeof core.instance.fetch !== 'function') throw new p.TypeError(NO_FETCH);
     return core.instance.fetch(request);
   }
-  const ctx = core.load('state').entry();
+  const ctx = core.load('state').entry(undefined, event);
   if (Entry !== null) {
     const instance = new Entry(ctx, core.env);
     if (typeof instance.fetch !== 'function') throw new p.TypeError(NO_FETCH);
@@ -95,15 +95,13 @@ core.eventSignal = (event) => {
   return controller.signal;
 };
 core.on.fetch = (event, method, url, headers, body) => {
-  core.event = event;
   runFetch(event, method, url, headers, body);
 };
 const runFetch = async (event, method, url, headers, body) => {
   let given = null;
   try {
     given = core.bodyIn(body);
-    const response = await answerFetch(core.load('http').makeRequest(method, url, headers, given, event));
-    core.event = event;
+    const response = await answerFetch(core.load('http').makeRequest(method, url, headers, given, event), event);
     const sent = respond(event, response);
     if (typeof body === 'number') requestOver(body, given, sent, 'response has been sent');
   } catch (error) {
@@ -120,7 +118,7 @@ core.on.cancel = (event) => {
   controller?.abort(new p.DOMException('The client disconnected', 'AbortError'));
 };
 /** `number`: what is called of what this realm gave, if not the object itself. */
-core.on.rpc = (event, path, args, stubs, number) => { core.event = event; runRpc(event, path, args, stubs, number); };
+core.on.rpc = (event, path, args, stubs, number) => { runRpc(event, path, args, stubs, number); };
 const runRpc = async (event, path, args, stubs, number) => {
   try {
     if (number === undefined && !core.rpcAllowed) {
@@ -136,7 +134,7 @@ const runRpc = async (event, path, args, stubs, number) => {
 class AlarmInvocationInfo {
   constructor(retryCount, scheduledTime) { this.retryCount = retryCount; this.isRetry = retryCount > 0; this.scheduledTime = scheduledTime; }
 }
-core.on.alarm = (event, scheduled, retry) => { core.event = event; runAlarm(event, scheduled, retry); };
+core.on.alarm = (event, scheduled, retry) => { runAlarm(event, scheduled, retry); };
 const runAlarm = async (event, scheduled, retry) => {
   try {
     if (typeof core.instance.alarm === 'function') await core.instance.alarm(new AlarmInvocationInfo(retry, scheduled));
@@ -147,6 +145,6 @@ const runAlarm = async (event, scheduled, retry) => {
   }
   core.finish(event);
 };
-core.on.message = (event, socket, data) => { core.event = event; core.load('websocket').message(event, socket, data); };
-core.on.closed = (event, socket, code, reason, clean) => { core.event = event; core.load('websocket').closed(event, socket, code, reason, clean); };
-core.on.socketFailed = (event, socket, why) => { core.event = event; core.load('websocket').failed(event, socket, why); };
+core.on.message = (event, socket, data) => { core.load('websocket').message(event, socket, data); };
+core.on.closed = (event, socket, code, reason, clean) => { core.load('websocket').closed(event, socket, code, reason, clean); };
+core.on.socketFailed = (event, socket, why) => { core.load('websocket').failed(event, socket, why); };

@@ -11,7 +11,7 @@ const given = new p.Map();
 /** What came and was given in an event of the entry worker ends with it. A call that comes back belongs to the event that gave. */
 const byEvent = new p.Map();
 const ofEvent = () => {
-  const event = core.instance === null ? ops.event() ?? null : null;
+  const event = core.instance === null ? core.event() : null;
   if (event === null) return null;
   let all = p.MapGet(byEvent, event);
   if (all === undefined) { all = { event, given: [], held: [] }; p.MapSet(byEvent, event, all); }

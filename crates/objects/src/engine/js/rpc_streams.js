@@ -9,7 +9,7 @@ const viewOf = (chunk) => {
 /** An event of the entry worker lasts as long as its stream does. */
 const keptUntil = () => {
   const { promise, resolve } = p.withResolvers();
-  const event = core.instance === null ? ops.event() ?? null : null;
+  const event = core.instance === null ? core.event() : null;
   if (event !== null) core.keep(event, promise);
   return resolve;
 };

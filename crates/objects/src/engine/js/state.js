@@ -55,11 +55,12 @@ class DurableObjectState {
 }
 core.brand(DurableObjectState, 'DurableObjectState');
 class ExecutionContext {
-  constructor(given, props) { if (given !== secret) throw core.illegal(); this.props = props; }
+  #event;
+  constructor(given, props, event) { if (given !== secret) throw core.illegal(); this.props = props; this.#event = event; }
   get exports() { return core.exports; }
-  waitUntil(promise) { core.waitUntil(promise); }
+  waitUntil(promise) { core.waitUntil(promise, this.#event); }
   passThroughOnException() {}
   abort(reason = undefined) { resets(reason ?? new p.Error('The worker was aborted.')); }
 }
 core.brand(ExecutionContext, 'ExecutionContext');
-return { object: (id) => new DurableObjectState(secret, id), entry: (props = {}) => new ExecutionContext(secret, props) };
+return { object: (id) => new DurableObjectState(secret, id), entry: (props = {}, event = undefined) => new ExecutionContext(secret, props, event) };

@@ -17,7 +17,8 @@ core.eventOver = null;
 
 // Work that an event waits for: what waitUntil was given, and bodies that are sent.
 const kept = new p.Map();
-core.event = null;
+/** `of` as long as it is not over, or else the event that what runs now belongs to; null where that is over. */
+core.event = (of = undefined) => ops.event(of) ?? null;
 core.keep = (event, promise) => {
   if (event === null) { core.handled(promise); return; }
   const list = p.MapGet(kept, event);
@@ -27,7 +28,11 @@ core.keep = (event, promise) => {
 core.finish = (event) => {
   const list = p.MapGet(kept, event);
   if (list === undefined) {
-    if (core.eventOver !== null) core.eventOver(event);
+    if (core.eventOver !== null) {
+      core.eventOver(event);
+      // Code of the user that disposes of something may leave more to wait for.
+      if (p.MapHas(kept, event)) { core.finish(event); return; }
+    }
     ops.finished(event);
     return;
   }
@@ -40,8 +45,8 @@ const finishAfter = async (event, list) => {
   }
   core.finish(event);
 };
-core.waitUntil = (promise) => {
-  core.keep(core.event, (async () => { await promise; })());
+core.waitUntil = (promise, event = undefined) => {
+  core.keep(core.event(event), (async () => { await promise; })());
 };
 
 const env = core.env = {};

@@ -2,13 +2,13 @@
 
 use super::{op, plain_error, read_problem};
 use crate::engine::shared::{Delivery, SectionEntry, Shared};
-use crate::engine::timers::{Origin, Purpose};
+use crate::engine::timers::Purpose;
 use rquickjs::{Array, Ctx, Object, Result};
 use std::rc::Rc;
 
 fn ask(ctx: &Ctx<'_>, shared: &Shared) -> Result<u32> {
-    let parent = shared.origin().section;
-    let section = shared.gate.borrow_mut().ask(&parent);
+    let parent = shared.origin();
+    let section = shared.gate.borrow_mut().ask(&parent.section);
     let section = section.map_err(|error| plain_error(ctx, &error.to_string()))?;
     let number = section.number();
     shared.sections.borrow_mut().insert(number, SectionEntry { section, parent, timer: None });
@@ -21,8 +21,8 @@ fn end(shared: &Shared, number: u32) {
         shared.timers.borrow_mut().clear(timer);
     }
     shared.gate.borrow_mut().end(&entry.section);
-    let event = shared.origin().event;
-    shared.push(&Origin { section: entry.parent, event }, Delivery::SectionOver { number });
+    let event = entry.parent.event;
+    shared.push(&entry.parent, Delivery::SectionOver { number, event });
 }
 
 pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>) -> Result<()> {

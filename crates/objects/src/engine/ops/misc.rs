@@ -1,8 +1,8 @@
 //! Time, randomness, the console, and what the deployment's configuration gives.
 
-use super::{bytes, op, type_error};
+use super::{bytes, id, op, type_error};
 use crate::engine::shared::Shared;
-use crate::wire::Level;
+use crate::wire::{EventId, Level};
 use rquickjs::{Array, Ctx, Object, Result};
 use std::rc::Rc;
 
@@ -50,9 +50,13 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         let names: Vec<String> = shared.process.namespaces.iter().map(|namespace| namespace.binding.clone()).collect();
         Ok::<_, rquickjs::Error>(names)
     });
-    // The event that what runs now belongs to.
-    op!(ctx, ops, owner, "event", |shared, _ctx| {
-        Ok::<_, rquickjs::Error>(shared.origin.borrow().event.map(|event| event.0 as f64))
+    // The one that is asked about if it is not over, or else the event that what runs now belongs to.
+    op!(ctx, ops, owner, "event", |shared, _ctx, of: Option<f64>| {
+        let events = shared.events.borrow();
+        let of = of.map(|event| EventId(id(event)));
+        let mut either = of.into_iter().chain(shared.origin.borrow().event);
+        let event = either.find(|event| events.contains_key(event));
+        Ok::<_, rquickjs::Error>(event.map(|event| event.0 as f64))
     });
     op!(ctx, ops, owner, "classes", |shared, _ctx| {
         let names: Vec<String> = shared.process.namespaces.iter().map(|namespace| namespace.class.clone()).collect();
