@@ -112,6 +112,7 @@ impl Object {
             syncing: RefCell::default(),
             given: RefCell::default(),
             held: RefCell::default(),
+            lost: Gone::default(),
             last_sync: Cell::new(0),
             known_ids: ops::Known::default(),
             alarm: Cell::new(AlarmRun::None),
@@ -275,7 +276,7 @@ impl Object {
             shared.end_with(thrown(error));
         }
         shared.tell_rejections();
-        shared.cut_unread();
+        shared.let_go();
         self.settle();
     }
 
@@ -491,7 +492,7 @@ impl Object {
         if let Some(realm) = &self.realm {
             realm.runtime().run_gc();
         }
-        self.shared.cut_unread();
+        self.shared.let_go();
         self.shared.storage.borrow_mut().rest();
     }
 }

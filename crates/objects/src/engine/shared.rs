@@ -190,6 +190,8 @@ pub(crate) struct Shared {
     pub given: RefCell<HashMap<StubId, Origin>>,
     /// What it holds that others gave it.
     pub held: RefCell<HashSet<StubId>>,
+    /// Of what it holds, what code can reach no more.
+    pub lost: Gone,
     /// Sockets of which the object is the only keeper: they do not outlive its memory.
     pub plain_sockets: Cell<u32>,
     pub sockets: Cell<u32>,
@@ -400,10 +402,20 @@ impl Shared {
         }
     }
 
-    /// Ends bodies that code can reach no more.
-    pub(crate) fn cut_unread(&self) {
+    /// Ends bodies and drops stubs that code can reach no more.
+    pub(crate) fn let_go(&self) {
         for stream in self.unread.take() {
             self.cut(StreamId(stream), BODY_UNREAD);
+        }
+        for stub in self.lost.take() {
+            self.drop_stub(StubId(stub));
+        }
+    }
+
+    /// What it was given is not called any more.
+    pub(crate) fn drop_stub(&self, stub: StubId) {
+        if self.held.borrow_mut().remove(&stub) {
+            self.say(FromEngine::StubDropped { activation: self.activation, stub, after: self.after() });
         }
     }
 

@@ -17,6 +17,7 @@ mod passing;
 mod serving;
 mod several;
 mod strangers;
+mod unread;
 mod victim;
 
 use std::{
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         passing::TESTS,
         dialled::TESTS,
         strangers::TESTS,
+        unread::TESTS,
         hostile::TESTS,
         killed::TESTS,
     ]

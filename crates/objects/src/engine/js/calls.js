@@ -14,12 +14,12 @@ core.on.response = (number, status, statusText, headers, body, more) => {
   entry.resolve(core.load('http').makeResponse(status, statusText, headers, core.bodyIn(body), webSocket, url, redirected));
 };
 core.on.value = (number, bytes, stubs) => {
-  const entry = take(number), mine = [];
+  const entry = take(number);
   if (entry === undefined) {
     if (stubs !== undefined) for (let i = 0; i < stubs.length; i++) ops.dropStub(stubs[i]);
     return;
   }
-  const { decode, owned } = core.load('rpc');
+  const { decode, owned, newMine } = core.load('rpc'), mine = newMine();
   try { entry.resolve(owned(decode(bytes, stubs, mine), mine)); } catch (error) { entry.reject(error); }
 };
 core.on.callFailed = (number, problem) => {
@@ -41,8 +41,8 @@ const wait = (number, url, target, stubs) => {
   p.MapSet(waiting, number, entry);
   return entry.promise;
 };
-/** What a call that cannot be made would have given is taken back. */
-const giving = (stubs, call) => {
+/** What a call or a result that cannot leave would have given is taken back. */
+const giving = core.giving = (stubs, call) => {
   try { return call(); } catch (error) {
     for (let i = 0; i < stubs.length; i++) core.load('rpc').takeBack(stubs[i]);
     throw error;

@@ -125,7 +125,8 @@ const runRpc = async (event, path, args, stubs, number) => {
       throw new p.TypeError('The receiving Durable Object does not support RPC, because its class was not declared with `extends DurableObject`. In order to enable RPC, make sure your class extends the special class `DurableObject`, which can be imported from the module "cloudflare:workers".');
     }
     const sent = await core.load('rpc').run(event, core.instance, id, path, args, stubs, number);
-    ops.returned(event, sent.bytes, sent.stubs);
+    if (sent.stubs === undefined) ops.returned(event, sent.bytes, undefined);
+    else core.giving(sent.stubs, () => ops.returned(event, sent.bytes, sent.stubs));
   } catch (error) {
     fail(event, error, true);
   }

@@ -11,13 +11,13 @@ const isEntrypoint = (value) => typeof value === 'function' && core.extend(value
 const start = (name, props) => {
   const Class = core.exported[name];
   if (!isEntrypoint(Class)) throw new p.TypeError(`The main module exports no WorkerEntrypoint ${name}.`);
-  return new Class(core.load('state').entry(props, ops.event()), core.env);
+  return new Class(core.load('state').entry(props, ops.event(undefined)), core.env);
 };
 const answer = (name, props, request) => {
   const value = core.exported[name];
   if (!isEntrypoint(value)) {
     if (typeof value?.fetch !== 'function') throw new p.TypeError(NO_FETCH);
-    return value.fetch(request, core.env, core.load('state').entry(props, ops.event()));
+    return value.fetch(request, core.env, core.load('state').entry(props, ops.event(undefined)));
   }
   const instance = start(name, props);
   if (typeof instance.fetch !== 'function') throw new p.TypeError(NO_FETCH);

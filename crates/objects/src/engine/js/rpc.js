@@ -56,10 +56,10 @@ core.eventOver = (event) => {
 
 // --- what others give this realm to call ---
 const USED = 'RPC stub used after being disposed.';
-/** Of somewhere else: `refs` handles call it. */
+/** Of somewhere else: `refs` handles call it. It is let go of when nothing leads to the hook, too: a stream is nobody's to dispose of. */
 const held = (number) => {
   const hook = {
-    refs: 1, over: false,
+    refs: 1, over: false, handle: ops.stubHandle(number),
     call: (path, args) => (hook.over ? p.promiseReject(new p.Error(USED)) : core.callStub(number, path, args)),
     end: () => { if (!hook.over) { hook.over = true; ops.dropStub(number); } },
   };
@@ -69,6 +69,8 @@ const held = (number) => {
 };
 /** Of this very realm: what is passed is copied all the same. */
 const here = (target) => {
+  // Who reads or writes it is within the same event.
+  if (p.ObjectHasOwnProperty(target, 'stays')) target.stays();
   const hook = {
     refs: 1, over: false,
     call: (path, args) => (hook.over ? p.promiseReject(new p.Error(USED)) : loop(() => target, path, args)),
@@ -84,29 +86,29 @@ const notCloned = (value) => {
 };
 // What is being written: each value that is no data, and what of them is called.
 let writing = null;
-const called = (target) => {
+const called = (make) => {
   if (writing.targets.length >= rpcStubs) throw new p.TypeError(`more than ${rpcStubs} functions, RpcTargets and streams in one RPC call`);
-  return p.ArrayPush(writing.targets, target) - 1;
+  return p.ArrayPush(writing.targets, make()) - 1;
 };
 const bodyOf = (parts) => {
   const body = http().takeBody(parts);
-  return body === null || typeof body === 'string' || p.isView(body) ? body : called(core.load('rpc_streams').source(body));
+  return body === null || typeof body === 'string' || p.isView(body) ? body : called(() => core.load('rpc_streams').source(body));
 };
 /** How the value is told to the other side; null if there is no way to. */
 const describe = (value) => {
   if (typeof value === 'function') {
     if (isUnsettled(value)) throw notCloned({ constructor: { name: isUnsettled(value) } });
     const handle = handleOf(value);
-    return ['stub', called(handle === null ? { user: value } : { forward: dup(handle) })];
+    return ['stub', called(() => (handle === null ? { user: value } : { forward: dup(handle) }))];
   }
-  if (value instanceof RpcTarget) return ['stub', called({ user: value })];
+  if (value instanceof RpcTarget) return ['stub', called(() => ({ user: value }))];
   const place = core.ifLoaded('namespace')?.placeOf(value) ?? null;
   if (place !== null) return ['object', place];
   const entry = core.ifLoaded('entrypoints')?.nameOf(value) ?? null;
   if (entry !== null) return ['entry', entry];
   if (!core.isPlatform(value)) return null;
-  if (core.ifLoaded('streams')?.state(value) != null) return ['readable', called(core.load('rpc_streams').source(value))];
-  if (core.ifLoaded('writable')?.writableState(value) != null) return ['writable', called(core.load('rpc_streams').sink(value))];
+  if (core.ifLoaded('streams')?.state(value) != null) return ['readable', called(() => core.load('rpc_streams').source(value))];
+  if (core.ifLoaded('writable')?.writableState(value) != null) return ['writable', called(() => core.load('rpc_streams').sink(value))];
   if (core.ifLoaded('headers')?.isHeaders(value)) return ['headers', core.load('headers').textOf(value)];
   const parts = http()?.partsOf(value) ?? null;
   if (parts !== null) {
@@ -144,7 +146,7 @@ const write = (value) => {
     if (writing === null) return { bytes, targets: null };
     return { bytes: joined(bytes, writing.values), targets: writing.targets };
   } catch (error) {
-    if (writing !== null) for (let i = 0; i < writing.targets.length; i++) if (writing.targets[i].forward !== undefined) letGo(writing.targets[i]);
+    if (writing !== null) for (let i = 0; i < writing.targets.length; i++) letGo(writing.targets[i]);
     throw error;
   } finally {
     writing = before;
@@ -153,47 +155,67 @@ const write = (value) => {
 /** What `ops` take for it. */
 const encode = (value) => {
   const { bytes, targets } = write(value);
-  if (bytes.length > rpcBytes) throw tooLong(bytes.length);
-  if (targets === null) return { bytes, stubs: undefined };
+  if (targets === null) {
+    if (bytes.length > rpcBytes) throw tooLong(bytes.length);
+    return { bytes, stubs: undefined };
+  }
   const stubs = [];
-  for (let i = 0; i < targets.length; i++) p.ArrayPush(stubs, give(targets[i]));
+  try {
+    if (bytes.length > rpcBytes) throw tooLong(bytes.length);
+    for (let i = 0; i < targets.length; i++) p.ArrayPush(stubs, give(targets[i]));
+  } catch (error) {
+    for (let i = 0; i < targets.length; i++) if (i < stubs.length) takeBack(stubs[i]); else letGo(targets[i]);
+    throw error;
+  }
   return { bytes, stubs };
 };
 
 // --- bytes to values ---
-const bodyFrom = (body, hookOf) => (typeof body === 'number' ? core.load('rpc_streams').readable(hookOf(body)) : body);
+/** What comes with a call or a result: handles of what may be disposed of; of streams, which stay with whoever has them, the hooks. */
+const newMine = () => ({ handles: null, streams: null, arrived: false });
+const streamHook = (at, hookOf, mine) => {
+  const hook = hookOf(at);
+  p.ArrayPush(mine.streams ??= [], hook);
+  return hook;
+};
+const bodyFrom = (body, hookOf, mine) => (typeof body === 'number' ? core.load('rpc_streams').readable(streamHook(body, hookOf, mine)) : body);
 const makers = {
   __proto__: null,
-  stub: ([, at], hookOf, mine) => { const handle = { hook: hookOf(at), over: false }; p.ArrayPush(mine, handle); return stubOf(handle); },
+  stub: ([, at], hookOf, mine) => { const handle = { hook: hookOf(at), over: false }; p.ArrayPush(mine.handles ??= [], handle); return stubOf(handle); },
   object: ([, place]) => core.load('namespace').at(place),
   entry: ([, [name, props]]) => core.load('entrypoints').stub(name, props),
-  readable: ([, at], hookOf) => core.load('rpc_streams').readable(hookOf(at)),
-  writable: ([, at], hookOf) => core.load('rpc_streams').writable(hookOf(at)),
+  readable: ([, at], hookOf, mine) => core.load('rpc_streams').readable(streamHook(at, hookOf, mine)),
+  writable: ([, at], hookOf, mine) => core.load('rpc_streams').writable(streamHook(at, hookOf, mine)),
   headers: ([, text]) => new (core.load('http').Response)(null, { headers: core.load('headers').fromWire(text) }).headers,
-  request: ([, method, url, headers, body, redirect], hookOf) => {
+  request: ([, method, url, headers, body, redirect], hookOf, mine) => {
     const { makeRequest, partsOf } = core.load('http');
-    const request = makeRequest(method, url, headers, bodyFrom(body, hookOf), null);
+    const request = makeRequest(method, url, headers, bodyFrom(body, hookOf, mine), null);
     const parts = partsOf(request);
     parts.redirect = redirect;
     parts.frozen = false;
     return request;
   },
-  response: ([, status, statusText, headers, body], hookOf) => {
+  response: ([, status, statusText, headers, body], hookOf, mine) => {
     const { makeResponse, partsOf } = core.load('http');
-    const response = makeResponse(status, statusText, headers, bodyFrom(body, hookOf), null, '', false);
+    const response = makeResponse(status, statusText, headers, bodyFrom(body, hookOf, mine), null, '', false);
     partsOf(response).frozen = false;
     return response;
   },
   blob: ([, bytes, type]) => core.load('blob').make(bytes, type),
 };
-/** `hookOf`: of a target by its place. Handles of what may be disposed of are added to `mine`. */
+/** `hookOf`: of a target by its place. What comes with the value is added to `mine`. */
 const read = (bytes, hookOf, mine) => {
   if (bytes[0] !== 0) return core.clone.decode(bytes);
   const length = p.ViewGetUint32(new p.DataView(p.typedBuffer(bytes), p.typedOffset(bytes), HEAD), 1);
   const values = core.clone.decode(p.TypedSlice(bytes, HEAD + length));
   return core.clone.decode(p.TypedSlice(bytes, HEAD, HEAD + length), (at) => makers[values[at][0]](values[at], hookOf, mine));
 };
-const disposeAll = (mine) => { for (let i = 0; i < mine.length; i++) dispose(mine[i]); };
+const disposeAll = ({ handles }) => { if (handles !== null) for (let i = 0; i < handles.length; i++) dispose(handles[i]); };
+/** The call is over. Streams that came with it are with whoever was called, if anybody was. */
+const callOver = (mine) => {
+  disposeAll(mine);
+  if (mine.streams !== null && !mine.arrived) for (let i = 0; i < mine.streams.length; i++) mine.streams[i].end();
+};
 const decode = (bytes, stubs, mine) => {
   if (stubs === undefined) return read(bytes, undefined, mine);
   const hooks = [];
@@ -226,8 +248,8 @@ const member = (target, name, first) => {
   throw missing(name);
 };
 const named = (path) => (path.length === 0 ? '(this)' : p.ArrayJoin(path, '.'));
-/** `args`: null reads a property. `whole`: the target itself is a class's. */
-const perform = async (target, whole, path, args) => {
+/** `args`: null reads a property. `whole`: the target itself is a class's. `mine`: what came with the call. */
+const perform = async (target, whole, path, args, mine) => {
   let self = undefined, value = target;
   for (let i = 0; i < path.length; i++) {
     self = value;
@@ -236,38 +258,39 @@ const perform = async (target, whole, path, args) => {
   }
   if (args === null) return value;
   if (typeof value !== 'function') throw new p.TypeError(`"${named(path)}" is not a function.`);
+  mine.arrived = true;
   return p.apply(value, self, args);
 };
-const performAt = ({ user, forward, inner }, path, args) => {
-  if (forward !== undefined) return forward.hook.call(path, args);
+const performAt = ({ user, forward, inner }, path, args, mine) => {
+  if (forward !== undefined) { mine.arrived = true; return forward.hook.call(path, args); }
   if (inner !== undefined) return p.apply(inner[path[0]], undefined, args);
-  return perform(user, isClass(user), path, args);
+  return perform(user, isClass(user), path, args, mine);
 };
 /** A stub that is returned goes to whoever called. */
 const giveAway = (value) => { const handle = handleOf(value); if (handle !== null) dispose(handle); };
 
 /** A call within the realm, through copies as if it were elsewhere. */
 const loop = async (find, path, args) => {
-  const mine = [], results = [];
+  const mine = newMine(), results = newMine();
   const pass = (value, to) => {
     const { bytes, targets } = write(value);
     return read(bytes, (at) => here(targets[at]), to);
   };
   try {
     const target = find();
-    const result = await performAt(target, path, args === null ? null : pass(args, mine));
+    const result = await performAt(target, path, args === null ? null : pass(args, mine), mine);
     const copy = owned(pass(result, results), results);
     giveAway(result);
     return copy;
   } catch (error) {
     throw core.errorOf(core.problemOf(error, true));
   } finally {
-    disposeAll(mine);
+    callOver(mine);
   }
 };
 
 return {
-  encode, decode, owned, takeBack, loop,
+  encode, decode, owned, takeBack, loop, newMine,
   /** `new RpcStub(target)` */
   stubFor: (target) => {
     const handle = handleOf(target);
@@ -275,13 +298,13 @@ return {
   },
   /** What an event asks of the object, or of what this realm gave under a number; what it came to, for `ops`. */
   run: async (event, instance, id, path, args, stubs, number) => {
-    const mine = [];
+    const mine = newMine();
     try {
       const gave = number === undefined ? undefined : p.MapGet(given, number);
       if (gave !== undefined && gave.all !== null) p.MapSet(byEvent, event, gave.all);
       const list = args === null ? null : decode(args, stubs, mine);
       if (number !== undefined && gave === undefined) throw new p.Error(USED);
-      const result = await (number === undefined ? perform(instance, true, path, list) : performAt(gave.target, path, list));
+      const result = await (number === undefined ? perform(instance, true, path, list, mine) : performAt(gave.target, path, list, mine));
       const sent = encode(result);
       giveAway(result);
       return sent;
@@ -289,7 +312,7 @@ return {
       if (id !== null && error instanceof p.Error) p.defineProperty(error, 'durableObjectId', { __proto__: null, value: id, writable: true, enumerable: true, configurable: true });
       throw error;
     } finally {
-      disposeAll(mine);
+      callOver(mine);
     }
   },
 };

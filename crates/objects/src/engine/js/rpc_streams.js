@@ -34,7 +34,8 @@ const source = (stream) => {
       },
       cancel: async (reason) => { end(); await reader.cancel(reason); },
     },
-    gone: () => { if (!ended) { end(); core.handled(reader.cancel(new p.Error('the reader of the stream has gone'))); } },
+    stays: over,
+    gone: () => { if (!ended) { end(); core.handled(reader.cancel(new p.Error('Network connection lost.'))); } },
   };
 };
 /** What is given to whoever writes to `stream`. */
@@ -49,6 +50,7 @@ const sink = (stream) => {
       close: async () => { end(); await writer.close(); },
       abort: async (reason) => { end(); await writer.abort(reason); },
     },
+    stays: over,
     gone: () => { if (!ended) { end(); core.handled(writer.abort(new p.Error('WritableStream received over RPC was disposed before close() was called.'))); } },
   };
 };

@@ -2,8 +2,8 @@
 
 use super::events::{body, headers};
 use super::{id, misuse, op, plain_error, read_problem, refuse_long, type_error};
-use crate::engine::{handles, raw};
 use crate::engine::shared::Shared;
+use crate::engine::{handles, raw};
 use crate::wire::{
     CallId, Cloned, Destination, FromEngine, HttpRequest, NamespaceIndex, ObjectCall, Passed, Redirect, Rpc, StreamId,
     StubId,
@@ -147,12 +147,11 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
         Ok(stub.0 as f64)
     });
     op!(ctx, ops, owner, "dropStub", |shared, _ctx, stub: f64| {
-        let stub = StubId(id(stub));
-        if shared.held.borrow_mut().remove(&stub) {
-            shared.say(FromEngine::StubDropped { activation: shared.activation, stub, after: shared.after() });
-        }
+        shared.drop_stub(StubId(id(stub)));
         Ok::<_, rquickjs::Error>(())
     });
+    // Held as long as the stub can be called.
+    op!(ctx, ops, owner, "stubHandle", |shared, ctx, stub: f64| handles::wrap(&ctx, id(stub), &shared.lost));
     op!(ctx, ops, owner, "withdrawStub", |shared, _ctx, stub: f64| {
         let stub = StubId(id(stub));
         if shared.given.borrow_mut().remove(&stub).is_some() {

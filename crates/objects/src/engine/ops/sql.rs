@@ -1,9 +1,9 @@
 //! `storage.sql`.
 
 use super::{bytes, op, plain_error, sql_error, storage_error, type_error};
-use crate::engine::{handles, raw};
 use crate::engine::shared::Shared;
 use crate::engine::storage::Confirmation;
+use crate::engine::{handles, raw};
 use crate::sqlite::connection::Value as SqlValue;
 use crate::sqlite::cursor::ExecError;
 use rquickjs::{Array, Ctx, Object, Result, Value};
@@ -96,7 +96,9 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, ops: &Object<'js>, owner: &Rc<Shared>
     });
     op!(ctx, ops, owner, "sqlCounts", |shared, _ctx, cursor: Value<'js>| {
         let mut storage = shared.storage.borrow_mut();
-        let counts = storage.cursor(handles::number(&cursor)?).map(|cursor| vec![cursor.rows_read() as f64, cursor.rows_written() as f64]);
+        let counts = storage
+            .cursor(handles::number(&cursor)?)
+            .map(|cursor| vec![cursor.rows_read() as f64, cursor.rows_written() as f64]);
         Ok::<_, rquickjs::Error>(counts)
     });
     op!(ctx, ops, owner, "sqlClose", |shared, _ctx, cursor: Value<'js>| {

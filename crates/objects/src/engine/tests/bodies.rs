@@ -85,7 +85,11 @@ fn a_request_is_read_until_it_is_answered() {
     let mut host = reader();
     for (path, answered, later) in [
         ("/ignore", "ignored", "TypeError: Can't read from request stream after response has been sent."),
-        ("/throw", "failed: Error: thrown", "TypeError: Can't read from request stream after responding with an exception."),
+        (
+            "/throw",
+            "failed: Error: thrown",
+            "TypeError: Can't read from request stream after responding with an exception.",
+        ),
     ] {
         let event = host.deliver("x", posted(path, 5));
         assert_eq!(host.text(event).as_deref(), Some(answered));

@@ -103,3 +103,117 @@ fn an_object_holds_so_many_and_no_more() {
     let told = host.get("x", "/many");
     assert!(told.contains("more than 5 RPC stubs"), "{told}");
 }
+
+const STREAMS: &str = r#"
+import { DurableObject, WorkerEntrypoint, exports } from "cloudflare:workers";
+const told = async (run) => { try { return await run(); } catch (error) { return `${error.name}: ${error.message}`; } };
+let ended = "open";
+const source = () => { ended = "open"; return new ReadableStream({ type: "bytes", pull(c) { c.enqueue(new Uint8Array(10)); }, cancel(reason) { ended = String(reason); } }); };
+const sink = () => { ended = "open"; return new WritableStream({ abort(reason) { ended = String(reason); } }); };
+const give = async (to, how) => {
+  switch (how) {
+    case "/ignored": return to.ignore(source());
+    case "/sink-ignored": return to.ignore(sink());
+    case "/thrown": return to.fails(source());
+    case "/no-method": return to.nothing(source());
+    case "/no-clone": return to.ignore(source(), Symbol());
+    case "/too-long": return to.ignore(source(), "x".repeat(9 << 20));
+    case "/kept": return to.keep(source());
+    case "/gave": { const given = await to.give(); return given.constructor.name; }
+    case "/given": return to.ended();
+  }
+};
+const taking = (Base) => class extends Base {
+  ignore() { return "ignored"; }
+  fails() { throw new Error("fails"); }
+  keep(s) { this.s = s; return "kept"; }
+  give() { return source(); }
+  ended() { return ended; }
+};
+export class Test extends taking(DurableObject) {
+  async fetch(request) {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/live") return new Response("live");
+    if (pathname === "/ended") return new Response(ended);
+    if (pathname === "/read") return new Response(String((await this.s.getReader().read()).value.length));
+    return new Response(await told(() => give(this.env.TEST.getByName("other"), pathname)));
+  }
+}
+export class Beside extends taking(WorkerEntrypoint) {}
+export default {
+  async fetch(request, env) {
+    const { pathname, search } = new URL(request.url);
+    return new Response(await told(() => give(search ? exports.Beside : env.TEST.getByName("other"), pathname)));
+  },
+};
+"#;
+
+fn streams() -> Host {
+    let mut host = Host::new(STREAMS, &["Test"]);
+    assert!(matches!(host.loaded, Some(Ok(_))), "{:?}", host.loaded);
+    host.get("other", "/live");
+    host
+}
+
+/// So long that what is quiet rests.
+const REST_MS: i64 = 3_000;
+
+#[test]
+fn a_stream_that_never_arrived_ends() {
+    for (how, told) in [
+        ("/no-method", "TypeError: The RPC receiver does not implement the method \"nothing\"."),
+        ("/no-clone", "DataCloneError: Symbol() could not be cloned."),
+        ("/too-long", "Error: Serialized RPC arguments or return values are limited to 8388608 bytes"),
+    ] {
+        let mut host = streams();
+        let answer = host.get("x", how);
+        assert!(answer.starts_with(told), "{answer}");
+        assert_eq!(host.get("x", "/ended"), "Error: Network connection lost.", "{how}");
+        let event = host.enter(how);
+        assert!(host.text(event).is_some_and(|answer| answer.starts_with(told)), "{how}");
+        assert_eq!(host.finished.last(), Some(&event), "{how}");
+    }
+}
+
+#[test]
+fn a_stream_that_nobody_can_read_or_write_ends_when_its_holder_rests() {
+    for (how, ended) in [
+        ("/ignored", "Error: Network connection lost."),
+        ("/thrown", "Error: Network connection lost."),
+        ("/sink-ignored", "Error: WritableStream received over RPC was disposed before close() was called."),
+    ] {
+        let mut host = streams();
+        host.get("x", how);
+        assert_eq!((host.hibernates("x"), host.hibernates("other")), (Some(false), Some(false)), "{how}");
+        host.pass(REST_MS);
+        assert_eq!(host.get("x", "/ended"), ended, "{how}");
+        assert_eq!((host.hibernates("x"), host.hibernates("other")), (Some(true), Some(true)), "{how}");
+        let event = host.enter(how);
+        assert!(host.text(event).is_some());
+        host.pass(REST_MS);
+        assert_eq!(host.finished.last(), Some(&event), "{how}");
+    }
+    // One that was returned.
+    let mut host = streams();
+    assert_eq!(host.get("x", "/gave"), "ReadableStream");
+    host.pass(REST_MS);
+    assert_eq!(host.get("other", "/ended"), "Error: Network connection lost.");
+}
+
+#[test]
+fn a_stream_that_is_kept_is_read_after_the_call() {
+    let mut host = streams();
+    assert_eq!(host.get("x", "/kept"), "kept");
+    host.pass(REST_MS);
+    assert_eq!((host.get("x", "/ended"), host.get("other", "/read")), ("open".to_owned(), "10".to_owned()));
+}
+
+#[test]
+fn a_stream_within_the_entry_worker_holds_up_no_event() {
+    let mut host = streams();
+    for how in ["/ignored", "/kept", "/sink-ignored", "/no-clone"] {
+        let event = host.enter(&format!("{how}?beside"));
+        assert!(host.text(event).is_some(), "{how}");
+        assert_eq!(host.finished.last(), Some(&event), "{how}");
+    }
+}

@@ -1,0 +1,84 @@
+//! Bodies that nobody reads: no connection is held for them.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    sync::mpsc,
+    thread,
+};
+
+use objects::host::outgoing::Policy;
+
+use crate::{
+    Test,
+    hosted::{Hosted, LIMIT, Setting, write_project},
+};
+
+pub const TESTS: &[Test] = &[
+    ("unread::a_client_whose_request_nobody_reads_is_let_go", request),
+    ("unread::a_server_whose_answer_nobody_reads_is_let_go", answer),
+];
+
+const DEAF: &str = r#"
+    import { DurableObject } from "cloudflare:workers";
+    const answer = async ({ url }) => {
+        const asked = new URL(url).search.slice(1);
+        return new Response(asked ? `status ${(await fetch(asked)).status}` : "ignored");
+    };
+    export class Deaf extends DurableObject { fetch(request) { return answer(request); } }
+    export default {
+        fetch: (request, env) => (new URL(request.url).pathname === "/entry" ? answer(request) : env.Deaf.getByName("one").fetch(request)),
+    };
+"#;
+
+fn deaf() -> (tempfile::TempDir, Hosted) {
+    let directory = tempfile::tempdir().expect("a directory");
+    write_project(directory.path(), &["Deaf"], DEAF);
+    let policy = Policy { allowed: ["127.0.0.1".to_owned()].into() };
+    let setting = Setting { policy, ..Setting::default() };
+    let hosted = Hosted::start(directory.path(), &directory.path().join("state"), setting);
+    (directory, hosted)
+}
+
+/// All that comes until the other end closes, which it must.
+fn until_closed(stream: &mut TcpStream) -> String {
+    stream.set_read_timeout(Some(LIMIT)).expect("is set");
+    let mut all = Vec::new();
+    if let Err(error) = stream.read_to_end(&mut all) {
+        // What was sent and not read makes the end an abrupt one.
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "the connection is held: {error}");
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+fn request() {
+    let (_kept, hosted) = deaf();
+    for path in ["/entry", "/object"] {
+        let mut stream = TcpStream::connect(hosted.address).expect("listens");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("is sent");
+        stream.write_all(&[7; 300_000]).expect("is sent");
+        let answer = until_closed(&mut stream);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ignored"), "{path}: {answer}");
+    }
+}
+
+fn answer() {
+    let (_kept, hosted) = deaf();
+    for path in ["/entry", "/object"] {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (closed, heard) = mpsc::channel();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("is asked");
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\nbegins").expect("is sent");
+            // And then nothing for long.
+            closed.send(until_closed(&mut stream)).expect("is waited for");
+        });
+        let asked = hosted.get(&format!("{path}?http://127.0.0.1:{port}/"));
+        assert_eq!(asked, (200, "status 200".to_owned()), "{path}");
+        let asked = heard.recv_timeout(LIMIT).expect("the connection ends");
+        assert!(asked.starts_with("GET / HTTP/1.1"), "{path}: {asked}");
+        server.join().expect("ends");
+    }
+}
