@@ -26,6 +26,8 @@ use crate::{
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 /// Hosts that are tried for one request.
 const MAX_TRIES: usize = 3;
+/// When to come again after there was no place, seconds.
+const RETRY_AFTER_S: u64 = 2;
 /// Headers that speak of one connection, not of the request (RFC 9110, 7.6.1).
 const HOP_BY_HOP: [HeaderName; 6] = [
     header::TE,
@@ -53,6 +55,17 @@ pub(crate) fn unavailable(error: &Error, is_page: bool) -> Response {
     Said { status: StatusCode::BAD_GATEWAY, title, detail, portal: None }.to(is_page, "unavailable")
 }
 
+/// Nothing was sent to a host, so whatever it was may be sent again.
+fn unreached(error: &Error, is_page: bool) -> Response {
+    tracing::warn!(%error, "no host takes a request to a deployment");
+    let detail = "Its hosts have as many requests as they take, or cannot be reached. What it holds is safe.";
+    let title = "The deployment cannot be reached now";
+    let mut response =
+        Said { status: StatusCode::SERVICE_UNAVAILABLE, title, detail, portal: None }.to(is_page, "unavailable");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+    response
+}
+
 fn no_host(is_page: bool) -> Response {
     let detail =
         "The deployment is there, and runs as soon as a host that runs objects is back. What it holds is safe.";
@@ -66,11 +79,11 @@ pub(crate) async fn answer(state: &AppState, entrance: &Entrance, request: Reque
     if entrance.hosts.is_empty() {
         return no_host(is_page);
     }
-    let passed = match connect(state, entrance).await {
-        Ok(stream) => pass(state, stream, request).await,
-        Err(error) => Err(error),
+    let stream = match connect(state, entrance).await {
+        Ok(stream) => stream,
+        Err(error) => return unreached(&error, is_page),
     };
-    passed.unwrap_or_else(|error| unavailable(&error, is_page))
+    pass(state, stream, request).await.unwrap_or_else(|error| unavailable(&error, is_page))
 }
 
 /// A connection to one of the hosts: any does, as each knows where an object is.
@@ -78,7 +91,7 @@ async fn connect(state: &AppState, entrance: &Entrance) -> Result<DuplexStream, 
     let first = rand::rng().random_range(0..entrance.hosts.len());
     let mut trouble = None;
     for host in entrance.hosts.iter().cycle().skip(first).take(entrance.hosts.len().min(MAX_TRIES)) {
-        let open = Open::Objects { door: Door::Requests };
+        let open = Open::Objects { door: Door::Requests, deployment: Some(entrance.deployment) };
         match links::connect(&state.services, entrance.tenant, *host, open).await {
             Ok(stream) => return Ok(stream),
             Err(error) => {

@@ -17,6 +17,7 @@ pub mod projects;
 mod replicas;
 pub mod rest;
 mod router;
+mod seats;
 pub mod security;
 pub mod sign_in;
 pub mod state;

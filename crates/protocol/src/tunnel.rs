@@ -6,7 +6,7 @@
 //! stream (stdin; stdout, stderr) shares the stream's credit in its direction.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use domain::ids::{SessionId, StreamId};
+use domain::ids::{DeploymentId, SessionId, StreamId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -21,6 +21,12 @@ pub const KEPT_BYTES: usize = 1024 * 1024;
 pub const AWAY_LIMIT_S: u64 = 120;
 /// The most streams on one tunnel.
 pub const MAX_STREAMS: usize = 1_024;
+/// Of those, the most that carry requests to deployments: anybody may send these, and as many as they like.
+pub const MAX_REQUEST_STREAMS: usize = MAX_STREAMS / 2;
+/// Of those, the most that carry requests to one deployment.
+pub const MAX_DEPLOYMENT_STREAMS: usize = MAX_REQUEST_STREAMS / 2;
+/// The most that carry the server's questions about objects.
+pub const MAX_CONTROL_STREAMS: usize = MAX_STREAMS / 4;
 
 /// What the server asks the agent to connect the stream to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,7 +49,12 @@ pub enum Open {
     /// A socket that listens inside the environment of a session, or of a notebook's run under the same number.
     Connect { session: SessionId, to: Target },
     /// HTTP/1.1 to the host's objects; one or several requests, one after the other.
-    Objects { door: Door },
+    Objects {
+        door: Door,
+        /// Which one requests are for: see [`MAX_DEPLOYMENT_STREAMS`]. To the host their `Host` says it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deployment: Option<DeploymentId>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ use crate::{
     failure::Failure,
 };
 
-/// Streams of the others that go through this server at a time.
+/// Streams of the others that go through this server at a time, of each part.
 const MAX_RELAYED: usize = 1_024;
 /// Servers that follow this one at a time.
 const MAX_FOLLOWERS: usize = 64;
@@ -33,13 +33,14 @@ const MAX_FOLLOWERS: usize = 64;
 /// How many of each kind are open.
 #[derive(Clone)]
 struct Room {
-    relayed: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    people: Arc<Semaphore>,
     followers: Arc<Semaphore>,
 }
 
 pub(crate) fn router() -> Router<Port> {
-    let room =
-        Room { relayed: Arc::new(Semaphore::new(MAX_RELAYED)), followers: Arc::new(Semaphore::new(MAX_FOLLOWERS)) };
+    let seats = |most: usize| Arc::new(Semaphore::new(most));
+    let room = Room { requests: seats(MAX_RELAYED), people: seats(MAX_RELAYED), followers: seats(MAX_FOLLOWERS) };
     Router::new().route("/replica/stream", get(stream)).route("/replica/readings", get(follow)).layer(Extension(room))
 }
 
@@ -57,6 +58,26 @@ fn full() -> Failure {
 pub(super) struct Wanted {
     pub tenant: TenantId,
     pub host: HostId,
+    #[serde(default)]
+    pub part: Part,
+}
+
+/// What a stream is for: requests to deployments, which anybody may send, take no place of all else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Part {
+    Requests,
+    #[default]
+    People,
+}
+
+impl Part {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Part::Requests => "requests",
+            Part::People => "people",
+        }
+    }
 }
 
 /// A stream to a host whose tunnel is here; 421 if it is elsewhere by now.
@@ -68,7 +89,11 @@ async fn stream(
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Failure> {
     caller(&port, &serial).await?;
-    let seat = room.relayed.try_acquire_owned().map_err(|_| full())?;
+    let room = match wanted.part {
+        Part::Requests => room.requests,
+        Part::People => room.people,
+    };
+    let seat = room.try_acquire_owned().map_err(|_| full())?;
     let tunnel = match links::way(&port.services, wanted.tenant, wanted.host).await? {
         Way::Here(tunnel) => tunnel,
         Way::Through(_) => return Ok(StatusCode::MISDIRECTED_REQUEST.into_response()),

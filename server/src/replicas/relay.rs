@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use domain::ids::{HostId, StreamId, TenantId};
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use parking_lot::Mutex;
-use protocol::tunnel::{Control, Frame, INITIAL_CREDIT_BYTES, Open};
+use protocol::tunnel::{Control, Door, Frame, INITIAL_CREDIT_BYTES, Open};
 use services::{
     Services,
     links::{Chunk, Peer, Relayed, StreamReader, StreamWriter, Tunnel},
@@ -26,7 +26,10 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-use super::call::{self, CallError, Socket};
+use super::{
+    call::{self, CallError, Socket},
+    port::Part,
+};
 
 /// The largest frame: a control of 64 KiB with its head.
 pub(super) const MAX_MESSAGE_BYTES: usize = 128 * 1024;
@@ -41,7 +44,15 @@ pub(super) async fn open(
     host: HostId,
     open: &Open,
 ) -> Result<Relayed, CallError> {
-    let target = format!("/replica/stream?tenant={tenant}&host={host}");
+    let part = match open {
+        Open::Objects { door: Door::Requests, .. } => Part::Requests,
+        Open::Objects { door: Door::Control, .. }
+        | Open::Exec { .. }
+        | Open::Copy { .. }
+        | Open::Terminal { .. }
+        | Open::Connect { .. } => Part::People,
+    };
+    let target = format!("/replica/stream?tenant={tenant}&host={host}&part={}", part.word());
     let socket = match call::websocket(services, replica, &target, MAX_MESSAGE_BYTES).await {
         Ok(socket) => socket,
         Err(CallError::Refused(StatusCode::MISDIRECTED_REQUEST)) => return Ok(Relayed::Elsewhere),

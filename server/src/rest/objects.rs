@@ -9,11 +9,12 @@ use api::{
     },
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::StatusCode,
     response::sse::{Event as SseEvent, KeepAlive, Sse},
 };
+use domain::ids::{PersonId, TenantId};
 use futures_util::Stream;
 use serde::Deserialize;
 use services::{Call, Error, live, objects, page::PageAsk};
@@ -24,9 +25,13 @@ use crate::{
     caller::Caller,
     extract::{Ask, Body, Named},
     failure::Failure,
+    seats::{Seat, Seats},
     state::AppState,
 };
 
+/// Consoles that are open on this server at a time: each is a question to every host of the tenant that waits for its answer.
+const MAX_CONSOLES_OF_TENANT: usize = 64;
+const MAX_CONSOLES_OF_PERSON: usize = 16;
 /// How often an open console asks whether its reader may still read.
 const RECHECK: Duration = Duration::from_millis(900);
 /// Keys of one answer, if no other number is asked for, and the most.
@@ -45,6 +50,36 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(kv))
         .routes(routes!(sql))
         .routes(routes!(object_console))
+        .layer(Extension(Consoles::default()))
+}
+
+/// The open consoles.
+#[derive(Debug, Clone)]
+struct Consoles {
+    of_tenant: Seats<TenantId>,
+    of_person: Seats<PersonId>,
+}
+
+impl Default for Consoles {
+    fn default() -> Self {
+        Self { of_tenant: Seats::of_each(MAX_CONSOLES_OF_TENANT), of_person: Seats::of_each(MAX_CONSOLES_OF_PERSON) }
+    }
+}
+
+/// One open console's places.
+type Places = (Seat<TenantId>, Seat<PersonId>);
+
+impl Consoles {
+    fn take(&self, call: &Call) -> Result<Places, Error> {
+        let of_person = self.of_person.take(call.actor.person).ok_or_else(|| {
+            Error::Conflict(format!("you have {MAX_CONSOLES_OF_PERSON} consoles open; close one first"))
+        })?;
+        let of_tenant = self.of_tenant.take(call.actor.tenant).ok_or_else(|| {
+            let why = format!("{MAX_CONSOLES_OF_TENANT} consoles of deployments are open already; try again later");
+            Error::Unavailable(why)
+        })?;
+        Ok((of_tenant, of_person))
+    }
 }
 
 /// How far hosts are with the version that is to run: what is to be asked after a deployment, until `standing` is settled.
@@ -248,10 +283,12 @@ async fn sql(
 async fn console(
     State(state): State<AppState>,
     Caller(call): Caller,
+    Extension(consoles): Extension<Consoles>,
     Named(which): Named<String>,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Failure> {
+    let places = consoles.take(&call)?;
     let said = objects::console(&state.services, &call, &which, None).await?;
-    Ok(streamed(state, call, said))
+    Ok(streamed(state, call, places, said))
 }
 
 /// What one object writes to its console: as the deployment's.
@@ -266,15 +303,18 @@ async fn console(
 async fn object_console(
     State(state): State<AppState>,
     Caller(call): Caller,
+    Extension(consoles): Extension<Consoles>,
     Named((deployment, class, id)): Named<One>,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Failure> {
+    let places = consoles.take(&call)?;
     let said = objects::console(&state.services, &call, &deployment, Some((&class, &id))).await?;
-    Ok(streamed(state, call, said))
+    Ok(streamed(state, call, places, said))
 }
 
 struct Reader {
     state: AppState,
     call: Call,
+    _places: Places,
     said: mpsc::Receiver<objects::Said>,
     recheck: tokio::time::Interval,
     is_over: bool,
@@ -283,11 +323,12 @@ struct Reader {
 fn streamed(
     state: AppState,
     call: Call,
+    places: Places,
     said: mpsc::Receiver<objects::Said>,
 ) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
     let mut recheck = tokio::time::interval(RECHECK);
     recheck.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let reader = Reader { state, call, said, recheck, is_over: false };
+    let reader = Reader { state, call, _places: places, said, recheck, is_over: false };
     let events = futures_util::stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((Ok(event), reader))

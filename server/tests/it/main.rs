@@ -13,6 +13,7 @@ mod kill;
 mod notebooks;
 mod objects;
 mod outage;
+mod passing;
 mod port;
 mod process;
 mod projects;

@@ -29,7 +29,7 @@ pub struct Held {
 
 pub async fn serve(stream: Stream, open: Open, reach: Arc<Reach>, held: Arc<Held>) {
     let refuse = |why: String| stream.finish(Control::Refused { why });
-    if let (Open::Objects { door }, Some(objects)) = (&open, &reach.objects) {
+    if let (Open::Objects { door, deployment: _ }, Some(objects)) = (&open, &reach.objects) {
         return match objects.admit(*door) {
             Some(_under_way) => to_objects(stream, objects, *door).await,
             None => refuse("this host is being stopped".to_owned()),
@@ -67,7 +67,7 @@ pub async fn serve(stream: Stream, open: Open, reach: Arc<Reach>, held: Arc<Held
                 Err(error) => refuse(error.to_string()),
             }
         }
-        Open::Objects { door: _ } => refuse(super::ReachError::NoObjects.to_string()),
+        Open::Objects { door: _, deployment: _ } => refuse(super::ReachError::NoObjects.to_string()),
         Open::Connect { session: _, to } => match environment.connect(&running, &to).await {
             Ok(connection) => connect(stream, connection).await,
             Err(error) => refuse(error.to_string()),

@@ -112,12 +112,12 @@ async fn requests_and_questions_come_through_the_tunnel() {
     // Two objects: `/first`, which was read when it was deployed, keeps nothing and counts as none until it writes.
     fleet.members[0].count("counters", "first").await;
     for number in 1..=3 {
-        let stream = network.open(Open::Objects { door: Door::Requests }).await.expect("is opened");
+        let stream = network.open(Open::Objects { door: Door::Requests, deployment: None }).await.expect("is opened");
         let asked = ask(stream, "POST", "counters", "/seen", "", b"");
         let (status, text) = within("an answer", asked).await.expect("is answered");
         assert_eq!((status, counted(&text).0), (200, number));
     }
-    let stream = network.open(Open::Objects { door: Door::Requests }).await.expect("is opened");
+    let stream = network.open(Open::Objects { door: Door::Requests, deployment: None }).await.expect("is opened");
     let (status, _) = within("an answer", ask(stream, "GET", "unknown", "/", "", b"")).await.expect("is answered");
     assert_eq!(status, 404, "there is no such deployment");
 

@@ -225,8 +225,9 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("taken", control(Control::Taken { bytes: 65_536 })),
         ("received", control(Control::Received(position))),
         ("hang-up", control(Control::HangUp)),
-        ("open-objects", Frame::Open(stream, Open::Objects { door: Door::Requests })),
-        ("open-objects-control", Frame::Open(stream, Open::Objects { door: Door::Control })),
+        ("open-objects", Frame::Open(stream, Open::Objects { door: Door::Requests, deployment: None })),
+        ("open-objects-control", Frame::Open(stream, Open::Objects { door: Door::Control, deployment: None })),
+        ("open-objects-of", Frame::Open(stream, Open::Objects { door: Door::Requests, deployment: Some(ID.into()) })),
     ]
 }
 

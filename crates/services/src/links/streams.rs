@@ -63,7 +63,10 @@ pub async fn connect(services: &Services, tenant: TenantId, host: HostId, open: 
     let first = timeout(OPEN_LIMIT, stream.next()).await;
     match first.map_err(|_| Error::Unavailable("the host does not answer in time".to_owned()))? {
         Some(Chunk::Control(Control::Opened { .. })) => {}
-        Some(Chunk::Control(Control::Refused { why })) => return Err(Error::Unavailable(why)),
+        // A reset is another server's word, through which the stream was to go.
+        Some(Chunk::Control(Control::Refused { why } | Control::Reset { why })) => {
+            return Err(Error::Unavailable(why));
+        }
         Some(Chunk::Control(_) | Chunk::Stdout(_) | Chunk::Stderr(_)) | None => {
             return Err(Error::Unavailable("the host broke the stream off".to_owned()));
         }

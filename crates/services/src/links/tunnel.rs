@@ -10,9 +10,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::ids::StreamId;
+use domain::ids::{DeploymentId, StreamId};
 use parking_lot::Mutex;
-use protocol::tunnel::{Control, Frame, INITIAL_CREDIT_BYTES, MAX_DATA_BYTES, MAX_STREAMS, Open};
+use protocol::tunnel::{
+    Control, Door, Frame, INITIAL_CREDIT_BYTES, MAX_CONTROL_STREAMS, MAX_DATA_BYTES, MAX_DEPLOYMENT_STREAMS,
+    MAX_REQUEST_STREAMS, MAX_STREAMS, Open,
+};
 use tokio::sync::Notify;
 
 use super::{Closing, Peer};
@@ -44,6 +47,12 @@ pub enum StreamClosed {
     Full,
     #[error("the host has {MAX_STREAMS} streams open already")]
     TooMany,
+    #[error("the host has {MAX_REQUEST_STREAMS} requests to deployments under way already")]
+    TooManyRequests,
+    #[error("the host has {MAX_DEPLOYMENT_STREAMS} requests to this deployment under way already")]
+    TooManyOfDeployment,
+    #[error("the host is asked {MAX_CONTROL_STREAMS} questions about objects already")]
+    TooManyQuestions,
     #[error("the host's tunnel is gone")]
     TunnelGone,
 }
@@ -53,6 +62,83 @@ pub enum StreamClosed {
 #[error("{0}")]
 pub struct Violation(pub &'static str);
 
+/// Whose part of the tunnel a stream takes up. What anybody may send, and what is asked about it, leaves room for people's own
+/// terminals, programs and notebooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Share {
+    #[default]
+    People,
+    Requests(Option<DeploymentId>),
+    Questions,
+}
+
+impl Share {
+    fn of(open: &Open) -> Self {
+        match open {
+            Open::Objects { door: Door::Requests, deployment } => Share::Requests(*deployment),
+            Open::Objects { door: Door::Control, deployment: _ } => Share::Questions,
+            Open::Exec { .. } | Open::Copy { .. } | Open::Terminal { .. } | Open::Connect { .. } => Share::People,
+        }
+    }
+}
+
+/// How many streams each share has open.
+#[derive(Debug, Default)]
+struct Shares {
+    all: usize,
+    requests: usize,
+    questions: usize,
+    /// Of each deployment that has any.
+    deployments: HashMap<DeploymentId, usize>,
+}
+
+impl Shares {
+    fn take(&mut self, share: Share) -> Result<(), StreamClosed> {
+        if self.all >= MAX_STREAMS {
+            return Err(StreamClosed::TooMany);
+        }
+        match share {
+            Share::People => {}
+            Share::Requests(deployment) => {
+                if self.requests >= MAX_REQUEST_STREAMS {
+                    return Err(StreamClosed::TooManyRequests);
+                }
+                if let Some(deployment) = deployment {
+                    let open = self.deployments.entry(deployment).or_default();
+                    if *open >= MAX_DEPLOYMENT_STREAMS {
+                        return Err(StreamClosed::TooManyOfDeployment);
+                    }
+                    *open += 1;
+                }
+                self.requests += 1;
+            }
+            Share::Questions if self.questions >= MAX_CONTROL_STREAMS => return Err(StreamClosed::TooManyQuestions),
+            Share::Questions => self.questions += 1,
+        }
+        self.all += 1;
+        Ok(())
+    }
+
+    fn give_back(&mut self, share: Share) {
+        self.all -= 1;
+        match share {
+            Share::People => {}
+            Share::Requests(deployment) => {
+                self.requests -= 1;
+                if let Some(deployment) = deployment
+                    && let Some(open) = self.deployments.get_mut(&deployment)
+                {
+                    *open -= 1;
+                    if *open == 0 {
+                        self.deployments.remove(&deployment);
+                    }
+                }
+            }
+            Share::Questions => self.questions -= 1,
+        }
+    }
+}
+
 enum Out {
     Data(Bytes),
     /// In its place among the data.
@@ -61,6 +147,7 @@ enum Out {
 
 #[derive(Default)]
 struct Stream {
+    share: Share,
     opening: Option<Open>,
     controls: VecDeque<Control>,
     out: VecDeque<Out>,
@@ -143,6 +230,7 @@ impl Stream {
 #[derive(Default)]
 struct State {
     streams: HashMap<StreamId, Stream>,
+    shares: Shares,
     /// Streams with something to send, in turn.
     ready: VecDeque<StreamId>,
     /// Resets of streams that are gone from the table.
@@ -179,7 +267,9 @@ impl Tunnel {
     /// A new stream; it can be written to at once, within the first credit.
     pub fn open(self: &Arc<Self>, open: Open) -> Result<ByteStream, StreamClosed> {
         let id = StreamId::new();
+        let share = Share::of(&open);
         let stream = Stream {
+            share,
             opening: Some(open),
             credit: INITIAL_CREDIT_BYTES,
             window: INITIAL_CREDIT_BYTES,
@@ -190,9 +280,7 @@ impl Tunnel {
         if state.is_gone {
             return Err(StreamClosed::TunnelGone);
         }
-        if state.streams.len() >= MAX_STREAMS {
-            return Err(StreamClosed::TooMany);
-        }
+        state.shares.take(share)?;
         state.streams.insert(id, stream);
         state.make_ready(id);
         drop(state);
@@ -335,6 +423,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let mut state = self.tunnel.state.lock();
         let Some(stream) = state.streams.remove(&self.id) else { return };
+        state.shares.give_back(stream.share);
         if !stream.is_over && stream.opening.is_none() {
             let last = if stream.is_hung_up {
                 Control::HangUp

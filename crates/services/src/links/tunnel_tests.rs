@@ -129,6 +129,48 @@ async fn a_dropped_stream_is_reset_and_a_lost_tunnel_ends_its_streams() {
     assert!(tunnel.open(Open::Connect { session: SessionId::new(), to: Target::Port(1) }).is_err());
 }
 
+fn requests(deployment: DeploymentId) -> Open {
+    Open::Objects { door: Door::Requests, deployment: Some(deployment) }
+}
+
+/// As many as are let in, and why no more.
+fn crowd(tunnel: &Arc<Tunnel>, open: impl Fn() -> Open) -> (Vec<ByteStream>, StreamClosed) {
+    let mut streams = Vec::new();
+    loop {
+        match tunnel.open(open()) {
+            Ok(stream) => streams.push(stream),
+            Err(full) => return (streams, full),
+        }
+    }
+}
+
+#[test]
+fn requests_of_anybody_leave_room_for_the_rest() {
+    let tunnel = tunnel();
+    let crowded = DeploymentId::new();
+    let (of_one, full) = crowd(&tunnel, || requests(crowded));
+    assert_eq!((of_one.len(), full), (MAX_DEPLOYMENT_STREAMS, StreamClosed::TooManyOfDeployment));
+    let (of_others, full) = crowd(&tunnel, || requests(DeploymentId::new()));
+    assert_eq!((of_one.len() + of_others.len(), full), (MAX_REQUEST_STREAMS, StreamClosed::TooManyRequests));
+    let (questions, full) = crowd(&tunnel, || Open::Objects { door: Door::Control, deployment: None });
+    assert_eq!((questions.len(), full), (MAX_CONTROL_STREAMS, StreamClosed::TooManyQuestions));
+    let terminal = || Open::Connect { session: SessionId::new(), to: Target::Port(1) };
+    let (terminals, full) = crowd(&tunnel, terminal);
+    assert_eq!(full, StreamClosed::TooMany);
+    assert_eq!(terminals.len(), MAX_STREAMS - MAX_REQUEST_STREAMS - MAX_CONTROL_STREAMS);
+
+    // Who is refused takes up nothing, and what ends gives its place back.
+    drop((of_others, questions, terminals));
+    assert_eq!(tunnel.streams(), MAX_DEPLOYMENT_STREAMS);
+    assert_eq!(tunnel.open(requests(crowded)).err(), Some(StreamClosed::TooManyOfDeployment));
+    drop(of_one);
+    let (again, _) = crowd(&tunnel, || requests(crowded));
+    assert_eq!(again.len(), MAX_DEPLOYMENT_STREAMS);
+    drop(again);
+    let state = tunnel.state.lock();
+    assert_eq!((state.shares.all, state.shares.requests, state.shares.deployments.len()), (0, 0, 0));
+}
+
 #[test]
 fn a_host_cannot_open_streams() {
     let tunnel = tunnel();

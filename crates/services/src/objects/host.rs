@@ -45,7 +45,8 @@ async fn send(
     path: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes)> {
-    let stream = links::connect(services, tenant, host, Open::Objects { door: Door::Control }).await?;
+    let stream =
+        links::connect(services, tenant, host, Open::Objects { door: Door::Control, deployment: None }).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| silent(&error))?;
     // Ends with the sender.

@@ -59,7 +59,7 @@ impl Host {
         let mut requests: HashMap<StreamId, Vec<u8>> = HashMap::new();
         loop {
             match self.tunnel.next().await {
-                Frame::Open(stream, Open::Objects { door: Door::Control }) => {
+                Frame::Open(stream, Open::Objects { door: Door::Control, .. }) => {
                     requests.insert(stream, Vec::new());
                     self.say(Frame::Control(stream, Control::Opened { terminal: None, standing: None }));
                 }

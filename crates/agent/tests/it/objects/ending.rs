@@ -156,13 +156,13 @@ async fn what_came_through_the_tunnel_is_answered_through_it() {
     let mut fleet = slow(1, "drain_s = 60").await;
     let network = Network::over(fleet.peer.tunnel().await);
     let mut gate = Gate::new().await;
-    let stream = network.open(Open::Objects { door: Door::Requests }).await.expect("is opened");
+    let stream = network.open(Open::Objects { door: Door::Requests, deployment: None }).await.expect("is opened");
     let path = gate.path("tunnelled");
     let asked = tokio::spawn(async move { ask(stream, "POST", "counters", &path, "", b"").await });
     gate.hold().await;
     fleet.members[0].host.terminate();
     takes_no_more(&fleet.members[0]).await;
-    let refused = network.open(Open::Objects { door: Door::Requests }).await.expect_err("is refused");
+    let refused = network.open(Open::Objects { door: Door::Requests, deployment: None }).await.expect_err("is refused");
     assert_eq!(refused, "this host is being stopped");
     gate.open().await;
     let answer = within("the answer", asked).await.expect("is answered");

@@ -337,7 +337,7 @@ impl Fleet {
 
     /// What an agent answers to the server's question, through its tunnel.
     pub async fn control(network: &Network, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
-        let stream = network.open(Open::Objects { door: Door::Control }).await.expect("is opened");
+        let stream = network.open(Open::Objects { door: Door::Control, deployment: None }).await.expect("is opened");
         let asked = ask(stream, method, "control", path, "", body.as_bytes());
         let (status, text) = within("an answer", asked).await.expect("is answered");
         (status, serde_json::from_str(&text).unwrap_or(serde_json::Value::Null))
