@@ -33,6 +33,8 @@ const CPU_S: u64 = 10;
 const LIMIT: Duration = Duration::from_secs(20);
 /// At a time.
 const READERS: usize = 2;
+/// The longest that files wait for a reader: with the reader's own time less than a request may take.
+const SEAT_LIMIT: Duration = Duration::from_secs(8);
 /// The largest that a reader may say.
 const MAX_SAID_BYTES: u64 = 24 * 1024 * 1024;
 /// This program, whatever has come to lie under its name.
@@ -85,8 +87,13 @@ impl Readers {
     }
 
     pub async fn read(&self, files: &[File]) -> Result<Reading, Error> {
-        let Ok(_seat) = self.seats.acquire().await else {
-            return Err(Error::Internal("the seats of readers are gone".to_owned()));
+        let _seat = match tokio::time::timeout(SEAT_LIMIT, self.seats.acquire()).await {
+            Ok(Ok(seat)) => seat,
+            Ok(Err(gone)) => return Err(Error::Internal(gone.to_string())),
+            Err(_) => {
+                let why = "other projects are being read, and take their time. Nothing was deployed: try again";
+                return Err(Error::Unavailable(why.to_owned()));
+            }
         };
         let gave_up = || {
             let why = "the files cannot be read: the code is nested too deeply, or takes too long to read";

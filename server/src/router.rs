@@ -27,7 +27,7 @@ pub fn router(state: AppState) -> Router {
         .merge(pages::router(&state));
     security::around(routes, &state)
         .layer(CatchPanicLayer::custom(error_page::panicked))
-        .layer(middleware::from_fn(security::in_time))
+        .layer(middleware::from_fn_with_state(security::Times::default(), security::in_time))
         .layer(middleware::from_fn(error_page::layer))
         .layer(CompressionLayer::new().compress_when(compressible))
         .layer(

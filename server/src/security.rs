@@ -22,6 +22,8 @@ use crate::{
     caller::{Authenticated, RequestId},
     config::Config,
     failure::{self, Failure},
+    large,
+    pace::{Late, Limits, Pace},
     rest,
     sign_in::{layer as sign_in_layer, query_value},
     state::AppState,
@@ -58,6 +60,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
 pub fn around(router: Router<AppState>, state: &AppState) -> Router<AppState> {
     router
         .layer(middleware::from_fn_with_state(state.clone(), rest::idempotency::layer))
+        .layer(middleware::from_fn_with_state(large::Gate::default(), large::layer))
         .layer(middleware::from_fn_with_state(state.clone(), authenticate))
         .layer(sign_in_layer(state.services.clone(), state.config.is_https()))
         .layer(middleware::from_fn_with_state(state.clone(), refuse_cross_site))
@@ -221,17 +224,36 @@ async fn authenticate(State(state): State<AppState>, request: Request, next: Nex
     }
 }
 
-/// A request that takes longer than this is given up. Streams answer at once and are not concerned.
-const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// When a request is given up. Streams answer at once and are not concerned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Times {
+    all: Duration,
+    /// Of those whose body may be large.
+    large: Limits,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { all: Duration::from_secs(30), large: large::LIMITS }
+    }
+}
 
 /// Nobody waits for ever: whatever holds the answer up, the caller is told, and what to do.
-pub async fn in_time(request: Request, next: Next) -> Response {
+pub(crate) async fn in_time(State(times): State<Times>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let id = RequestId::of(&parts).0;
-    match tokio::time::timeout(REQUEST_LIMIT, next.run(Request::from_parts(parts, body))).await {
+    let answered = if large::is_large(parts.uri.path()) {
+        let (body, pace) = Pace::of(body);
+        pace.within(times.large, next.run(Request::from_parts(parts, body))).await
+    } else {
+        let answered = tokio::time::timeout(times.all, next.run(Request::from_parts(parts, body))).await;
+        answered.map_err(|_| Late::Answer(times.all))
+    };
+    match answered {
         Ok(response) => response,
-        Err(_) => {
-            tracing::warn!(request_id = id.as_deref(), "a request was given up after {} s", REQUEST_LIMIT.as_secs());
+        Err(late @ (Late::Piece(_) | Late::Body(_))) => large::too_slow(late).in_request(id).into_response(),
+        Err(late @ Late::Answer(_)) => {
+            tracing::warn!(request_id = id.as_deref(), "a request was given up: {late}");
             let why = "the server did not come to an answer in time. What you asked may have been done: look, or send it \
                        again with the same Idempotency-Key.";
             Failure::from(Error::Unavailable(why.to_owned())).in_request(id).into_response()
@@ -351,6 +373,32 @@ mod tests {
         check(true, &[]);
         check(true, &[("authorization", "Bearer berth_x"), ("origin", "https://evil.example")]);
         check(false, &[("authorization", "Bearer berth_x"), cookie, ("origin", "https://evil.example")]);
+    }
+
+    /// What a request gets whose body comes in so many pieces, with such a pause before each.
+    async fn sent_slowly(path: &str, pieces: usize, pause_ms: u64) -> StatusCode {
+        use futures_util::StreamExt as _;
+        use tower::ServiceExt as _;
+        let (idle, body) = (Duration::from_secs(2), Duration::from_secs(20));
+        let times = Times { all: Duration::from_secs(2), large: Limits { idle, body, answer: idle } };
+        let router = Router::new()
+            .fallback(async |body: axum::body::Bytes| body.len().to_string())
+            .layer(middleware::from_fn_with_state(times, in_time));
+        let pieces = futures_util::stream::repeat(b"piece".as_slice()).take(pieces).then(move |piece| async move {
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            Ok::<_, std::io::Error>(piece)
+        });
+        let request = Request::post(path).body(Body::from_stream(pieces)).unwrap();
+        router.oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn what_is_large_has_the_time_that_its_line_takes() {
+        for path in [rest::deployments::PATH, upload::PATH] {
+            assert_eq!(sent_slowly(path, 15, 200).await, StatusCode::OK, "{path}");
+            assert_eq!(sent_slowly(path, 1, 60_000).await, StatusCode::REQUEST_TIMEOUT, "{path}");
+        }
+        assert_eq!(sent_slowly("/api/v1/reservations", 15, 200).await, StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[test]
