@@ -1,8 +1,6 @@
 //! Passes requests on to deployments, through the tunnel of one of the hosts that run objects: HTTP/1.1 and WebSocket, streaming both
 //! ways. Who may call a deployment is its own code's decision; the portal's cookie goes no further than here.
 
-use std::time::Duration;
-
 use axum::{
     body::Body,
     extract::Request,
@@ -13,30 +11,21 @@ use hyper_util::rt::TokioIo;
 use protocol::tunnel::{Door, Open};
 use rand::Rng;
 use services::{Error, links, objects::Entrance};
-use tokio::{io::DuplexStream, time::timeout};
+use tokio::io::DuplexStream;
 
 use crate::{
     outside::{self, Said},
+    pace::Late,
+    passing::{self, PassError},
     security,
     sign_in::is_cookie,
     state::AppState,
 };
 
-/// From the request's end to the answer's first line.
-const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 /// Hosts that are tried for one request.
 const MAX_TRIES: usize = 3;
 /// When to come again after there was no place, seconds.
 const RETRY_AFTER_S: u64 = 2;
-/// Headers that speak of one connection, not of the request (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [HeaderName; 6] = [
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("keep-alive"),
-];
 /// Where a program reads who called; only the proxy's word counts.
 const CLIENT_HEADERS: [HeaderName; 7] = [
     HeaderName::from_static("x-forwarded-for"),
@@ -48,11 +37,18 @@ const CLIENT_HEADERS: [HeaderName; 7] = [
     header::FORWARDED,
 ];
 
-pub(crate) fn unavailable(error: &Error, is_page: bool) -> Response {
+pub(crate) fn unavailable(error: &dyn std::error::Error, is_page: bool) -> Response {
     tracing::warn!(%error, "a deployment cannot be reached");
     let detail = "What it holds is safe. Try again in a moment.";
     let title = "The deployment cannot be reached now";
     Said { status: StatusCode::BAD_GATEWAY, title, detail, portal: None }.to(is_page, "unavailable")
+}
+
+/// The client's own doing.
+fn too_slow(late: Late, is_page: bool) -> Response {
+    let detail = format!("{late}. Send it again on a better line.");
+    let title = "The request did not come in time";
+    Said { status: StatusCode::REQUEST_TIMEOUT, title, detail: &detail, portal: None }.to(is_page, "too-slow")
 }
 
 /// Nothing was sent to a host, so whatever it was may be sent again.
@@ -83,7 +79,13 @@ pub(crate) async fn answer(state: &AppState, entrance: &Entrance, request: Reque
         Ok(stream) => stream,
         Err(error) => return unreached(&error, is_page),
     };
-    pass(state, stream, request).await.unwrap_or_else(|error| unavailable(&error, is_page))
+    match pass(state, stream, request).await {
+        Ok(response) => response,
+        Err(PassError::Late(late @ (Late::Piece(_) | Late::Body(_)))) => too_slow(late, is_page),
+        Err(error @ (PassError::Late(Late::Answer(_)) | PassError::Host(_) | PassError::Unfit(_))) => {
+            unavailable(&error, is_page)
+        }
+    }
 }
 
 /// A connection to one of the hosts: any does, as each knows where an object is.
@@ -103,21 +105,11 @@ async fn connect(state: &AppState, entrance: &Entrance) -> Result<DuplexStream, 
     Err(trouble.unwrap_or_else(|| Error::Unavailable("no host runs objects".to_owned())))
 }
 
-fn broken(why: &dyn std::fmt::Display) -> Error {
-    Error::Unavailable(format!("the host's answer: {why}"))
-}
-
-async fn pass(state: &AppState, stream: DuplexStream, mut request: Request) -> Result<Response, Error> {
+async fn pass(state: &AppState, stream: DuplexStream, mut request: Request) -> Result<Response, PassError> {
     let is_upgrade = request.headers().contains_key(header::UPGRADE);
     let from_client = is_upgrade.then(|| hyper::upgrade::on(&mut request));
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| broken(&error))?;
-    // Ends with the answer, or with what it upgraded to.
-    tokio::spawn(connection.with_upgrades());
     prepare(state, &mut request, is_upgrade)?;
-    let answered = timeout(ANSWER_LIMIT, sender.send_request(request)).await;
-    let answered = answered.map_err(|_| broken(&"none in time"))?;
-    let mut response = answered.map_err(|error| broken(&error))?;
+    let mut response = passing::send(stream, request, passing::LIMITS).await?;
     clean(response.headers_mut());
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(from_client)) = (response.status(), from_client) {
         let from_host = hyper::upgrade::on(&mut response);
@@ -138,28 +130,25 @@ async fn pass(state: &AppState, stream: DuplexStream, mut request: Request) -> R
 }
 
 /// What the deployment gets to see of a request.
-fn prepare(state: &AppState, request: &mut Request, is_upgrade: bool) -> Result<(), Error> {
+fn prepare(state: &AppState, request: &mut Request, is_upgrade: bool) -> Result<(), PassError> {
     let client = security::address_of(state, request);
     let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
     // The host stays in its header alone, as on the object port.
-    let target = target.parse().map_err(|_| Error::invalid("path", "is no path"))?;
+    let target = target.parse().map_err(http::Error::from)?;
     let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     *request.uri_mut() = target;
     let headers = request.headers_mut();
     if let (Some(Ok(authority)), None) = (authority, headers.get(header::HOST)) {
         headers.insert(header::HOST, authority);
     }
-    for name in HOP_BY_HOP.into_iter().chain(CLIENT_HEADERS) {
+    passing::strip(headers, is_upgrade);
+    for name in CLIENT_HEADERS {
         headers.remove(name);
-    }
-    if !is_upgrade {
-        headers.remove(header::CONNECTION);
-        headers.remove(header::UPGRADE);
     }
     keep_own_cookies(headers);
     let scheme = if state.config.is_https() { "https" } else { "http" };
     headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static(scheme));
-    let client = HeaderValue::from_str(&client.to_string()).map_err(|error| Error::Internal(error.to_string()))?;
+    let client = HeaderValue::from_str(&client.to_string()).map_err(http::Error::from)?;
     headers.insert(HeaderName::from_static("x-forwarded-for"), client);
     Ok(())
 }

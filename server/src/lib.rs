@@ -15,6 +15,7 @@ mod origins;
 mod outside;
 mod pace;
 mod pages;
+mod passing;
 pub mod projects;
 mod replicas;
 pub mod rest;

@@ -1,6 +1,6 @@
 //! Passes requests on to a notebook's JupyterLab, through the tunnel of its host: HTTP/1.1 and WebSocket, streaming both ways.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
@@ -18,7 +18,7 @@ use services::{
     Error, links,
     notebooks::{self, Visitor},
 };
-use tokio::{io::DuplexStream, time::timeout};
+use tokio::io::DuplexStream;
 
 use super::{
     answer::Answer,
@@ -28,20 +28,7 @@ use super::{
     reading::{self, Unwritable, Verdict},
     socket::{self, Opened},
 };
-use crate::state::AppState;
-
-/// From the opening of the stream to the answer's first line: kernels answer later than that only over WebSocket.
-const ANSWER_LIMIT: Duration = Duration::from_secs(120);
-
-/// Headers that speak of one connection, not of the request (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [HeaderName; 6] = [
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("keep-alive"),
-];
+use crate::{passing, state::AppState};
 
 /// Sends the request on and gives its answer.
 pub(super) async fn pass(state: AppState, visitor: Arc<Visitor>, request: Request) -> Response {
@@ -84,10 +71,6 @@ async fn forwarded(
         notebooks::note_work(&state.services, &visitor).await;
     }
     let stream = connect(&state, visitor.tenant, visitor.host, visitor.run).await?;
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| unavailable(&error))?;
-    tokio::spawn(connection.with_upgrades());
-
     prepare(request.headers_mut(), &visitor, state.config.is_https(), is_upgrade)?;
     if is_page || unwritable.is_some() {
         notice::ask_plain(request.headers_mut());
@@ -98,10 +81,9 @@ async fn forwarded(
     };
     *request.uri_mut() = target.parse().map_err(|_| Error::invalid("path", "is no path"))?;
     let answered = tokio::select! {
-        answered = timeout(ANSWER_LIMIT, sender.send_request(request)) => answered,
+        answered = passing::send(stream, request, passing::LIMITS) => answered,
         () = socket::gone(&state, &visitor) => return Err(unavailable(&"its visitor may not stay")),
     };
-    let answered = answered.map_err(|_| unavailable(&"no answer in time"))?;
     let mut response = answered.map_err(|error| unavailable(&error))?;
     clean(response.headers_mut());
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(from_browser)) = (response.status(), from_browser) {
@@ -149,13 +131,7 @@ fn is_work(method: &Method, path: &str) -> bool {
 
 /// What JupyterLab gets to see of a request: its own token in place of what the browser said of itself.
 fn prepare(headers: &mut HeaderMap, visitor: &Visitor, is_https: bool, is_upgrade: bool) -> Result<(), Error> {
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-    if !is_upgrade {
-        headers.remove(header::CONNECTION);
-        headers.remove(header::UPGRADE);
-    }
+    passing::strip(headers, is_upgrade);
     // With permessage-deflate nobody on the way could tell what passes.
     headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
     let cookies = door::other_cookies(headers);
