@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, HeaderName, Response, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Response, header},
 };
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -47,6 +47,36 @@ pub(crate) fn strip(headers: &mut HeaderMap, is_upgrade: bool) {
     }
 }
 
+/// Name and value of each cookie, in bytes: browsers send other than ASCII as well. What has no name has an empty one.
+pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    pairs.filter(|pair| !pair.is_empty()).map(|pair| match pair.iter().position(|byte| *byte == b'=') {
+        Some(at) => (pair[..at].trim_ascii_end(), &pair[at + 1..]),
+        None => (&[][..], pair),
+    })
+}
+
+/// Leaves the cookies of these names, in one line as HTTP/1.1 wants them (RFC 6265, 5.4).
+pub(crate) fn keep_cookies(headers: &mut HeaderMap, is_kept: impl Fn(&[u8]) -> bool) -> Result<(), http::Error> {
+    let mut line = Vec::new();
+    for (name, value) in cookies(headers).filter(|(name, _)| is_kept(name)) {
+        if !line.is_empty() {
+            line.extend_from_slice(b"; ");
+        }
+        if !name.is_empty() {
+            line.extend_from_slice(name);
+            line.push(b'=');
+        }
+        line.extend_from_slice(value);
+    }
+    headers.remove(header::COOKIE);
+    if !line.is_empty() {
+        headers.insert(header::COOKIE, HeaderValue::from_bytes(&line)?);
+    }
+    Ok(())
+}
+
 /// Sends one request over the stream, which ends with its answer or with what it upgraded to.
 pub(crate) async fn send(
     stream: DuplexStream,
@@ -84,6 +114,23 @@ mod tests {
             answer = send(near, request, limits) => Ok(answer?.status()),
             ended = host => panic!("the host ended before its answer was taken: {ended:?}"),
         }
+    }
+
+    #[test]
+    fn cookies_are_bytes() {
+        let check = |lines: &[&[u8]], kept: Option<&[u8]>| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::COOKIE, HeaderValue::from_bytes(line).unwrap());
+            }
+            keep_cookies(&mut headers, |name| name != b"own").unwrap();
+            let found: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+            assert_eq!(found, kept.into_iter().collect::<Vec<_>>());
+        };
+        check(&["name=ä; own=secret; b=2".as_bytes()], Some("name=ä; b=2".as_bytes()));
+        check(&[b"name=\xe4;own=\xe4"], Some(b"name=\xe4"));
+        check(&[b"a=1; own=secret", b"own = secret", b" b=x=y ;; plain"], Some(b"a=1; b=x=y; plain"));
+        check(&[b"own=secret"], None);
     }
 
     #[tokio::test]

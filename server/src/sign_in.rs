@@ -126,8 +126,8 @@ impl SessionStore for SignIns {
 }
 
 /// Whether a cookie of this name is the portal's.
-pub fn is_cookie(name: &str) -> bool {
-    [COOKIE, HOST_COOKIE].contains(&name)
+pub fn is_cookie(name: &[u8]) -> bool {
+    [COOKIE, HOST_COOKIE].iter().any(|own| own.as_bytes() == name)
 }
 
 /// Reads and sets the cookie.

@@ -18,6 +18,7 @@ use crate::{
     failure::Failure,
     origins::nowhere,
     outside::{Said, is_page},
+    passing,
     sign_in::is_cookie,
     state::AppState,
 };
@@ -62,21 +63,13 @@ pub(super) async fn open(
 
 /// The secret of this origin's cookie.
 pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(';')).find_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        (name == COOKIE).then_some(value)
-    })
+    let (_, secret) = passing::cookies(headers).find(|(name, _)| *name == COOKIE.as_bytes())?;
+    std::str::from_utf8(secret).ok()
 }
 
-/// The cookies that are JupyterLab's. The portal's own is never sent here by a browser, and goes no further if it is.
-pub(super) fn other_cookies(headers: &HeaderMap) -> Option<HeaderValue> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let others = lines.flat_map(|line| line.split(';')).map(str::trim);
-    let others: Vec<&str> = others
-        .filter(|pair| pair.split_once('=').is_some_and(|(name, _)| name != COOKIE && !is_cookie(name)))
-        .collect();
-    if others.is_empty() { None } else { HeaderValue::from_str(&others.join("; ")).ok() }
+/// Whether a cookie is JupyterLab's. The portal's own is never sent here by a browser, and goes no further if it is.
+pub(super) fn is_notebooks(name: &[u8]) -> bool {
+    name != COOKIE.as_bytes() && !is_cookie(name)
 }
 
 /// Whether a request that is not safe, or opens a WebSocket, comes from the notebook's own pages: JupyterLab's own checks do
@@ -199,8 +192,16 @@ mod tests {
     fn the_cookie_of_the_door_stays_at_the_door() {
         let map = headers(&[("cookie", "_xsrf=1; berth-notebook=secret; a=b; berth=portal; __Host-berth=portal")]);
         assert_eq!(cookie(&map), Some("secret"));
-        assert_eq!(other_cookies(&map).unwrap(), "_xsrf=1; a=b");
-        assert_eq!(other_cookies(&headers(&[("cookie", "berth-notebook=secret")])), None);
+        let others = |mut map: HeaderMap| {
+            passing::keep_cookies(&mut map, is_notebooks).unwrap();
+            map.get(header::COOKIE).map(|line| line.as_bytes().to_vec())
+        };
+        assert_eq!(others(map).unwrap(), b"_xsrf=1; a=b");
+        assert_eq!(others(headers(&[("cookie", "berth-notebook=secret")])), None);
+        // One that is not ASCII, as a page of the same site may set it for all below it, signs nobody out.
+        let map = headers(&[("cookie", "name=ä; berth-notebook=secret; _xsrf=1")]);
+        assert_eq!(cookie(&map), Some("secret"));
+        assert_eq!(others(map).unwrap(), "name=ä; _xsrf=1".as_bytes());
         assert_eq!(cookie(&headers(&[("cookie", "xberth-notebook=secret")])), None);
     }
 

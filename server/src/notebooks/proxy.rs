@@ -134,11 +134,7 @@ fn prepare(headers: &mut HeaderMap, visitor: &Visitor, is_https: bool, is_upgrad
     passing::strip(headers, is_upgrade);
     // With permessage-deflate nobody on the way could tell what passes.
     headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
-    let cookies = door::other_cookies(headers);
-    headers.remove(header::COOKIE);
-    if let Some(cookies) = cookies {
-        headers.insert(header::COOKIE, cookies);
-    }
+    passing::keep_cookies(headers, door::is_notebooks).map_err(|error| Error::Internal(error.to_string()))?;
     let forwarded: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {
