@@ -203,9 +203,14 @@ impl Config {
             self.apps_domain.is_empty() || is_domain(&self.apps_domain),
             "apps_domain: write a domain in small letters, such as apps.berth.example; *.apps.berth.example has to lead here",
         );
+        let is_portals = |host: &str| {
+            let rest = host.strip_suffix(self.apps_domain.as_str());
+            !self.apps_domain.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
         expect(
-            url.as_ref().and_then(http::Uri::host) != Some(self.apps_domain.as_str()),
-            "apps_domain: has to differ from the host of public_url, or notebooks' pages would be the portal's own",
+            !url.as_ref().and_then(http::Uri::host).is_some_and(is_portals),
+            "apps_domain: has to differ from the host of public_url, which may not lie below it either, or notebooks' pages \
+             would be the portal's own",
         );
         expect(self.data_dir.is_absolute(), "data_dir: write an absolute path");
         expect(
@@ -420,8 +425,12 @@ mod tests {
         assert_eq!(origin("http://127.0.0.1:8080", ""), "http://ann.localhost:8080");
         assert_eq!(origin("https://berth.example", ""), "https://ann.apps.berth.example");
         assert_eq!(origin("https://berth.example", "lab.example"), "https://ann.lab.example");
-        let config = load("public_url = 'https://berth.example'\napps_domain = 'berth.example'\n", &[]).unwrap();
-        assert!(config.problems().join("\n").contains("apps_domain"));
+        let is_told = |apps_domain: &str| {
+            let text = format!("public_url = 'https://berth.example'\napps_domain = '{apps_domain}'\n");
+            load(&text, &[]).unwrap().problems().join("\n").contains("apps_domain")
+        };
+        assert!(is_told("berth.example") && is_told("example"));
+        assert!(!is_told("apps.berth.example") && !is_told("th.example"));
     }
 
     #[test]

@@ -133,14 +133,10 @@ async fn pass(state: &AppState, stream: DuplexStream, mut request: Request) -> R
 fn prepare(state: &AppState, request: &mut Request, is_upgrade: bool) -> Result<(), PassError> {
     let client = security::address_of(state, request);
     let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    // The host stays in its header alone, as on the object port.
+    // The host stays in its header alone, as on the object port: see `origins`.
     let target = target.parse().map_err(http::Error::from)?;
-    let authority = request.uri().authority().map(|authority| HeaderValue::from_str(authority.as_str()));
     *request.uri_mut() = target;
     let headers = request.headers_mut();
-    if let (Some(Ok(authority)), None) = (authority, headers.get(header::HOST)) {
-        headers.insert(header::HOST, authority);
-    }
     passing::strip(headers, is_upgrade);
     for name in CLIENT_HEADERS {
         headers.remove(name);

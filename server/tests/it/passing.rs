@@ -23,6 +23,7 @@ use reqwest::{StatusCode, header};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf},
+    net::TcpStream,
     sync::mpsc,
     task::JoinSet,
 };
@@ -30,7 +31,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     hosts::{Host, heartbeat, hello, zero},
-    site::{Site, client, until},
+    site::{LIMIT, Site, client, until},
 };
 
 const PIPE_BYTES: usize = 64 * 1024;
@@ -173,6 +174,37 @@ async fn a_crowd_at_a_deployment_leaves_room_for_the_rest() {
     crowd.shutdown().await;
     let again = || async { (front.get("crowded", "/").await.status() == StatusCode::OK).then_some(()) };
     until("there is room again", again).await;
+    front.site.stop().await;
+}
+
+/// What the server answers to these bytes.
+async fn raw(front: &Front, request: &str) -> String {
+    let address = front.site.url.strip_prefix("http://").expect("an address");
+    let mut stream = TcpStream::connect(address).await.expect("is there");
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let mut answer = Vec::new();
+    tokio::time::timeout(LIMIT, stream.read_to_end(&mut answer)).await.expect("in time").expect("reads");
+    String::from_utf8(answer).expect("text")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_sees_the_host_by_which_it_was_found() {
+    let front = Front::open(&["chat"]).await;
+    let check = async |target: &str, hosts: &[&str], status: &str, says: &str| {
+        let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+        let answer = raw(&front, &format!("GET {target} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n")).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(says),
+            "{target} {hosts}: {answer}"
+        );
+        assert!(!answer.contains("evil"), "{target} {hosts}: {answer}");
+    };
+    check("http://chat.localhost/", &["evil.example"], "200", r#""host": "chat.localhost""#).await;
+    check("/", &["chat.localhost", "evil.example"], "200", r#""host": "chat.localhost""#).await;
+    // The portal has something at this path.
+    check("/healthz", &["chat.localhost."], "200", r#""host": "chat.localhost.""#).await;
+    check("/healthz", &["x.chat.localhost"], "404", "There is nothing at this address").await;
+    check("http://x.chat.localhost/healthz", &["localhost"], "404", "There is nothing at this address").await;
     front.site.stop().await;
 }
 
