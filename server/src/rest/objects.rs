@@ -274,11 +274,12 @@ async fn sql(
 /// What its workers and objects write to their consoles: what is kept of it, then what comes.
 ///
 /// `event` is `line` with a ConsoleLine, `lost` with `{host, lines}`: so many are kept no more, or `away` with `{host, why}`: the
-/// host does not answer for now. Who is signed out, locked, or came with a token that is revoked gets `end` with `{reason}`.
+/// host does not answer for now. It goes on over hosts that come and go. When the deployment is deleted, and for who is signed out,
+/// locked, or came with a token that is revoked, it ends with `end` and `{reason}`.
 #[utoipa::path(
     get, path = "/deployments/{id}/console", tag = "deployments", operation_id = "stream_deployment_console",
     params(("id" = String, Path, description = "Id or name")),
-    responses((status = 200, description = "A stream that does not end", content_type = "text/event-stream", body = ConsoleLine))
+    responses((status = 200, description = "A stream that ends with `end`, or with the server", content_type = "text/event-stream", body = ConsoleLine))
 )]
 async fn console(
     State(state): State<AppState>,
@@ -298,7 +299,7 @@ async fn console(
         ("deployment" = String, Path, description = "Id or name"), ("class" = String, Path),
         ("id" = String, Path, description = "64 hexadecimal digits")
     ),
-    responses((status = 200, description = "A stream that does not end", content_type = "text/event-stream", body = ConsoleLine))
+    responses((status = 200, description = "A stream that ends with `end`, or with the server", content_type = "text/event-stream", body = ConsoleLine))
 )]
 async fn object_console(
     State(state): State<AppState>,
@@ -350,7 +351,10 @@ impl Reader {
                         return Some(event("end", &serde_json::json!({ "reason": why.to_string() })));
                     }
                 }
-                said = self.said.recv() => return said.map(told),
+                said = self.said.recv() => {
+                    self.is_over = matches!(said, Some(objects::Said::Ended { .. }));
+                    return said.map(told);
+                }
             }
         }
     }
@@ -369,5 +373,6 @@ fn told(said: objects::Said) -> SseEvent {
             event("lost", &serde_json::json!({ "host": host_name, "lines": lines }))
         }
         objects::Said::Away { host_name, why } => event("away", &serde_json::json!({ "host": host_name, "why": why })),
+        objects::Said::Ended { why } => event("end", &serde_json::json!({ "reason": why })),
     }
 }

@@ -229,3 +229,13 @@ async fn a_person_has_so_many_consoles_open_and_no_more() {
     drop(open);
     front.site.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_ends_with_its_deployment() {
+    let front = Front::open(&["chat"]).await;
+    let console = front.site.api(&front.token, "GET", "/deployments/chat/console").send().await.expect("an answer");
+    front.site.json(&front.token, "DELETE", "/deployments/chat", None).await;
+    let told = tokio::time::timeout(LIMIT, console.text()).await.expect("it ends").expect("is read");
+    assert!(told.ends_with("event: end\ndata: {\"reason\":\"the deployment was deleted\"}\n\n"), "{told}");
+    front.site.stop().await;
+}

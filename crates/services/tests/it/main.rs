@@ -14,6 +14,7 @@ mod notebooks_idle;
 mod notebooks_shares;
 mod objects;
 mod objects_briefs;
+mod objects_console;
 mod outcome;
 mod people;
 mod reservations;
