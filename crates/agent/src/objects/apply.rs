@@ -218,7 +218,8 @@ impl Applier {
                 return Err(FollowError::Barred);
             }
         }
-        for namespace in changes.delete {
+        let unused = code::unused(&changes.delete, &locked(&self.done).running, &plan);
+        for namespace in unused {
             match self.delete(namespace).await {
                 Ok(()) => drop(locked(&self.done).deleted.insert(namespace)),
                 Err(error) => left.push((format!("namespace {namespace}"), error)),

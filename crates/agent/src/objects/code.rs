@@ -43,6 +43,17 @@ pub fn changes<'a>(
     }
 }
 
+/// Of the namespaces that are `deleted` those that nothing here can still need. A version that does not load, or whose code has not
+/// come, takes no objects from the one that runs in its place; and while nothing runs of a deployment, what ran is not known.
+pub fn unused(deleted: &[NamespaceId], running: &HashMap<DeploymentId, Planned>, plan: &Plan) -> Vec<NamespaceId> {
+    if plan.deployments.iter().any(|planned| !running.contains_key(&planned.id)) {
+        return Vec::new();
+    }
+    let used: HashSet<NamespaceId> =
+        running.values().flat_map(|planned| &planned.classes).map(|class| class.namespace).collect();
+    deleted.iter().filter(|namespace| !used.contains(namespace)).copied().collect()
+}
+
 pub fn is_same_code(a: &Planned, b: &Planned) -> bool {
     let code = |planned: &Planned| (planned.version, planned.digest);
     code(a) == code(b)
@@ -150,6 +161,21 @@ mod tests {
         after.digest = before.digest;
         let found = plan(vec![moved, after]);
         assert_eq!(changes(&running, &none, &HashSet::new(), &found).deploy, Vec::<&Planned>::new());
+    }
+
+    #[test]
+    fn what_something_may_need_is_not_deleted() {
+        let (before, other) = (planned(1), planned(1));
+        let (kept, gone) = (before.classes[0].namespace, NamespaceId::new());
+        let after = Planned { version: 2, classes: vec![], ..before.clone() };
+        let wanted = plan(vec![after.clone(), other.clone()]);
+        let check = |running: &[&Planned], expected: &[NamespaceId]| {
+            let running = running.iter().map(|planned| (planned.id, (*planned).clone())).collect();
+            assert_eq!(unused(&[kept, gone], &running, &wanted), expected);
+        };
+        check(&[&before, &other], &[gone]);
+        check(&[&after, &other], &[kept, gone]);
+        check(&[&other], &[]);
     }
 
     #[test]

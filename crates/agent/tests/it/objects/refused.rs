@@ -1,11 +1,13 @@
 //! Versions that do not load are told when they come; what ran before goes on.
 
 use super::{
+    files_of,
     fleet::{COUNTER, Fleet},
     status_with,
 };
 use crate::peer::{Network, until};
 
+const NO_OBJECTS: &str = "export default { fetch() { return new Response('none') } };";
 const SPINS: &str = "for (;;);";
 
 #[tokio::test]
@@ -110,4 +112,53 @@ async fn a_trial_that_a_kill_has_cut_is_made_again() {
             .await;
     }
     assert_eq!(fleet.members[0].count("counters", "kept").await.0, 3);
+}
+
+#[tokio::test]
+async fn a_class_is_deleted_only_once_a_version_without_it_runs() {
+    let mut fleet = Fleet::of(1).await;
+    let network = Network::over(fleet.peer.tunnel().await);
+    let path = format!("/deployments/{}", fleet.deploy().await);
+    let namespace = fleet.plan.deployments[0].classes[0].namespace;
+    assert_eq!(fleet.members[0].count("counters", "kept").await.0, 1);
+    let storage = fleet.members[0].host.state().join("objects/storage");
+    let stored = || files_of(&storage, &namespace.uuid());
+    assert!(stored() > 0);
+
+    // The next one has no class any more, and does not load.
+    let planned = &mut fleet.plan.deployments[0];
+    planned.classes.clear();
+    planned.bindings.clear();
+    fleet.plan.deleted.push(namespace);
+    let next = |fleet: &mut Fleet, version: u32, digest: [u8; 32]| {
+        (fleet.plan.deployments[0].version, fleet.plan.deployments[0].digest) = (version, digest);
+    };
+    let digest = fleet.bundle("throw new Error('not today');");
+    next(&mut fleet, 2, digest);
+    fleet.tell().await;
+    status_with(&network, &path, |told| told["refused"]["version"] == 2).await;
+    fleet.members[0].kill();
+    drop(network);
+    fleet.members[0].start(&mut fleet.peer).await;
+    fleet.answers(&fleet.members[0], "GET", |status, _| status == 200).await;
+    assert_eq!(fleet.members[0].count("counters", "kept").await.0, 2);
+
+    // Of one that cannot be had it is the same, and where nothing runs after a start.
+    let network = Network::over(fleet.peer.tunnel().await);
+    next(&mut fleet, 3, [9; 32]);
+    fleet.tell().await;
+    status_with(&network, &path, |told| told["problem"].as_str().is_some_and(|why| why.contains("404"))).await;
+    assert_eq!(fleet.members[0].count("counters", "kept").await.0, 3);
+    fleet.members[0].kill();
+    drop(network);
+    fleet.members[0].start(&mut fleet.peer).await;
+    let network = Network::over(fleet.peer.tunnel().await);
+    status_with(&network, &path, |told| told["problem"].as_str().is_some_and(|why| why.contains("404"))).await;
+    assert!(stored() > 0);
+
+    let digest = fleet.bundle(NO_OBJECTS);
+    next(&mut fleet, 4, digest);
+    fleet.tell().await;
+    fleet.answers(&fleet.members[0], "GET", |_, text| text == "none").await;
+    until("nothing is left", || stored() == 0).await;
 }
