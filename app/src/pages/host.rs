@@ -7,6 +7,7 @@ use domain::events::EventKind;
 use domain::hosts::{HostAct, HostIntent};
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::hosts::share;
@@ -20,13 +21,20 @@ use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading};
 use crate::components::tags::{Tags, query_part};
 use crate::components::time::{Ago, Time, at};
-use crate::components::units::bytes;
+use crate::components::units::{bytes, count};
 use crate::functions::{Data, Submission, SubmitForm};
 use crate::live::use_live;
 use crate::viewer::use_viewer;
 
-/// A host, its readings of the last minutes, and its machines.
-type Shown = (Host, Vec<HostReading>, Vec<Machine>);
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    host: Host,
+    /// Of the last minutes.
+    readings: Vec<HostReading>,
+    machines: Vec<Machine>,
+    /// So many deployments have objects on it, and on no other.
+    objects_of: u64,
+}
 
 #[server(prefix = "/fn", endpoint = "hosts-get", input = leptos::server_fn::codec::Json)]
 async fn fetch(host: String) -> Result<Shown, Failure> {
@@ -35,19 +43,38 @@ async fn fetch(host: String) -> Result<Shown, Failure> {
     let host = services::hosts::get(&services, &call, id).await.map_err(crate::server::failure)?;
     let readings = services::hosts::readings(&services, &call, id).await.map_err(crate::server::failure)?;
     let machines = super::machines::of_host(&services, &call, id).await?;
-    Ok((super::hosts::with_reading(&services, host), readings.into_iter().map(HostReading::from).collect(), machines))
+    let objects_of = services::hosts::objects_of(&services, &call, id).await.map_err(crate::server::failure)?;
+    let readings = readings.into_iter().map(HostReading::from).collect();
+    Ok(Shown { host: super::hosts::with_reading(&services, host), readings, machines, objects_of })
 }
 
-/// Does `act` with the host. What cannot be undone wants its name in `confirm`, unless it has never been let in.
+/// What confirms an act that cannot be undone: the host's name, and what is lost with it.
+fn word_of(act: HostAct, name: &str, objects_of: u64) -> String {
+    if act == HostAct::Delete && objects_of > 0 {
+        format!("{name} and the objects of {}", deployments(objects_of))
+    } else {
+        name.to_owned()
+    }
+}
+
+fn deployments(number: u64) -> String {
+    count(usize::try_from(number).unwrap_or(usize::MAX), "deployment", "deployments")
+}
+
+/// Does `act` with the host. What cannot be undone wants [`word_of`] it in `confirm`, unless it has never been let in.
 #[server(prefix = "/fn", endpoint = "hosts-act")]
 pub async fn act(host: Uuid, act: HostAct, confirm: Option<String>) -> Result<(), Failure> {
     let (services, call) = crate::server::asked()?;
     let host = host.into();
+    let mut objects_of = 0;
     if matches!(act, HostAct::Revoke | HostAct::Delete) {
+        objects_of = services::hosts::objects_of(&services, &call, host).await.map_err(crate::server::failure)?;
         let found = services::hosts::get(&services, &call, host).await.map_err(crate::server::failure)?;
-        let confirmed = confirm.is_some_and(|word| word.trim() == found.name);
+        let word = word_of(act, &found.name, objects_of);
+        let confirmed = confirm.is_some_and(|said| said.trim() == word);
         if !confirmed && found.intent != HostIntent::Pending {
-            let why = format!("type the host's name, {}", found.name);
+            let what = if word == found.name { "the host's name, " } else { "" };
+            let why = format!("type {what}{word}");
             return Err(crate::server::failure(services::Error::invalid("confirm", why)));
         }
     }
@@ -63,7 +90,7 @@ pub async fn act(host: Uuid, act: HostAct, confirm: Option<String>) -> Result<()
             services::hosts::change_intent(&services, &call, host, HostIntent::Maintenance).await.map(|_| ())
         }
         HostAct::Revoke => services::hosts::revoke(&services, &call, host).await.map(|_| ()),
-        HostAct::Delete => services::hosts::delete(&services, &call, host).await,
+        HostAct::Delete => services::hosts::delete(&services, &call, host, objects_of).await,
     };
     done.map_err(crate::server::failure)?;
     if act == HostAct::Delete {
@@ -94,7 +121,7 @@ fn meaning(intent: HostIntent) -> &'static str {
         HostIntent::Draining => "Takes no new sessions; those that run go on until they end.",
         HostIntent::Maintenance => "Takes no sessions until it is put in service again.",
         HostIntent::Revoked => {
-            "Its certificates are worth nothing any more. To bring it back, delete it and enrol it again."
+            "Its certificates are worth nothing any more. Enrolled again it is a new host, which inherits nothing of this one."
         }
     }
 }
@@ -112,7 +139,7 @@ pub fn HostPage() -> impl IntoView {
         (Some(_), false) | (None, _) => live.get() + beat.get() + acting.answered(),
     });
     let host = Data::new(move || Fetch { host: id.get() }, move || changes.get());
-    let about = Signal::derive(move || Some(host.get()?.ok()?.0.name));
+    let about = Signal::derive(move || Some(host.get()?.ok()?.host.name));
     view! {
         <Page title="Host" about up=("/hosts", "Hosts")>
             {failure_of(move || acting.failure())}
@@ -123,11 +150,12 @@ pub fn HostPage() -> impl IntoView {
 
 #[component]
 fn Shown(shown: Signal<Shown>, acting: Submission<Act>) -> impl IntoView {
-    let host = Memo::new(move |_| shown.with(|(host, ..)| host.clone()));
-    let readings = Memo::new(move |_| shown.with(|(_, readings, _)| readings.clone()));
-    let machines = Memo::new(move |_| shown.with(|(.., machines)| machines.clone()));
+    let host = Memo::new(move |_| shown.with(|shown| shown.host.clone()));
+    let readings = Memo::new(move |_| shown.with(|shown| shown.readings.clone()));
+    let machines = Memo::new(move |_| shown.with(|shown| shown.machines.clone()));
     let admin = use_viewer().is_some_and(|viewer| viewer.may(Action::HostsManage));
-    let can = Memo::new(move |_| host.with(|host| (host.id, host.name.clone(), host.can.clone())));
+    let objects_of = Memo::new(move |_| shown.with(|shown| shown.objects_of));
+    let can = Memo::new(move |_| host.with(|host| (host.id, host.name.clone(), host.can.clone(), objects_of.get())));
     view! {
         <div class="with-aside">
             <div class="column wide-gap">
@@ -144,8 +172,8 @@ fn Shown(shown: Signal<Shown>, acting: Submission<Act>) -> impl IntoView {
                         }
                     }}
                     {move || {
-                        let (id, name, can) = can.get();
-                        admin.then(|| view! { <Acts id name can acting/> })
+                        let (id, name, can, objects_of) = can.get();
+                        admin.then(|| view! { <Acts id name can objects_of acting/> })
                     }}
                 </section>
                 {move || view! { <Metrics readings=readings.get()/> }}
@@ -160,7 +188,7 @@ fn Shown(shown: Signal<Shown>, acting: Submission<Act>) -> impl IntoView {
 }
 
 #[component]
-fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: Submission<Act>) -> impl IntoView {
+fn Acts(id: Uuid, name: String, can: Vec<HostAct>, objects_of: u64, acting: Submission<Act>) -> impl IntoView {
     let run = format!("/instructions?hosts={}", query_part(&name));
     let button = move |act: HostAct| {
         let word = act_word(act);
@@ -173,12 +201,14 @@ fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: Submission<Act>) -> i
                 </SubmitForm>
             }.into_any(),
             HostAct::Revoke => view! {
-                <Final host=id name=name.clone() act acting
-                    warning="Its link is cut and its certificates are worth nothing any more. Sessions on it fail, and its machines cannot be booked."/>
+                <Final host=id name=name.clone() act objects_of acting
+                    warning="Its link is cut and its certificates are worth nothing any more, for good. Sessions on it fail, and its machines cannot be booked."
+                    of_objects="Objects that no other host has answer no more"/>
             }.into_any(),
             HostAct::Delete => view! {
-                <Final host=id name=name.clone() act acting
-                    warning="The host is revoked and leaves the list with its machines. Their past sessions stay in the history."/>
+                <Final host=id name=name.clone() act objects_of acting
+                    warning="The host is revoked and leaves the list with its machines. Their past sessions stay in the history."
+                    of_objects="Objects that no other host has are lost"/>
             }.into_any(),
         }
     };
@@ -192,15 +222,26 @@ fn Acts(id: Uuid, name: String, can: Vec<HostAct>, acting: Submission<Act>) -> i
 
 /// What cannot be undone, behind the host's name.
 #[component]
-fn Final(host: Uuid, name: String, act: HostAct, warning: &'static str, acting: Submission<Act>) -> impl IntoView {
+fn Final(
+    host: Uuid,
+    name: String,
+    act: HostAct,
+    objects_of: u64,
+    warning: &'static str,
+    /// Of those that it has.
+    of_objects: &'static str,
+    acting: Submission<Act>,
+) -> impl IntoView {
     let (id, word) = (act.word(), act_word(act));
+    let typed = word_of(act, &name, objects_of);
     view! {
         <Confirm id label=word title=format!("{word} {name}?")>
             <SubmitForm to=acting class="form">
                 <input type="hidden" name="host" value=host.to_string()/>
                 <input type="hidden" name="act" value=id/>
                 <p>{warning}</p>
-                <ConfirmWord id label=word word=name error=acting.error_of(&["confirm"])/>
+                {(objects_of > 0).then(|| view! { <p><strong>{of_objects}": those of "{deployments(objects_of)}"."</strong></p> })}
+                <ConfirmWord id label=word word=typed error=acting.error_of(&["confirm"])/>
             </SubmitForm>
         </Confirm>
     }

@@ -89,6 +89,18 @@ pub struct ChangeHost {
     pub intent: Option<HostIntent>,
 }
 
+/// `DELETE /hosts/{id}`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
+pub struct DeleteHost {
+    /// So many deployments may lose the objects that they have on this host alone; 0 where it is left away. Where it has those of
+    /// more, the host stays, and the refusal says of how many.
+    #[serde(default)]
+    pub lose_objects_of: u32,
+}
+
 /// `GET /hosts`: all that are given have to hold.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

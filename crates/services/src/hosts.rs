@@ -9,7 +9,7 @@ use domain::{
     ids::HostId,
     labels::Labels,
 };
-use store::{audit::Entry, hosts::Filter};
+use store::{audit::Entry, deployments::groups, hosts::Filter};
 
 use crate::{
     Call, Error, Result, Services, audit,
@@ -191,8 +191,21 @@ fn action(act: HostAct) -> &'static str {
     }
 }
 
-/// Deletes the host with its machines. What joins under its name later inherits nothing.
-pub async fn delete(services: &Services, call: &Call, id: HostId) -> Result<()> {
+/// How many deployments have objects on the host, or may have. No other host has these: who deletes the host loses them.
+pub async fn objects_of(services: &Services, call: &Call, id: HostId) -> Result<u64> {
+    let permit = call.permit(Action::HostsRead)?;
+    find(services, &permit, id).await?;
+    Ok(groups::deployments_on(services.store().read(), &permit, id).await?)
+}
+
+/// `the objects of 3 deployments`.
+fn objects_in_words(deployments: u64) -> String {
+    format!("the objects of {deployments} {}", if deployments == 1 { "deployment" } else { "deployments" })
+}
+
+/// Deletes the host with its machines. What joins under its name later inherits nothing. Refused where it has objects of more
+/// deployments than `lose_objects_of`: other hosts take their places, and begin with nothing.
+pub async fn delete(services: &Services, call: &Call, id: HostId, lose_objects_of: u64) -> Result<()> {
     let permit = call.permit(Action::HostsManage)?;
     let host = find(services, &permit, id).await?;
     let now = services.clock().now();
@@ -203,6 +216,15 @@ pub async fn delete(services: &Services, call: &Call, id: HostId) -> Result<()> 
             host.name
         )));
     }
+    let lost = groups::deployments_on(tx.conn(), &permit, id).await?;
+    if lost > lose_objects_of {
+        return Err(Error::Conflict(format!(
+            "the host '{}' has {}, which no other host has: what they hold is lost with it; to delete it all the same say \
+             lose_objects_of={lost}",
+            host.name,
+            objects_in_words(lost)
+        )));
+    }
     store::certificates::revoke_all(&tx, &permit, id, now).await?;
     if !store::hosts::delete(&tx, &permit, id, now).await? {
         return Err(Error::not_found("host", id));
@@ -211,7 +233,10 @@ pub async fn delete(services: &Services, call: &Call, id: HostId) -> Result<()> 
         action: action(HostAct::Delete),
         subject_kind: "host",
         subject_id: id.to_string(),
-        detail: format!("'{}'", host.name),
+        detail: match lost {
+            0 => format!("'{}'", host.name),
+            1.. => format!("'{}' with {}", host.name, objects_in_words(lost)),
+        },
     };
     audit::record(services, call, &permit, &tx, entry).await?;
     store::events::append(&tx, &permit, EventKind::Host, id, "deleted", now).await?;

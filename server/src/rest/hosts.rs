@@ -2,7 +2,7 @@
 
 use api::{
     Page,
-    hosts::{ChangeHost, Host, HostReadings, ListHosts},
+    hosts::{ChangeHost, DeleteHost, Host, HostReadings, ListHosts},
 };
 use axum::{Json, extract::State, http::StatusCode};
 use domain::{ids::HostId, labels::Labels};
@@ -113,17 +113,19 @@ async fn revoke(
     Ok(Json(present(&state.services, host)))
 }
 
-/// Deletes the host with its machines. What joins under its name later inherits nothing.
+/// Deletes the host with its machines. What joins under its name later inherits nothing. Objects that it has are lost with it: how
+/// many deployments that concerns has to be said.
 #[utoipa::path(
-    delete, path = "/hosts/{id}", tag = "hosts", operation_id = "delete_host", params(("id" = Uuid, Path)),
+    delete, path = "/hosts/{id}", tag = "hosts", operation_id = "delete_host", params(("id" = Uuid, Path), DeleteHost),
     responses((status = 204))
 )]
 async fn delete(
     State(state): State<AppState>,
     Caller(call): Caller,
     Named(id): Named<Uuid>,
+    Ask(DeleteHost { lose_objects_of }): Ask<DeleteHost>,
 ) -> Result<StatusCode, Failure> {
-    hosts::delete(&state.services, &call, HostId::from_uuid(id)).await?;
+    hosts::delete(&state.services, &call, HostId::from_uuid(id), lose_objects_of.into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -65,7 +65,7 @@ async fn each_change_leaves_a_line() {
             hosts::change_intent(services, &ada, host, intent).await.expect("an admin may");
         }
         hosts::revoke(services, &ada, host).await.expect("an admin may");
-        hosts::delete(services, &ada, host).await.expect("an admin may");
+        hosts::delete(services, &ada, host, 0).await.expect("an admin may");
 
         let lines = lines(&world, &ada).await;
         let actions: Vec<&str> = lines.iter().map(|line| line.action.as_str()).collect();

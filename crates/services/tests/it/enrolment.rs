@@ -107,7 +107,7 @@ async fn the_same_key_gets_the_same_certificate_and_costs_no_second_use() {
         let later = zero.join(&world.restarted().services, &asked).await.expect("the same again");
         assert_eq!(first.certificate_pem, later.certificate_pem);
         assert_eq!(zero_certificates::get(&world.services, &admin, zero.id).await.expect("is there").uses, 1);
-        hosts::delete(&world.services, &admin, first.host).await.expect("nothing runs there");
+        hosts::delete(&world.services, &admin, first.host, 0).await.expect("nothing runs there");
         assert!(zero.join(&world.services, &asked).await.is_err(), "a deleted host's key joins no more");
     })
     .await;
@@ -193,7 +193,7 @@ async fn a_host_can_wait_for_approval_and_a_deleted_name_inherits_nothing() {
         let approved = hosts::approve(&world.services, &admin, first.host).await.expect("an admin may");
         assert_eq!(approved.intent, HostIntent::InService);
         let machine = world.machine(first.host, "rack", "0", "").await;
-        hosts::delete(&world.services, &admin, first.host).await.expect("nothing runs there");
+        hosts::delete(&world.services, &admin, first.host, 0).await.expect("nothing runs there");
         let gone = certificates::holder(&world.services, &serial(&first.certificate_pem)).await.expect("reads");
         assert_eq!(gone, None, "its certificate is nobody's");
 

@@ -68,13 +68,44 @@ async fn objects_get_hosts_that_are_ready_and_stay_there() {
         // A host that is deleted takes its objects along; a higher epoch fences what it might still say.
         let admin = world.person("Root", Role::Admin).await;
         hosts::revoke(&world.services, &admin, first).await.expect("may");
-        hosts::delete(&world.services, &admin, first).await.expect("may");
+        hosts::delete(&world.services, &admin, first, 1).await.expect("may");
         pass(&world).await;
         let after = plan(&world, second).await;
         assert_eq!(held(&after), BTreeMap::from([(second, (all, 2))]));
         assert!(after.revision > before.revision && after.hosts.iter().all(|peer| peer.host != first));
         let gone = objects::plan(&world.services, world.tenant, first).await;
         assert!(matches!(gone, Err(Error::Conflict(_))), "{gone:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_objects_is_deleted_only_by_who_knows_what_is_lost() {
+    testkit::both(|store: Store| async move {
+        let world = World::new(store).await;
+        let ada = world.person("Ada", Role::Engineer).await;
+        let admin = world.person("Root", Role::Admin).await;
+        let (host, spare) = (object_host(&world, "first").await, world.host("spare").await);
+        deploy(&world, &ada, &ask("chat", "1")).await;
+        deploy(&world, &ada, &ask("other", "1")).await;
+        pass(&world).await;
+        // It comes when all have a host, and so gets none.
+        let second = object_host(&world, "second").await;
+        let objects_of = async |host| hosts::objects_of(&world.services, &admin, host).await.expect("may look");
+        assert_eq!((objects_of(host).await, objects_of(second).await), (2, 0));
+        hosts::revoke(&world.services, &admin, host).await.expect("may");
+        for known in [0, 1] {
+            let refused = hosts::delete(&world.services, &admin, host, known).await.expect_err("something is lost");
+            let said = refused.to_string();
+            assert!(matches!(refused, Error::Conflict(_)) && said.contains("the objects of 2 deployments"), "{said}");
+        }
+        pass(&world).await;
+        let before = plan(&world, second).await;
+        assert_eq!(held(&before), BTreeMap::from([(host, (usize::from(GROUPS), 1))]), "nothing has changed");
+        hosts::delete(&world.services, &admin, host, 2).await.expect("may");
+        hosts::delete(&world.services, &admin, spare, 0).await.expect("has none");
+        pass(&world).await;
+        assert_eq!(held(&plan(&world, second).await), BTreeMap::from([(second, (usize::from(GROUPS), 2))]));
     })
     .await;
 }

@@ -76,6 +76,22 @@ pub async fn all<C: ConnectionTrait>(
     Ok(groups)
 }
 
+/// How many deployments have objects on the host, or may have: they would be there alone.
+pub async fn deployments_on<C: ConnectionTrait>(conn: &C, permit: &Permit, host: HostId) -> Result<u64, StoreError> {
+    #[derive(FromQueryResult)]
+    struct Count {
+        count: i64,
+    }
+    let count: Option<Count> = sql::one(
+        conn,
+        "select count(distinct g.deployment_id) as count from object_groups g join deployments d on d.id = g.deployment_id \
+         where d.tenant_id = $1 and g.host_id = $2",
+        [permit.tenant().uuid().into(), host.uuid().into()],
+    )
+    .await?;
+    Ok(count.map_or(0, |row| convert::whole(row.count)))
+}
+
 /// Takes the groups from hosts that were deleted, whose objects are gone with them; the next holder's epoch is higher.
 pub async fn give_up(tx: &Tx, permit: &Permit, deployment: DeploymentId) -> Result<Vec<Held>, StoreError> {
     let rows: Vec<Row> = sql::all(
@@ -99,7 +115,8 @@ pub async fn place(
         tx.conn(),
         "insert into object_groups (deployment_id, number, host_id, epoch) \
          select d.id, $1, h.id, $2 from deployments d join hosts h on h.tenant_id = d.tenant_id \
-         where d.tenant_id = $3 and d.id = $4 and h.id = $5 on conflict (deployment_id, number) do nothing",
+         where d.tenant_id = $3 and d.id = $4 and h.id = $5 and h.deleted_ms is null \
+         on conflict (deployment_id, number) do nothing",
         [
             i64::from(group.number()).into(),
             convert::signed(epoch).into(),
