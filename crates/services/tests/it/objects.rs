@@ -111,6 +111,30 @@ async fn a_host_with_objects_is_deleted_only_by_who_knows_what_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn those_without_a_host_hold_up_nobody() {
+    testkit::both(|store: Store| async move {
+        let (waiting, other) = (World::new(store.clone()).await, World::new(store).await);
+        let ada = waiting.person("Ada", Role::Engineer).await;
+        let bob = other.person("Bob", Role::Engineer).await;
+        deploy(&waiting, &ada, &ask("chat", "1")).await;
+        deploy(&other, &bob, &ask("later", "1")).await;
+        let unplaced = async || {
+            let found = store::deployments::plan::unplaced(other.store.read(), GROUPS, 1).await.expect("reads");
+            found.into_iter().map(|(tenant, _)| tenant).collect::<Vec<_>>()
+        };
+        assert_eq!(unplaced().await, []);
+        let draining = object_host(&waiting, "draining").await;
+        waiting.set_intent(draining, HostIntent::Draining).await;
+        let host = object_host(&other, "first").await;
+        assert_eq!(unplaced().await, [other.tenant], "the first has no host that takes its objects");
+        pass(&other).await;
+        assert_eq!(held(&plan(&other, host).await), BTreeMap::from([(host, (usize::from(GROUPS), 1))]));
+        assert_eq!(unplaced().await, []);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_has_the_keys_that_the_database_has_not() {
     testkit::both(|store: Store| async move {
         let world = World::new(store).await;

@@ -159,7 +159,8 @@ pub async fn hosts<C: ConnectionTrait>(conn: &C, permit: &Permit, limit: u64) ->
     Ok(hosts.collect::<Result<_, Corrupt>>()?)
 }
 
-/// Deployments some of whose groups have no host, or one that was deleted: of any tenant, at most `limit`.
+/// Deployments some of whose groups have no host, or one that was deleted: of any tenant that has a host which is ready to take
+/// them, at most `limit`.
 pub async fn unplaced<C: ConnectionTrait>(
     conn: &C,
     groups: u16,
@@ -174,8 +175,15 @@ pub async fn unplaced<C: ConnectionTrait>(
         conn,
         "select d.tenant_id, d.id from deployments d where (select count(*) from object_groups g \
          join hosts h on h.id = g.host_id and h.deleted_ms is null where g.deployment_id = d.id) < $1 \
-         order by d.id limit $2",
-        [i64::from(groups).into(), convert::signed(limit).into()],
+         and exists (select 1 from hosts r where r.tenant_id = d.tenant_id and r.deleted_ms is null \
+         and r.objects is not null and r.link = $2 and r.intent = $3) \
+         order by d.id limit $4",
+        [
+            i64::from(groups).into(),
+            HostLink::Online.word().into(),
+            HostIntent::InService.word().into(),
+            convert::signed(limit).into(),
+        ],
     )
     .await?;
     let ids = |row: Row| (TenantId::from_uuid(row.tenant_id), DeploymentId::from_uuid(row.id));
