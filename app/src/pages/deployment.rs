@@ -2,7 +2,7 @@
 
 use api::Page as Items;
 use api::deployments::{Deployment, DeploymentVersion};
-use api::objects::RolloutStanding;
+use api::objects::{Rollout, RolloutStanding};
 use domain::access::Action;
 use domain::events::EventKind;
 use leptos::prelude::*;
@@ -16,6 +16,7 @@ use crate::components::confirm::{Confirm, ConfirmWord};
 use crate::components::icon::Icon;
 use crate::components::layout::Page;
 use crate::components::load::{failure_of, follow};
+use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading, Pager};
 use crate::components::tags::query_part;
 use crate::components::time::{Ago, Time, at};
@@ -167,6 +168,16 @@ async fn fetch_versions(deployment: String, cursor: Option<String>) -> Result<Sh
     Ok((super::deployments::seen(&services, &call, found), page))
 }
 
+/// How far hosts are with the version that is to run.
+#[server(prefix = "/fn", endpoint = "deployments-rollout", input = leptos::server_fn::codec::Json)]
+async fn fetch_rollout(deployment: String) -> Result<Rollout, Failure> {
+    let (services, call) = crate::server::asked()?;
+    let told = services::objects::rollout(&services, &call, &deployment).await;
+    let (deployment, told) = told.map_err(crate::server::failure)?;
+    let told: Vec<_> = told.iter().map(|host| host.of(deployment.id)).collect();
+    Ok(Rollout::of_briefs(deployment.version, &told))
+}
+
 #[server(prefix = "/fn", endpoint = "deployments-run")]
 async fn run_version(deployment: String, version: u32) -> Result<(), Failure> {
     let (services, call) = crate::server::asked()?;
@@ -184,18 +195,38 @@ pub fn VersionsPage() -> impl IntoView {
         move || FetchVersions { deployment: id.get(), cursor: query.with(|query| query.get("cursor")) },
         move || live.get() + running.answered(),
     );
+    let (beat, starting) = (use_beat(), RwSignal::new(false));
+    let soon = use_quick_beat(starting.into());
+    let rollout = Data::new(
+        move || FetchRollout { deployment: id.get() },
+        move || live.get() + running.answered() + beat.get() + soon.get(),
+    );
     let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
     view! {
         <Parts part=Part::Versions about>
             <p class="soft">"Another version runs within a moment, and requests that are under way are answered. What objects hold stays as it is."</p>
             {failure_of(move || running.failure())}
-            {follow(shown, move |shown| view! { <Versions shown running/> }.into_any())}
+            {follow(shown, move |shown| view! { <Versions shown rollout starting running/> }.into_any())}
         </Parts>
     }
 }
 
 #[component]
-fn Versions(shown: Signal<ShownVersions>, running: Submission<RunVersion>) -> impl IntoView {
+fn Versions(
+    shown: Signal<ShownVersions>,
+    rollout: Data<Rollout>,
+    /// Whether hosts are about to run another one.
+    starting: RwSignal<bool>,
+    running: Submission<RunVersion>,
+) -> impl IntoView {
+    // While it is asked for anew, and where hosts cannot be asked, what was told last.
+    let reached = Memo::new(move |before: Option<&Option<Reached>>| match rollout.get() {
+        Some(Ok(rollout)) => Some(Reached::from(rollout)),
+        Some(Err(_)) | None => before.cloned().flatten(),
+    });
+    Effect::new(move || {
+        starting.set(reached.with(|reached| reached.as_ref().is_some_and(|of| of.standing == RolloutStanding::Starting)));
+    });
     let headings = || {
         vec![
             Heading::number("Version"),
@@ -211,7 +242,7 @@ fn Versions(shown: Signal<ShownVersions>, running: Submission<RunVersion>) -> im
         let of = deployment.name.clone();
         let next = next_cursor.map(|cursor| format!("{}?cursor={}", Part::Versions.address(&of), query_part(&cursor)));
         let shown = items.len();
-        let row = |version| view! { <VersionRow version deployment=deployment.clone() running/> };
+        let row = |version| view! { <VersionRow version deployment=deployment.clone() reached running/> };
         let rows = items.into_iter().map(row).collect_view();
         view! {
             <DataTable caption="Versions" headings=headings()>{rows}</DataTable>
@@ -220,12 +251,36 @@ fn Versions(shown: Signal<ShownVersions>, running: Submission<RunVersion>) -> im
     }
 }
 
+/// How far hosts are, in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reached {
+    version: u32,
+    standing: RolloutStanding,
+    why: Option<String>,
+}
+
+impl From<Rollout> for Reached {
+    fn from(rollout: Rollout) -> Self {
+        let why = rollout.failed().next().and_then(|host| Some(format!("{}: {}", host.host, host.problem.as_ref()?)));
+        Self { version: rollout.version, standing: rollout.standing, why }
+    }
+}
+
 #[component]
-fn VersionRow(version: DeploymentVersion, deployment: Deployment, running: Submission<RunVersion>) -> impl IntoView {
+fn VersionRow(
+    version: DeploymentVersion,
+    deployment: Deployment,
+    reached: Memo<Option<Reached>>,
+    running: Submission<RunVersion>,
+) -> impl IntoView {
     let DeploymentVersion { number, modules, bytes: size, note, person, created_at, .. } = version;
-    let runs = number == deployment.version;
-    let act = match (runs, deployment.can_manage) {
-        (true, _) => view! { <span class="pill"><Icon name="play"/>"runs"</span> }.into_any(),
+    let is_wanted = number == deployment.version;
+    let reached = move || match reached.get().filter(|reached| reached.version == number) {
+        Some(Reached { standing, why, .. }) => view! { <Status badge=standing why/> }.into_any(),
+        None => view! { <span class="pill"><Icon name="play"/>"wanted"</span> }.into_any(),
+    };
+    let act = match (is_wanted, deployment.can_manage) {
+        (true, _) => reached.into_any(),
         (false, true) => view! {
             <SubmitForm to=running>
                 <input type="hidden" name="deployment" value=deployment.name/>

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use domain::{
-    deployments::{ModuleKind, Service},
+    deployments::{Binding, ModuleKind, Service},
     ids::{DeploymentId, NamespaceId},
 };
 use objects::{
@@ -65,10 +65,10 @@ pub fn is_same_code(a: &Planned, b: &Planned) -> bool {
         && a.classes == b.classes
 }
 
-/// A class whose objects the plan gives to the version, and which its main module does not export.
-pub fn missing_class<'a>(planned: &'a Planned, exported: &[ClassInfo]) -> Option<&'a str> {
-    let classes = planned.classes.iter().map(|class| class.class.as_str());
-    classes.into_iter().find(|class| !exported.iter().any(|exported| exported.name == *class))
+/// A class that the version binds, and which its main module does not export. Of those that it does not bind, as a later version's
+/// when one goes back, objects are only kept.
+pub fn missing_class<'a>(planned: &'a Planned, exported: &[ClassInfo]) -> Option<&'a Binding> {
+    planned.bindings.iter().find(|binding| !exported.iter().any(|exported| exported.name == binding.class))
 }
 
 /// A version that the objects' host can run, which lets it have so much.
@@ -110,7 +110,7 @@ fn module(module: bundle::Module) -> wire::Module {
 #[cfg(test)]
 mod tests {
     use domain::{
-        deployments::{Binding, CodeLimits, GROUPS},
+        deployments::{CodeLimits, GROUPS},
         ids::{HostId, TenantId},
     };
     use protocol::objects::{Holder, PlannedClass};
@@ -179,11 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn every_class_with_objects_has_to_be_there() {
-        let planned = planned(1);
+    fn every_class_that_is_bound_has_to_be_there() {
+        let mut planned = planned(1);
+        // Of a version that came later.
+        let hall = PlannedClass { class: "Hall".to_owned(), namespace: NamespaceId::new(), key: [7; 32] };
+        planned.classes.push(hall);
         let exported = |name: &str| ClassInfo { name: name.to_owned(), rpc: true };
         assert_eq!(missing_class(&planned, &[exported("Other"), exported("Room")]), None);
-        assert_eq!(missing_class(&planned, &[exported("Other")]), Some("Room"));
+        assert_eq!(missing_class(&planned, &[exported("Other")]), Some(&planned.bindings[0]));
     }
 
     #[test]

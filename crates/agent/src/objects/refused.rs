@@ -1,5 +1,6 @@
 //! Versions that do not load: each is tried when it comes, and what ran before goes on in its place, also after a start.
 
+use domain::deployments::Binding;
 use objects::{host::deployment::Version, host::trial::TrialError, wire::Problem};
 use protocol::objects::{
     Plan, Planned,
@@ -31,8 +32,8 @@ impl Applier {
     /// Why a version is not to run, if it is not.
     pub(super) async fn trial(&self, planned: &Planned, version: &Version) -> Result<Option<Problem>, NotDone> {
         match self.host.try_version(version).await {
-            Ok(classes) => Ok(missing_class(planned, &classes).map(|class| {
-                let message = format!("The main module exports no class {class}, of which the deployment has objects.");
+            Ok(classes) => Ok(missing_class(planned, &classes).map(|Binding { name, class }| {
+                let message = format!("The main module exports no class {class}, which env.{name} is for.");
                 Problem::new("TypeError", message)
             })),
             Err(TrialError::DoesNotLoad(problem)) => Ok(Some(problem)),
