@@ -27,7 +27,7 @@ const runningOn = ({ running, hosts }) =>
 /** How each standing looks (crates/api/src/objects/rollout.rs): its tone, icon and words. */
 const STANDINGS = {
   runs: { tone: "good", icon: "busy", words: runningOn },
-  starting: { tone: "busy moving", icon: "progress", words: (rollout) => `${runningOn(rollout)} …` },
+  starting: { tone: "busy moving", icon: "progress", words: (rollout) => (rollout.problem === null ? `${runningOn(rollout)} …` : `Deployed; ${rollout.problem}`) },
   partly: { tone: "warn", icon: "warning", words: runningOn },
   failed: { tone: "bad", icon: "error", words: () => "No host can run it" },
   nowhere: { tone: "warn", icon: "clock", words: () => "Waits for a host that runs objects" },

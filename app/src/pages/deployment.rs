@@ -174,8 +174,7 @@ async fn fetch_rollout(deployment: String) -> Result<Rollout, Failure> {
     let (services, call) = crate::server::asked()?;
     let told = services::objects::rollout(&services, &call, &deployment).await;
     let (deployment, told) = told.map_err(crate::server::failure)?;
-    let told: Vec<_> = told.iter().map(|host| host.of(deployment.id)).collect();
-    Ok(Rollout::of_briefs(deployment.version, &told))
+    Ok(Rollout::of_briefs(deployment.version, &told.of(deployment.id)))
 }
 
 #[server(prefix = "/fn", endpoint = "deployments-run")]
@@ -261,8 +260,9 @@ struct Reached {
 
 impl From<Rollout> for Reached {
     fn from(rollout: Rollout) -> Self {
-        let why = rollout.failed().next().and_then(|host| Some(format!("{}: {}", host.host, host.problem.as_ref()?)));
-        Self { version: rollout.version, standing: rollout.standing, why }
+        let of_host = rollout.failed().next();
+        let of_host = of_host.and_then(|host| Some(format!("{}: {}", host.host, host.problem.as_ref()?)));
+        Self { version: rollout.version, standing: rollout.standing, why: of_host.or(rollout.problem) }
     }
 }
 

@@ -23,9 +23,9 @@ pub async fn fetch_stats(deployment: String) -> Result<DeploymentStats, Failure>
     let by_host =
         |OnHost { host, host_name, groups, status }| api::objects::ToldByHost { host, host_name, groups, status };
     let (services, call) = crate::server::asked()?;
-    let (version, told) =
+    let (version, placement, told) =
         services::objects::status(&services, &call, &deployment).await.map_err(crate::server::failure)?;
-    Ok(DeploymentStats::new(version, told.into_iter().map(by_host).collect(), services.clock().now()))
+    Ok(DeploymentStats::new(version, placement, told.into_iter().map(by_host).collect(), services.clock().now()))
 }
 
 /// Of the deployments on one page of the list.
@@ -36,8 +36,7 @@ pub async fn fetch_briefs(cursor: Option<String>) -> Result<Vec<DeploymentBrief>
     let (page, told) = services::objects::briefs(&services, &call, &ask).await.map_err(crate::server::failure)?;
     let now = services.clock().now();
     let brief = |deployment: domain::deployments::Deployment| {
-        let told: Vec<_> = told.iter().map(|host| host.of(deployment.id)).collect();
-        DeploymentBrief::new(deployment.name, deployment.version, &told, now)
+        DeploymentBrief::new(deployment.name, deployment.version, &told.of(deployment.id), now)
     };
     Ok(page.items.into_iter().map(brief).collect())
 }
@@ -95,6 +94,9 @@ pub(super) fn StatsSection(stats: Signal<DeploymentStats>) -> impl IntoView {
             </div>
             {move || (standing.get() == RolloutStanding::Nowhere).then(|| view! {
                 <p class="soft">"No host runs objects: it answers as soon as an agent with an [objects] section in its configuration is linked."</p>
+            })}
+            {move || stats.with(|stats| stats.problem.clone()).filter(|_| standing.get() == RolloutStanding::Starting).map(|why| view! {
+                <p class="soft">"It is deployed, and "{why}"."</p>
             })}
             <Charts stats/>
             <details>

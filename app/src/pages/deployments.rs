@@ -90,9 +90,13 @@ fn Table(shown: Signal<Items<Deployment>>, briefs: Data<Vec<DeploymentBrief>>, m
         let brief = Memo::new(move |_| briefs.with(|briefs| briefs.get(&of).cloned()));
         let standing = Memo::new(move |_| {
             brief.with(|brief| {
-                let DeploymentBrief { standing, running, hosts, .. } = brief.as_ref()?;
-                let part = (*standing == RolloutStanding::Partly).then(|| format!("on {running} of {hosts} hosts"));
-                Some((*standing, part))
+                let DeploymentBrief { standing, problem, running, hosts, .. } = brief.as_ref()?;
+                let why = match standing {
+                    RolloutStanding::Partly => Some(format!("on {running} of {hosts} hosts")),
+                    RolloutStanding::Starting => problem.clone(),
+                    RolloutStanding::Runs | RolloutStanding::Failed | RolloutStanding::Nowhere => None,
+                };
+                Some((*standing, why))
             })
         });
         let standing = move || match standing.get() {

@@ -7,9 +7,9 @@ mod told;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use rollout::{DeploymentBrief, HostRollout, HostStanding, Rollout, RolloutStanding, running_on};
+pub use rollout::{DeploymentBrief, HostRollout, HostStanding, Placement, Rollout, RolloutStanding, running_on};
 #[cfg(feature = "protocol")]
-pub use told::{BriefByHost, ToldByHost};
+pub use told::{BriefByHost, BriefByHosts, ToldByHost};
 
 /// `GET /deployments/{id}/stats`: the last 15 minutes, of all hosts together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct DeploymentStats {
     /// The version that is to run.
     pub version: u32,
     pub standing: RolloutStanding,
+    /// Why its objects cannot be called, whichever hosts run it.
+    #[serde(default)]
+    pub problem: Option<String>,
     /// By 10 seconds, oldest first; without a gap, up to the last one that is over.
     pub points: Vec<StatsPoint>,
     /// Of the last minute that is over.

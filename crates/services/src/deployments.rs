@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use store::{Tx, audit::Entry, deployments as rows, sessions::Written};
 
 use crate::{
-    Call, Error, Result, Services, audit, idempotency,
+    Call, Error, Result, Services, audit, idempotency, objects,
     page::{Page, PageAsk},
 };
 
@@ -200,6 +200,7 @@ async fn create(
     }
     let version = keep(call, permit, &tx, &deployment, prepared, 1, now).await?;
     rows::namespaces::set(&tx, permit, deployment.id, &[], &migrated, now).await?;
+    objects::place_first(&tx, permit, deployment.id).await?;
     tell(services, call, permit, &tx, ("deployment.create", "created"), &deployment, said(&version), now).await?;
     tx.commit().await?;
     services.live().nudge();

@@ -8,8 +8,9 @@ mod entrances;
 mod host;
 mod plan;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use api::objects::Placement;
 use domain::{
     access::{Action, Permit},
     deployments::{Class, Deployment, GROUPS, Group, Held, spread},
@@ -27,7 +28,7 @@ use store::{
 };
 
 pub(crate) use briefs::KeptBriefs;
-pub use briefs::{AllBriefs, BriefsOfHost, briefs, rollout};
+pub use briefs::{AllBriefs, BriefsOfHost, Told, briefs, rollout};
 pub use console::{Said, console};
 pub(crate) use entrances::Entrances;
 pub use entrances::{Entrance, entrance};
@@ -75,20 +76,11 @@ async fn place(
     hosts: &[ObjectHost],
     now: Timestamp,
 ) -> Result<()> {
-    let candidates: Vec<_> = hosts.iter().map(ObjectHost::candidate).collect();
-    if !candidates.iter().any(|candidate| candidate.is_ready) {
+    if !hosts.iter().any(|host| host.candidate().is_ready) {
         return Ok(());
     }
     let tx = services.store().begin().await?;
-    let given_up = groups::give_up(&tx, permit, deployment).await?;
-    let held = groups::get(tx.conn(), permit, deployment).await?;
-    let mut placed = 0;
-    for (group, host) in spread(deployment, &held, &candidates) {
-        let before = given_up.iter().find(|held| held.group == group);
-        let epoch = before.map_or(1, |held| held.epoch.saturating_add(1));
-        placed += usize::from(groups::place(&tx, permit, deployment, Held { group, host, epoch }).await?);
-    }
-    if placed == 0 && given_up.is_empty() {
+    if !place_in(&tx, permit, deployment, hosts).await? {
         tx.rollback().await?;
         return Ok(());
     }
@@ -98,9 +90,35 @@ async fn place(
     Ok(())
 }
 
+/// Whether anything was changed.
+async fn place_in(tx: &Tx, permit: &Permit, deployment: DeploymentId, hosts: &[ObjectHost]) -> Result<bool> {
+    let candidates: Vec<_> = hosts.iter().map(ObjectHost::candidate).collect();
+    let given_up = groups::give_up(tx, permit, deployment).await?;
+    let held = groups::get(tx.conn(), permit, deployment).await?;
+    let mut is_changed = !given_up.is_empty();
+    for (group, host) in spread(deployment, &held, &candidates) {
+        let before = given_up.iter().find(|held| held.group == group);
+        let epoch = before.map_or(1, |held| held.epoch.saturating_add(1));
+        is_changed |= groups::place(tx, permit, deployment, Held { group, host, epoch }).await?;
+    }
+    Ok(is_changed)
+}
+
+/// The groups of a deployment that is made just now get their hosts with it, so that the first plan that has it says where its
+/// objects are. Where no host is ready, a later [`pass`] places them.
+pub(crate) async fn place_first(tx: &Tx, permit: &Permit, deployment: DeploymentId) -> Result<()> {
+    let hosts = rows::hosts(tx.conn(), permit, MAX_HOSTS).await?;
+    place_in(tx, permit, deployment, &hosts).await?;
+    Ok(())
+}
+
 /// Whether the address with this first label leads anywhere, to a deployment or a notebook of whoever.
 pub async fn is_address(services: &Services, name: &str) -> Result<bool> {
     Ok(store::addresses::is_taken(services.store().read(), name).await?)
+}
+
+fn placement(unplaced: &HashSet<DeploymentId>, deployment: DeploymentId) -> Placement {
+    if unplaced.contains(&deployment) { Placement::Waits } else { Placement::Done }
 }
 
 /// How a deployment does on one host.
@@ -169,9 +187,12 @@ async fn status_on(
 }
 
 /// The version that is to run, and how it does on each host that runs objects. One that does not answer says why.
-pub async fn status(services: &Services, call: &Call, which: &str) -> Result<(u32, Vec<OnHost>)> {
+pub async fn status(services: &Services, call: &Call, which: &str) -> Result<(u32, Placement, Vec<OnHost>)> {
     let place = Where::of(services, call, Action::DeploymentsRead, which).await?;
     let held = groups::get(services.store().read(), &place.permit, place.deployment.id).await?;
+    let of = [place.deployment.id];
+    let unplaced = rows::unplaced_of(services.store().read(), &place.permit, GROUPS, &of).await?;
+    let placement = placement(&unplaced, place.deployment.id);
     let (tenant, path) = (place.deployment.tenant, format!("/deployments/{}", place.deployment.id));
     let answers = futures_util::stream::iter(place.hosts).map(|host| {
         let (path, held) = (&path, &held);
@@ -182,7 +203,7 @@ pub async fn status(services: &Services, call: &Call, which: &str) -> Result<(u3
             OnHost { host: host.host, host_name: host.name, groups, status }
         }
     });
-    Ok((place.deployment.version, answers.buffered(ASKED_AT_ONCE).collect().await))
+    Ok((place.deployment.version, placement, answers.buffered(ASKED_AT_ONCE).collect().await))
 }
 
 /// Which objects are wanted; all that is given has to hold.

@@ -93,8 +93,7 @@ async fn rollout(
     Named(which): Named<String>,
 ) -> Result<Json<Rollout>, Failure> {
     let (deployment, told) = objects::rollout(&state.services, &call, &which).await?;
-    let told: Vec<_> = told.iter().map(|host| host.of(deployment.id)).collect();
-    Ok(Json(Rollout::of_briefs(deployment.version, &told)))
+    Ok(Json(Rollout::of_briefs(deployment.version, &told.of(deployment.id))))
 }
 
 /// How it does: requests, errors, latency and processor time of the last 15 minutes, and on which hosts it runs.
@@ -107,9 +106,9 @@ async fn stats(
     Caller(call): Caller,
     Named(which): Named<String>,
 ) -> Result<Json<DeploymentStats>, Failure> {
-    let (version, told) = objects::status(&state.services, &call, &which).await?;
+    let (version, placement, told) = objects::status(&state.services, &call, &which).await?;
     let told = told.into_iter().map(by_host).collect();
-    Ok(Json(DeploymentStats::new(version, told, state.services.clock().now())))
+    Ok(Json(DeploymentStats::new(version, placement, told, state.services.clock().now())))
 }
 
 fn by_host(objects::OnHost { host, host_name, groups, status }: objects::OnHost) -> ToldByHost {

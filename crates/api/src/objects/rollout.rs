@@ -12,7 +12,7 @@ use super::RefusedVersion;
 pub enum RolloutStanding {
     /// Every host runs it.
     Runs,
-    /// Some host has not come to it yet.
+    /// Some host has not come to it yet, or its objects have no hosts yet.
     Starting,
     /// Some hosts run it; the others say why they do not.
     Partly,
@@ -22,9 +22,37 @@ pub enum RolloutStanding {
     Nowhere,
 }
 
+/// Whether a deployment's objects have hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Each has one, or there are no objects.
+    Done,
+    /// Some have none yet, and calls of them fail.
+    Waits,
+}
+
+impl Placement {
+    /// What is to be said of it.
+    pub fn problem(self) -> Option<String> {
+        match self {
+            Placement::Done => None,
+            Placement::Waits => Some(
+                "its objects have no host yet: one that is online, in service and runs objects takes them".to_owned(),
+            ),
+        }
+    }
+}
+
 impl RolloutStanding {
-    /// Of what each host does.
-    pub fn of(hosts: impl IntoIterator<Item = HostStanding>) -> Self {
+    /// Of what each host does, and whether objects can be called.
+    pub fn of(hosts: impl IntoIterator<Item = HostStanding>, placement: Placement) -> Self {
+        match (Self::of_hosts(hosts), placement) {
+            (RolloutStanding::Runs | RolloutStanding::Partly, Placement::Waits) => RolloutStanding::Starting,
+            (standing, Placement::Done | Placement::Waits) => standing,
+        }
+    }
+
+    fn of_hosts(hosts: impl IntoIterator<Item = HostStanding>) -> Self {
         let (mut run, mut starting, mut failed) = (0_u32, 0_u32, 0_u32);
         for host in hosts {
             match host {
@@ -75,6 +103,9 @@ pub struct Rollout {
     pub standing: RolloutStanding,
     /// Hosts that run it.
     pub running: u32,
+    /// Why its objects cannot be called, whichever hosts run it.
+    #[serde(default)]
+    pub problem: Option<String>,
     pub hosts: Vec<HostRollout>,
 }
 
@@ -95,12 +126,13 @@ pub struct HostRollout {
 }
 
 impl Rollout {
-    pub fn new(version: u32, hosts: Vec<HostRollout>) -> Self {
+    pub fn new(version: u32, placement: Placement, hosts: Vec<HostRollout>) -> Self {
         let running = hosts.iter().filter(|host| host.standing == HostStanding::Runs).count();
         Self {
             version,
-            standing: RolloutStanding::of(hosts.iter().map(|host| host.standing)),
+            standing: RolloutStanding::of(hosts.iter().map(|host| host.standing), placement),
             running: u32::try_from(running).unwrap_or(u32::MAX),
+            problem: placement.problem(),
             hosts,
         }
     }
@@ -110,7 +142,7 @@ impl Rollout {
         self.hosts.iter().filter(|host| host.standing == HostStanding::Failed)
     }
 
-    /// Whether nothing comes of waiting: each host has it, or has tried this version.
+    /// Whether nothing more is to be heard from hosts: each host has it, or has tried this version.
     pub fn is_over(&self) -> bool {
         let is_over = |host: &HostRollout| match host.standing {
             HostStanding::Runs => true,
@@ -139,6 +171,9 @@ pub fn running_on(running: u32, hosts: usize) -> String {
 pub struct DeploymentBrief {
     pub name: String,
     pub standing: RolloutStanding,
+    /// Why its objects cannot be called.
+    #[serde(default)]
+    pub problem: Option<String>,
     /// Hosts that run the version that is to run, of so many.
     pub running: u32,
     pub hosts: u32,
@@ -166,7 +201,7 @@ mod tests {
     #[test]
     fn it_runs_once_every_host_runs_it_or_says_why_not() {
         let check = |hosts: &[HostRollout], standing, running, is_over| {
-            let rollout = Rollout::new(2, hosts.to_vec());
+            let rollout = Rollout::new(2, Placement::Done, hosts.to_vec());
             assert_eq!(
                 (rollout.standing, rollout.running, rollout.is_over()),
                 (standing, running, is_over),
@@ -189,6 +224,19 @@ mod tests {
             Some(RefusedVersion { version: 2, message: String::new(), file: None, line: None, column: None });
         check(&[refused.clone()], RolloutStanding::Failed, 0, true);
         check(&[refused, host(Some(2), None)], RolloutStanding::Partly, 1, true);
+    }
+
+    #[test]
+    fn it_does_not_run_before_its_objects_have_hosts() {
+        let check = |hosts: &[HostRollout], standing| {
+            let rollout = Rollout::new(2, Placement::Waits, hosts.to_vec());
+            assert_eq!((rollout.standing, rollout.problem.is_some()), (standing, true), "{hosts:?}");
+        };
+        let refuses = host(Some(1), Some("x is not defined"));
+        check(&[host(Some(2), None)], RolloutStanding::Starting);
+        check(&[host(Some(2), None), refuses.clone()], RolloutStanding::Starting);
+        check(&[refuses], RolloutStanding::Failed);
+        check(&[], RolloutStanding::Nowhere);
     }
 
     #[test]

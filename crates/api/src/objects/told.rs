@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use protocol::objects::control::{self, BUCKET_MS, BUCKETS, Bucket, DeploymentStatus, LATENCY_BOUNDS_US, ObjectStatus};
 
 use super::{
-    ConsoleLine, DeploymentBrief, DeploymentStats, HostRollout, HostStanding, HostStats, ObjectInfo, RefusedVersion,
-    Rollout, RolloutStanding, StatsPoint,
+    ConsoleLine, DeploymentBrief, DeploymentStats, HostRollout, HostStanding, HostStats, ObjectInfo, Placement,
+    RefusedVersion, Rollout, RolloutStanding, StatsPoint,
 };
 
 /// Rates are of so many points.
@@ -30,13 +30,20 @@ pub struct BriefByHost<'a> {
     pub brief: Result<Option<&'a control::Brief>, &'a str>,
 }
 
+/// What all hosts said of a deployment in short.
+#[derive(Debug, Clone)]
+pub struct BriefByHosts<'a> {
+    pub hosts: Vec<BriefByHost<'a>>,
+    pub placement: Placement,
+}
+
 fn time(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms).ok().map(|at| at.to_string())
 }
 
 impl DeploymentStats {
     /// `version`: the one that is to run.
-    pub fn new(version: u32, told: Vec<ToldByHost>, now: Timestamp) -> Self {
+    pub fn new(version: u32, placement: Placement, told: Vec<ToldByHost>, now: Timestamp) -> Self {
         let points = points(&told, now);
         let last = points.get(points.len().saturating_sub(RATED_POINTS)..).unwrap_or_default();
         let (requests_per_s, errors_per_s, cpu) = (
@@ -47,7 +54,8 @@ impl DeploymentStats {
         let hosts: Vec<HostStats> = told.into_iter().map(|told| host(told, version)).collect();
         Self {
             version,
-            standing: RolloutStanding::of(hosts.iter().map(|host| host.rollout.standing)),
+            standing: RolloutStanding::of(hosts.iter().map(|host| host.rollout.standing), placement),
+            problem: placement.problem(),
             points,
             requests_per_s,
             errors_per_s,
@@ -61,7 +69,7 @@ impl DeploymentStats {
 
 impl Rollout {
     /// `version`: the one that is to run.
-    pub fn of_briefs(version: u32, told: &[BriefByHost<'_>]) -> Self {
+    pub fn of_briefs(version: u32, told: &BriefByHosts<'_>) -> Self {
         let host = |told: &BriefByHost<'_>| {
             let (there, problem, refused) = match told.brief {
                 Ok(Some(brief)) => (brief.version, brief.problem.clone(), brief.refused.clone()),
@@ -70,7 +78,7 @@ impl Rollout {
             };
             HostRollout::new((told.host, told.host_name.to_owned()), version, there, problem, refused)
         };
-        Self::new(version, told.iter().map(host).collect())
+        Self::new(version, told.placement, told.hosts.iter().map(host).collect())
     }
 }
 
@@ -96,15 +104,16 @@ impl HostRollout {
 
 impl DeploymentBrief {
     /// `version`: the one that is to run.
-    pub fn new(name: String, version: u32, told: &[BriefByHost<'_>], now: Timestamp) -> Self {
-        let Rollout { version: _, standing, running, hosts } = Rollout::of_briefs(version, told);
-        let briefs = || told.iter().filter_map(|told| told.brief.ok().flatten());
+    pub fn new(name: String, version: u32, told: &BriefByHosts<'_>, now: Timestamp) -> Self {
+        let Rollout { version: _, standing, running, problem, hosts } = Rollout::of_briefs(version, told);
+        let briefs = || told.hosts.iter().filter_map(|told| told.brief.ok().flatten());
         let end = end_of_last(now);
         let rated = end - BUCKET_MS * i64::try_from(RATED_POINTS).unwrap_or(i64::MAX)..end;
         let requests = briefs().flat_map(|brief| &brief.requests).filter(|(at_ms, _)| rated.contains(at_ms));
         Self {
             name,
             standing,
+            problem,
             running,
             hosts: u32::try_from(hosts.len()).unwrap_or(u32::MAX),
             requests_per_s: per_s(requests.map(|(_, requests)| requests).sum()),
@@ -240,7 +249,7 @@ mod tests {
         let away = ToldByHost { status: Err("the host is offline".to_owned()), ..told(Vec::new()) };
         // What is not over yet is left out.
         let first = told(vec![bucket(last, 10, &[(0, 9), (3, 1)]), bucket(100 * BUCKET_MS, 7, &[])]);
-        let stats = DeploymentStats::new(2, vec![first, told(vec![bucket(last, 20, &[(0, 20)])]), away], now);
+        let stats = DeploymentStats::new(2, Placement::Done, vec![first, told(vec![bucket(last, 20, &[(0, 20)])]), away], now);
         assert_eq!(stats.points.len(), BUCKETS - 1);
         let point = stats.points.last().expect("a point");
         assert_eq!((point.at.as_str(), point.requests, point.errors), ("1970-01-01T00:16:30Z", 30, 2));
@@ -267,11 +276,13 @@ mod tests {
         // The bucket that is not over yet is left out, as is one that is more than a minute old.
         let (one, other) = (brief(&[(93, 500), (94, 20), (99, 10), (100, 900)]), brief(&[(99, 30)]));
         let by = |brief| BriefByHost { host: HostId::new(), host_name: "a", brief };
+        let all = |hosts: &[BriefByHost<'_>], placement| BriefByHosts { hosts: hosts.to_vec(), placement };
         let hosts = [by(Ok(Some(&one))), by(Ok(Some(&other))), by(Err("the host is offline"))];
+        let hosts = all(&hosts, Placement::Done);
         let found = DeploymentBrief::new("chat".to_owned(), 2, &hosts, now);
         assert_eq!((found.standing, found.running, found.hosts, found.live), (RolloutStanding::Partly, 2, 3, 6));
         assert!((found.requests_per_s - 1.0).abs() < 1e-9, "{}", found.requests_per_s);
-        let coming = Rollout::of_briefs(2, &[by(Ok(Some(&one))), by(Ok(None))]);
+        let coming = Rollout::of_briefs(2, &all(&[by(Ok(Some(&one))), by(Ok(None))], Placement::Done));
         assert_eq!((coming.standing, coming.hosts[1].standing), (RolloutStanding::Starting, HostStanding::Starting));
     }
 

@@ -1,11 +1,15 @@
 //! How deployments do, in short: for a whole list with one question to each host, asked once for all who look.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use api::objects::BriefByHost;
+use api::objects::{BriefByHost, BriefByHosts};
 use domain::{
     access::{Action, Permit},
-    deployments::Deployment,
+    deployments::{Deployment, GROUPS},
     ids::{DeploymentId, HostId, TenantId},
 };
 use futures_util::StreamExt;
@@ -15,7 +19,7 @@ use protocol::objects::control::{AskBriefs, Brief, Briefs, MAX_BRIEFS};
 use store::deployments::plan as rows;
 use tokio::time::timeout;
 
-use super::{ASKED_AT_ONCE, MAX_HOSTS, ObjectHost, host};
+use super::{ASKED_AT_ONCE, MAX_HOSTS, ObjectHost, host, placement};
 use crate::{
     Call, Error, Result, Services, deployments,
     page::{Page, PageAsk},
@@ -48,7 +52,23 @@ impl BriefsOfHost {
 }
 
 /// What all hosts said.
-pub type AllBriefs = Arc<Vec<BriefsOfHost>>;
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    pub hosts: Vec<BriefsOfHost>,
+    /// Whose objects have no hosts yet.
+    unplaced: HashSet<DeploymentId>,
+}
+
+impl Told {
+    /// What of it is about this deployment.
+    pub fn of(&self, deployment: DeploymentId) -> BriefByHosts<'_> {
+        let hosts = self.hosts.iter().map(|host| host.of(deployment)).collect();
+        BriefByHosts { hosts, placement: placement(&self.unplaced, deployment) }
+    }
+}
+
+/// The same for all who look.
+pub type AllBriefs = Arc<Told>;
 
 /// Of which deployments, and in which versions: what was told of one version says nothing of the next.
 type Key = (TenantId, Vec<(DeploymentId, u32)>);
@@ -97,20 +117,22 @@ pub async fn briefs(services: &Services, call: &Call, ask: &PageAsk) -> Result<(
 }
 
 /// How far hosts are with one deployment, asked anew.
-pub async fn rollout(services: &Services, call: &Call, which: &str) -> Result<(Deployment, Vec<BriefsOfHost>)> {
+pub async fn rollout(services: &Services, call: &Call, which: &str) -> Result<(Deployment, Told)> {
     let permit = call.permit(Action::DeploymentsRead)?;
     let deployment = deployments::find(services, &permit, which).await?;
     let told = ask_hosts(services, &permit, vec![deployment.id]).await?;
     Ok((deployment, told))
 }
 
-async fn ask_hosts(services: &Services, permit: &Permit, of: Vec<DeploymentId>) -> Result<Vec<BriefsOfHost>> {
+async fn ask_hosts(services: &Services, permit: &Permit, of: Vec<DeploymentId>) -> Result<Told> {
     if of.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Told::default());
     }
     if of.len() > MAX_BRIEFS {
         return Err(Error::Internal(format!("{} deployments in one question", of.len())));
     }
+    // First: what is placed while hosts are asked may not have come to them.
+    let unplaced = rows::unplaced_of(services.store().read(), permit, GROUPS, &of).await?;
     let hosts = rows::hosts(services.store().read(), permit, MAX_HOSTS).await?;
     let (tenant, ask) = (permit.tenant(), AskBriefs { deployments: of });
     let asked = futures_util::stream::iter(hosts).map(|host| {
@@ -120,7 +142,8 @@ async fn ask_hosts(services: &Services, permit: &Permit, of: Vec<DeploymentId>) 
             BriefsOfHost { host: host.host, host_name: host.name, told }
         }
     });
-    Ok(asked.buffered(ASKED_AT_ONCE).collect().await)
+    let hosts = asked.buffered(ASKED_AT_ONCE).collect().await;
+    Ok(Told { hosts, unplaced })
 }
 
 async fn ask_host(

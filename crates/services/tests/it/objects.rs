@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use api::objects::Placement;
 use domain::{
     deployments::{GROUPS, ObjectOffer},
     hosts::{HostIntent, HostLink},
@@ -9,7 +10,7 @@ use domain::{
     people::Role,
 };
 use protocol::objects::{Plan, control::Look};
-use services::{Call, Error, deployments, hosts, objects, page::PageAsk, reconciler};
+use services::{Call, Error, deployments, deployments::Ask, hosts, objects, page::PageAsk, reconciler};
 use store::Store;
 use testkit::World;
 
@@ -51,8 +52,6 @@ async fn objects_get_hosts_that_are_ready_and_stay_there() {
         let (first, draining) = (object_host(&world, "first").await, object_host(&world, "draining").await);
         world.set_intent(draining, HostIntent::Draining).await;
         deploy(&world, &ada, &ask("chat", "1")).await;
-        assert_eq!(plan(&world, first).await.deployments[0].groups, vec![None; usize::from(GROUPS)]);
-        pass(&world).await;
         let all = usize::from(GROUPS);
         let before = plan(&world, first).await;
         assert_eq!(held(&before), BTreeMap::from([(first, (all, 1))]));
@@ -106,6 +105,33 @@ async fn a_host_with_objects_is_deleted_only_by_who_knows_what_is_lost() {
         hosts::delete(&world.services, &admin, spare, 0).await.expect("has none");
         pass(&world).await;
         assert_eq!(held(&plan(&world, second).await), BTreeMap::from([(second, (usize::from(GROUPS), 2))]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_called_does_not_run() {
+    testkit::both(|store: Store| async move {
+        let world = World::new(store).await;
+        let ada = world.person("Ada", Role::Engineer).await;
+        let draining = object_host(&world, "draining").await;
+        world.set_intent(draining, HostIntent::Draining).await;
+        deploy(&world, &ada, &ask("chat", "1")).await;
+        let plain = Ask { bindings: Vec::new(), migrations: Vec::new(), ..ask("plain", "1") };
+        deploy(&world, &ada, &plain).await;
+        let placement = async |name: &str| {
+            let (deployment, told) = objects::rollout(&world.services, &ada, name).await.expect("may look");
+            let (_, of_status, _) = objects::status(&world.services, &ada, name).await.expect("may look");
+            assert_eq!(told.of(deployment.id).placement, of_status);
+            of_status
+        };
+        pass(&world).await;
+        assert_eq!(plan(&world, draining).await.deployments[0].groups, vec![None; usize::from(GROUPS)]);
+        assert_eq!(placement("chat").await, Placement::Waits, "a host that drains takes no objects");
+        assert_eq!(placement("plain").await, Placement::Done, "it has none");
+        world.set_intent(draining, HostIntent::InService).await;
+        pass(&world).await;
+        assert_eq!(placement("chat").await, Placement::Done);
     })
     .await;
 }

@@ -124,7 +124,7 @@ async fn a_list_of_many_asks_each_host_once_for_all_who_look() {
         let asked = Host::link(&world, first).await;
         let asked = || asked.lock().expect("the questions").clone();
         let (none, told) = look(&world, &ada, None).await;
-        assert!(none.items.is_empty() && told.is_empty() && asked().is_empty());
+        assert!(none.items.is_empty() && told.hosts.is_empty() && asked().is_empty());
         for number in 0..MANY {
             deploy(&world, &ada, &ask(&format!("many-{number:03}"), "1")).await;
         }
@@ -133,8 +133,8 @@ async fn a_list_of_many_asks_each_host_once_for_all_who_look() {
         let all = join_all(looks).await;
         assert_eq!(asked().len(), 1, "all who look at once share one question");
         for (page, told) in &all {
-            assert_eq!((page.items.len(), told.len()), (PAGE, 2));
-            let (there, silent) = (&told[0], &told[1]);
+            assert_eq!((page.items.len(), told.hosts.len()), (PAGE, 2));
+            let (there, silent) = (&told.hosts[0], &told.hosts[1]);
             for deployment in &page.items {
                 let brief = there.of(deployment.id).brief.expect("answered").expect("has come to it");
                 assert_eq!((brief.version, brief.live), (Some(1), 7), "{}", deployment.name);
@@ -161,7 +161,7 @@ async fn a_list_of_many_asks_each_host_once_for_all_who_look() {
         let (deployment, told) = objects::rollout(&world.services, &bob, "many-000").await.expect("may look");
         assert_eq!((deployment.version, asked().len()), (2, 5));
         assert_eq!(asked()[4].deployments, [deployment.id]);
-        let brief = told[0].of(deployment.id).brief.expect("answered").expect("has come to it");
+        let brief = told.hosts[0].of(deployment.id).brief.expect("answered").expect("has come to it");
         assert_eq!(brief.version, Some(1), "the host has the version before");
     })
     .await;

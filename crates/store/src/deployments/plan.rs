@@ -1,6 +1,6 @@
 //! What hosts are told of deployments, read for all of a tenant at once; and what of it is not settled yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use domain::{
     access::Permit,
@@ -188,6 +188,29 @@ pub async fn unplaced<C: ConnectionTrait>(
     .await?;
     let ids = |row: Row| (TenantId::from_uuid(row.tenant_id), DeploymentId::from_uuid(row.id));
     Ok(rows.into_iter().map(ids).collect())
+}
+
+/// Those of these deployments that have classes of objects, and some of whose groups have no host, or one that was deleted.
+pub async fn unplaced_of<C: ConnectionTrait>(
+    conn: &C,
+    permit: &Permit,
+    groups: u16,
+    of: &[DeploymentId],
+) -> Result<HashSet<DeploymentId>, StoreError> {
+    #[derive(FromQueryResult)]
+    struct Row {
+        id: Uuid,
+    }
+    let mut build = sql::Build::new("select d.id from deployments d where d.tenant_id = ");
+    build.value(permit.tenant().uuid()).text(" and d.id in ").among(of.iter().map(|id| id.uuid()));
+    build.text(
+        " and exists (select 1 from deployment_namespaces n where n.deployment_id = d.id and n.deleted_ms is null) \
+         and (select count(*) from object_groups g join hosts h on h.id = g.host_id and h.deleted_ms is null \
+         where g.deployment_id = d.id) < ",
+    );
+    build.value(i64::from(groups));
+    let rows: Vec<Row> = sql::all(conn, &build.sql, build.values).await?;
+    Ok(rows.into_iter().map(|row| DeploymentId::from_uuid(row.id)).collect())
 }
 
 /// What an address leads to: a deployment of some tenant.

@@ -30,6 +30,13 @@ pub async fn running(client: &Client, deployment: &Deployment) -> Result<(), Fau
     loop {
         let rollout: Rollout = client.get(&["deployments", &id, "rollout"]).await?;
         progress(&rollout, &mut told);
+        if let (RolloutStanding::Starting, Some(why)) = (rollout.standing, &rollout.problem)
+            && rollout.is_over()
+            && begun.elapsed() > PATIENCE
+        {
+            eprintln!("warning: {}", printable_lines(why));
+            return Ok(());
+        }
         match rollout.standing {
             RolloutStanding::Nowhere => {
                 eprintln!("warning: no host runs objects yet: it answers once there is one");
@@ -80,7 +87,7 @@ fn problems(rollout: &Rollout) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use api::objects::{HostRollout, HostStanding};
+    use api::objects::{HostRollout, HostStanding, Placement};
 
     use super::*;
 
@@ -97,6 +104,6 @@ mod tests {
         let wrong = Some("src/index.ts:3:7: x is not defined");
         let hosts = vec![host("a", wrong), host("b", None), host("c", Some("the host is offline")), host("d", wrong)];
         let expected = ["a, d: src/index.ts:3:7: x is not defined", "c: the host is offline"];
-        assert_eq!(problems(&Rollout::new(2, hosts)), expected);
+        assert_eq!(problems(&Rollout::new(2, Placement::Done, hosts)), expected);
     }
 }
