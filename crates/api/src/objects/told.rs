@@ -91,6 +91,9 @@ impl HostRollout {
         problem: Option<String>,
         refused: Option<control::Refused>,
     ) -> Self {
+        // The host has not heard of the wanted one yet, of which this says nothing.
+        let is_of_another = refused.as_ref().is_some_and(|refused| refused.version != wanted);
+        let (problem, refused) = if is_of_another { (None, None) } else { (problem, refused) };
         Self {
             host: name,
             host_id: host.uuid(),
@@ -284,6 +287,21 @@ mod tests {
         assert!((found.requests_per_s - 1.0).abs() < 1e-9, "{}", found.requests_per_s);
         let coming = Rollout::of_briefs(2, &all(&[by(Ok(Some(&one))), by(Ok(None))], Placement::Done));
         assert_eq!((coming.standing, coming.hosts[1].standing), (RolloutStanding::Starting, HostStanding::Starting));
+    }
+
+    #[test]
+    fn what_is_said_against_another_version_says_nothing_of_this_one() {
+        let refused = control::Refused { version: 2, message: "no".to_owned(), place: None };
+        let check = |wanted, there, standing, has_problem| {
+            let host = (HostId::new(), "a".to_owned());
+            let found = HostRollout::new(host, wanted, Some(there), Some(refused.to_string()), Some(refused.clone()));
+            let said = (found.standing, found.problem.is_some(), found.refused.is_some());
+            assert_eq!(said, (standing, has_problem, has_problem), "{wanted} {there}");
+        };
+        check(2, 1, HostStanding::Failed, true);
+        check(3, 1, HostStanding::Starting, false);
+        // Back to what went on in its place.
+        check(1, 1, HostStanding::Runs, false);
     }
 
     #[test]
