@@ -2,6 +2,7 @@
 
 use std::{io, os::unix::process::ExitStatusExt, time::Duration};
 
+use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -69,8 +70,9 @@ pub(super) async fn load(options: &HostOptions, version: &Version) -> Result<Vec
 
 fn end_of(Ended { status, last_words }: Ended) -> TrialError {
     match status {
-        // Not by our own words, and so by what it was given to load.
-        Ok(status) if status.signal().is_some() => {
+        // Not by its own words, and so by what it was given to load. SIGKILL is not of the engine's making: it comes from the kernel when
+        // the host, or all engines together, have no memory left, or from a person.
+        Ok(status) if status.signal().is_some_and(|signal| signal != Signal::KILL.as_raw()) => {
             let message = format!("Its modules end the engine that loads them ({status}).");
             TrialError::DoesNotLoad(Problem::new("Error", message))
         }
@@ -112,5 +114,22 @@ async fn spent(handle: &Handle) {
     let mut looks = tokio::time::interval(LOOK);
     while handle.cpu().is_none_or(|cpu| cpu < limit) {
         looks.tick().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    #[test]
+    fn an_engine_that_somebody_kills_says_nothing_of_its_version() {
+        let ended = |status: i32| end_of(Ended { status: Ok(ExitStatus::from_raw(status)), last_words: String::new() });
+        assert!(matches!(ended(Signal::KILL.as_raw()), TrialError::Ended { .. }));
+        for signal in [Signal::SEGV, Signal::ABORT, Signal::SYS] {
+            assert!(matches!(ended(signal.as_raw()), TrialError::DoesNotLoad(_)), "{signal:?}");
+        }
+        assert!(matches!(ended(1 << 8), TrialError::Ended { .. }));
     }
 }
