@@ -224,7 +224,8 @@ fn Versions(
         Some(Err(_)) | None => before.cloned().flatten(),
     });
     Effect::new(move || {
-        starting.set(reached.with(|reached| reached.as_ref().is_some_and(|of| of.standing == RolloutStanding::Starting)));
+        starting
+            .set(reached.with(|reached| reached.as_ref().is_some_and(|of| of.standing == RolloutStanding::Starting)));
     });
     let headings = || {
         vec![

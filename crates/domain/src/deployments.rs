@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     directory::{Candidate, GROUPS, Group, Held, MAX_ADDRESS_BYTES, ObjectOffer, spread},
-    migrations::{BadMigration, Class, Migrated, Migration, Rename, migrate},
+    migrations::{BadMigration, Class, MAX_CLASSES, Migrated, Migration, Rename, migrate},
 };
 use crate::ids::{DeploymentId, NamespaceId, PersonId, TenantId};
 
@@ -34,6 +34,8 @@ pub const MAX_NOTE_CHARS: usize = 500;
 pub const KEPT_VERSIONS: u32 = 100;
 /// Deployments of a tenant.
 pub const MAX_DEPLOYMENTS: u32 = 500;
+/// What the versions that a tenant runs say of themselves ([`Code`]), together: every host that runs objects is told of all.
+pub const MAX_RUNNING_BYTES: u64 = 8 * 1024 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {

@@ -89,3 +89,53 @@ pub struct Peer {
     /// `HOST:PORT` at which other hosts reach it.
     pub address: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::deployments::{
+        GROUPS, MAX_ADDRESS_BYTES, MAX_CLASSES, MAX_DEPLOYMENTS, MAX_IDENTIFIER_BYTES, MAX_RUNNING_BYTES,
+    };
+
+    use super::*;
+
+    /// As `services::objects` has them.
+    const HOSTS: usize = 10_000;
+    const DELETED: usize = 10_000;
+
+    fn bytes(value: &impl Serialize) -> usize {
+        rmp_serde::to_vec_named(value).expect("encodes").len()
+    }
+
+    #[test]
+    fn the_largest_plan_that_can_come_about_can_be_told() {
+        let holder = Holder { host: HostId::new(), epoch: u64::MAX };
+        let class =
+            PlannedClass { class: "x".repeat(MAX_IDENTIFIER_BYTES), namespace: NamespaceId::new(), key: [0xff; 32] };
+        let planned = Planned {
+            id: DeploymentId::new(),
+            name: "x".repeat(64),
+            version: u32::MAX,
+            digest: [0xff; 32],
+            main: String::new(),
+            vars: Vec::new(),
+            bindings: Vec::new(),
+            services: Vec::new(),
+            limits: CodeLimits::default(),
+            classes: vec![class; MAX_CLASSES],
+            groups: vec![Some(holder); usize::from(GROUPS)],
+        };
+        let peer = Peer { host: HostId::new(), name: "x".repeat(63), address: "x".repeat(MAX_ADDRESS_BYTES) };
+        // The rest is the versions' own, which is kept as JSON: what grows most in the plan is a number such as `0.5`.
+        let numbers = serde_json::json!(vec![0.5; 1_000]);
+        let running = usize::try_from(MAX_RUNNING_BYTES).expect("small");
+        let of_versions = running * bytes(&numbers) / numbers.to_string().len();
+        let all = [
+            usize::try_from(MAX_DEPLOYMENTS).expect("small") * bytes(&planned),
+            of_versions,
+            HOSTS * bytes(&peer),
+            DELETED * bytes(&NamespaceId::new()),
+        ];
+        let sum: usize = all.iter().sum();
+        assert!(sum < MAX_PLAN_BYTES * 31 / 32, "{all:?}");
+    }
+}

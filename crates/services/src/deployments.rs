@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use domain::{
     access::{Action, Permit},
     deployments::{
-        Binding, Class, Code, CodeLimits, Deployment, Digest, KEPT_VERSIONS, MAX_DEPLOYMENTS, MAX_NOTE_CHARS, Migrated,
-        Migration, ModuleInfo, Service, Version, migrate,
+        Binding, Class, Code, CodeLimits, Deployment, Digest, KEPT_VERSIONS, MAX_DEPLOYMENTS, MAX_NOTE_CHARS,
+        MAX_RUNNING_BYTES, Migrated, Migration, ModuleInfo, Service, Version, migrate,
     },
     events::EventKind,
     ids::DeploymentId,
@@ -199,6 +199,7 @@ async fn create(
         return if is_own { Ok(None) } else { Err(taken()) };
     }
     let version = keep(call, permit, &tx, &deployment, prepared, 1, now).await?;
+    check_sum(permit, &tx).await?;
     rows::namespaces::set(&tx, permit, deployment.id, &[], &migrated, now).await?;
     objects::place_first(&tx, permit, deployment.id).await?;
     tell(services, call, permit, &tx, ("deployment.create", "created"), &deployment, said(&version), now).await?;
@@ -213,6 +214,18 @@ async fn hold(call: &Call, tx: &Tx, made: DeploymentId) -> Result<()> {
         return Err(idempotency::overtaken());
     }
     Ok(idempotency::bind(tx, call, EventKind::Deployment, made.uuid()).await?)
+}
+
+/// Hosts are told of all that runs at once.
+async fn check_sum(permit: &Permit, tx: &Tx) -> Result<()> {
+    let bytes = rows::versions::running_bytes(tx, permit).await?;
+    if bytes > MAX_RUNNING_BYTES {
+        return Err(Error::Conflict(format!(
+            "variables, bindings, names of modules and migrations of all deployments come to {bytes} bytes; at most \
+             {MAX_RUNNING_BYTES}"
+        )));
+    }
+    Ok(())
 }
 
 fn said(version: &Version) -> String {
@@ -268,6 +281,7 @@ async fn change(
     let (before, taken) = rows::namespaces::get(tx.conn(), permit, deployment.id).await?;
     let migrated = classes(&before, taken.as_deref(), &prepared.code)?;
     let version = keep(call, permit, &tx, &deployment, prepared, number, now).await?;
+    check_sum(permit, &tx).await?;
     rows::namespaces::set(&tx, permit, deployment.id, &before, &migrated, now).await?;
     if let Some(oldest) = number.checked_sub(KEPT_VERSIONS) {
         rows::versions::forget(&tx, permit, deployment.id, oldest).await?;
@@ -306,6 +320,7 @@ pub async fn run_version(services: &Services, call: &Call, which: &str, number: 
             );
             return Err(Error::Conflict(why));
         }
+        check_sum(&permit, &tx).await?;
         let was = deployment.version;
         let deployment =
             Deployment { version: number, changed_at: now, generation: deployment.generation + 1, ..deployment };

@@ -252,7 +252,8 @@ mod tests {
         let away = ToldByHost { status: Err("the host is offline".to_owned()), ..told(Vec::new()) };
         // What is not over yet is left out.
         let first = told(vec![bucket(last, 10, &[(0, 9), (3, 1)]), bucket(100 * BUCKET_MS, 7, &[])]);
-        let stats = DeploymentStats::new(2, Placement::Done, vec![first, told(vec![bucket(last, 20, &[(0, 20)])]), away], now);
+        let stats =
+            DeploymentStats::new(2, Placement::Done, vec![first, told(vec![bucket(last, 20, &[(0, 20)])]), away], now);
         assert_eq!(stats.points.len(), BUCKETS - 1);
         let point = stats.points.last().expect("a point");
         assert_eq!((point.at.as_str(), point.requests, point.errors), ("1970-01-01T00:16:30Z", 30, 2));

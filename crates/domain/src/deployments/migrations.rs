@@ -3,11 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Binding, MAX_IDENTIFIER_BYTES};
+use super::{BadCode, Binding, MAX_IDENTIFIER_BYTES, identifier};
 use crate::ids::NamespaceId;
 
 /// Steps that one configuration may list.
 pub const MAX_MIGRATIONS: usize = 200;
+/// Classes that all of its steps name together.
+pub const MAX_MIGRATED: usize = 1_000;
+/// Classes of one deployment.
+pub const MAX_CLASSES: usize = 64;
 
 /// One step: what it does to classes. Steps are taken once, in order, and are known by their tag.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +52,12 @@ pub struct Migrated {
 pub enum BadMigration {
     #[error("{0} migrations; at most {MAX_MIGRATIONS}")]
     TooMany(usize),
+    #[error("migrations name {0} classes; at most {MAX_MIGRATED}")]
+    TooManyNames(usize),
+    #[error("migration '{0}' makes more classes than the {MAX_CLASSES} that a deployment may have")]
+    TooManyClasses(String),
+    #[error(transparent)]
+    Name(#[from] BadCode),
     #[error("a migration has no tag")]
     NoTag,
     #[error("two migrations have the tag '{0}'")]
@@ -82,7 +92,15 @@ pub fn migrate(
     if steps.len() > MAX_MIGRATIONS {
         return Err(BadMigration::TooMany(steps.len()));
     }
+    let names = steps.iter().map(|step| step.new.len() + 2 * step.renamed.len() + step.deleted.len()).sum();
+    if names > MAX_MIGRATED {
+        return Err(BadMigration::TooManyNames(names));
+    }
     for (at, step) in steps.iter().enumerate() {
+        let renamed = step.renamed.iter().flat_map(|Rename { from, to }| [from, to]);
+        for name in step.new.iter().chain(renamed).chain(&step.deleted) {
+            identifier("class", name)?;
+        }
         if step.tag.is_empty() || step.tag.len() > MAX_IDENTIFIER_BYTES {
             return Err(BadMigration::NoTag);
         }
@@ -141,6 +159,9 @@ impl Migrated {
         }
         for class in &step.new {
             self.free(step, class)?;
+            if self.classes.len() == MAX_CLASSES {
+                return Err(BadMigration::TooManyClasses(step.tag.clone()));
+            }
             self.classes.push(Class { name: class.clone(), namespace: NamespaceId::new() });
         }
         self.tag = Some(step.tag.clone());
@@ -201,5 +222,24 @@ mod tests {
         check(None, &[], &[binding("Hall")], "new_sqlite_classes = [\"Hall\"]");
         check(None, &[deleted("v1", "Room")], &[binding("Room")], "take the binding away");
         check(None, &vec![step("v"); MAX_MIGRATIONS + 1], &[], "at most 200");
+    }
+
+    #[test]
+    fn names_and_their_number_are_within_reason() {
+        let check = |step: &Migration, expected: &str| {
+            let said = migrate(&[], None, std::slice::from_ref(step), &[]).unwrap_err().to_string();
+            assert!(said.contains(expected), "{said}");
+        };
+        let many =
+            |count: usize| Migration { new: (0..count).map(|number| format!("C{number}")).collect(), ..step("v1") };
+        assert_eq!(migrate(&[], None, &[many(MAX_CLASSES)], &[]).unwrap().classes.len(), MAX_CLASSES);
+        check(&many(MAX_CLASSES + 1), "more classes than the 64");
+        check(&many(MAX_MIGRATED + 1), "name 1001 classes");
+        let long = "x".repeat(MAX_IDENTIFIER_BYTES + 1);
+        for bad in ["", "A B", "1st", " 0194", &long] {
+            check(&made("v1", bad), "is no name of a class");
+            check(&renamed("v1", "Room", bad), "is no name of a class");
+            check(&deleted("v1", bad), "is no name of a class");
+        }
     }
 }

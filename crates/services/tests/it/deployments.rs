@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use domain::{
-    deployments::{Binding, CodeLimits, KEPT_VERSIONS, Migration, ModuleKind, Version},
+    deployments::{
+        Binding, CodeLimits, KEPT_VERSIONS, MAX_RUNNING_BYTES, MAX_VARS_BYTES, Migration, ModuleKind, Version,
+    },
     people::Role,
 };
 use protocol::bundle::{Bundle, Module};
@@ -156,6 +158,35 @@ async fn only_the_latest_versions_are_kept_and_the_one_that_runs() {
         assert!(deployments::version(&world.services, &ada, "chat", 2).await.is_err());
         let bundle = store::deployments::versions::bundle(world.store.read(), &permit, second.bundle);
         assert_eq!(bundle.await.expect("reads"), None, "nobody has these modules any more");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hosts_are_told_of_all_deployments_is_limited() {
+    testkit::both(|store: Store| async move {
+        let (world, ada) = world_of(store).await;
+        let other = World::new(world.store.clone()).await;
+        let bob = other.person("Bob", Role::Engineer).await;
+        let large =
+            |name: &str| Ask { vars: vec![("V".to_owned(), "x".repeat(MAX_VARS_BYTES - 2).into())], ..ask(name, "1") };
+        let fits = usize::try_from(MAX_RUNNING_BYTES).expect("small") / MAX_VARS_BYTES;
+        for number in 0..fits {
+            let name = format!("large-{number}");
+            match deployments::deploy(&world.services, &ada, &large(&name)).await {
+                Ok(_) => assert!(number + 1 < fits, "there is more than the variables"),
+                Err(error) => assert!(matches!(error, Error::Conflict(_)) && number + 1 == fits, "{number}: {error}"),
+            }
+        }
+        assert!(deployments::get(&world.services, &ada, &format!("large-{}", fits - 1)).await.is_err());
+        // One that runs less makes room; another's version is none of it, and the larger one cannot come back.
+        deploy(&other, &bob, &large("others")).await;
+        deploy(&world, &ada, &ask("large-0", "1")).await;
+        deploy(&world, &ada, &large("last")).await;
+        let error = deployments::run_version(&world.services, &ada, "large-0", 1).await.expect_err("is too much");
+        assert!(matches!(error, Error::Conflict(_)), "{error}");
+        assert!(refused(&world, &ada, &large("large-0")).await.contains("at most 8388608"));
+        assert_eq!(deployments::get(&world.services, &ada, "large-0").await.expect("is there").version, 2);
     })
     .await;
 }

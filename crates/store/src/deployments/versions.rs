@@ -138,6 +138,22 @@ pub async fn list<C: ConnectionTrait>(
     Ok(rows.into_iter().map(Version::try_from).collect::<Result<_, _>>()?)
 }
 
+/// What the versions that the tenant runs say of themselves, together.
+pub async fn running_bytes(tx: &Tx, permit: &Permit) -> Result<u64, StoreError> {
+    #[derive(FromQueryResult)]
+    struct Sum {
+        bytes: Option<i64>,
+    }
+    let sum: Option<Sum> = sql::one(
+        tx.conn(),
+        "select cast(sum(octet_length(v.code)) as bigint) as bytes from deployments d \
+         join deployment_versions v on v.deployment_id = d.id and v.number = d.version where d.tenant_id = $1",
+        [permit.tenant().uuid().into()],
+    )
+    .await?;
+    Ok(sum.and_then(|row| row.bytes).map_or(0, convert::whole))
+}
+
 /// Deletes the versions up to `number`, but for the one that runs, and what modules no version has any more.
 pub async fn forget(tx: &Tx, permit: &Permit, deployment: DeploymentId, number: u32) -> Result<(), StoreError> {
     sql::execute(
