@@ -12,7 +12,11 @@ const EXECUTABLE = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const ARGUMENTS = [
   "--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ];
-const SETTLE_MS = 3_000;
+/** For whatever a page is to do or to show: much more than it takes, as the machine may be at other work. Playwright's own is half of it. */
+export const LONG_MS = 60_000;
+/** Of a whole test, whose steps have limits of their own. */
+export const TEST_MS = 5 * LONG_MS;
+const SETTLE_MS = 15_000;
 export const THEMES = ["light", "dark"];
 export const WIDTHS = { wide: { width: 1440, height: 900 }, narrow: { width: 390, height: 844 } };
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
@@ -29,6 +33,7 @@ export async function newPage(browser, { javaScript = true, expected = [], viewp
   const context = await browser.newContext({
     javaScriptEnabled: javaScript, viewport, storageState, reducedMotion: "reduce", timezoneId: "Europe/Berlin", locale: "en-GB",
   });
+  context.setDefaultTimeout(LONG_MS);
   const page = await context.newPage();
   page.trouble = [];
   const note = (text) => {

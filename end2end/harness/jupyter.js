@@ -2,21 +2,58 @@
 
 import assert from "node:assert/strict";
 
-const LONG_MS = 60_000;
+import { LONG_MS } from "./browser.js";
+
 const PAUSE_MS = 500;
+/** As JupyterLab calls the kernel of every environment here. */
+export const KERNEL = "Python 3 (ipykernel)";
+
+/** Keeps what goes wrong in the tab in `trouble`. */
+export function watch(tab, trouble) {
+  tab.on("console", (message) => { if (message.type() === "error") trouble.push(message.text()); });
+  tab.on("pageerror", (error) => trouble.push(error.message));
+  tab.on("response", (answer) => { if (answer.status() >= 400) trouble.push(`${answer.status()} ${answer.url()}`); });
+}
+
+const dialog = (tab, title) => tab.locator(".jp-Dialog", { hasText: title });
+
+/**
+ * JupyterLab asks which kernel a document is to have if it opens it before it has heard which there are, as on a busy machine. It is
+ * answered as a person answers it, once; what is asked again stays in the way.
+ */
+export async function answerKernel(tab) {
+  const question = dialog(tab, "Select Kernel");
+  const offered = question.locator("option", { hasText: KERNEL });
+  await tab.addLocatorHandler(question, async () => {
+    // The question offers what was known when it was asked.
+    for (const limit = Date.now() + LONG_MS; (await offered.count()) === 0;) {
+      assert.ok(Date.now() < limit, `${KERNEL} is never offered`);
+      await question.locator(".jp-mod-reject").click();
+      await question.waitFor({ state: "hidden" });
+      await tab.locator(".jp-NotebookPanel:visible .jp-KernelName").getByRole("button").click();
+      await question.waitFor();
+    }
+    await question.locator("select").selectOption({ label: KERNEL });
+    await question.locator(".jp-mod-accept").click();
+  }, { times: 1 });
+}
+
+/** Closes what JupyterLab says while its server is away, as often as it says it, until the function that this gives is called. */
+export async function closeServerAway(tab) {
+  const away = dialog(tab, "Server Connection Error");
+  await tab.addLocatorHandler(away, () => away.locator(".jp-mod-reject").click());
+  return () => tab.removeLocatorHandler(away);
+}
 
 /** Opens JupyterLab from the notebook's page in the portal. What goes wrong in the tab is kept in `trouble`. */
 export async function jupyter(page, trouble) {
-  page.context().once("page", (tab) => {
-    tab.on("console", (message) => { if (message.type() === "error") trouble.push(message.text()); });
-    tab.on("pageerror", (error) => trouble.push(error.message));
-    tab.on("response", (answer) => { if (answer.status() >= 400) trouble.push(`${answer.status()} ${answer.url()}`); });
-  });
+  page.context().once("page", (tab) => watch(tab, trouble));
   const [lab] = await Promise.all([
     page.context().waitForEvent("page"),
     page.getByRole("link", { name: "Open JupyterLab" }).click(),
   ]);
-  await lab.waitForURL(/\/lab/, { timeout: LONG_MS });
+  await answerKernel(lab);
+  await lab.waitForURL(/\/lab/);
   return lab;
 }
 

@@ -1,6 +1,6 @@
 // A terminal in the page, as a person reads and types it.
 
-const LONG_MS = 30_000;
+import { LONG_MS } from "./browser.js";
 
 export function terminal(page, number) {
   const box = page.locator(`.terminal[data-number="${number}"]`);

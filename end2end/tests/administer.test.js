@@ -5,11 +5,9 @@ import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
 
 import { startBerth } from "../harness/berth.js";
-import { assertGoodPage, assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
+import { assertGoodPage, assertQuiet, launchBrowser, LONG_MS, newPage, open, TEST_MS } from "../harness/browser.js";
 import { enrolHost } from "../harness/host.js";
 import { enter, PASSWORD } from "../harness/people.js";
-
-const LONG_MS = 60_000;
 
 let berth;
 let browser;
@@ -45,7 +43,7 @@ async function zeroCertificate(page, { name, join, uses = 1 }) {
   return readFile(await download.path(), "utf8");
 }
 
-test("a host joins with approval, appears by itself, serves, drains, is revoked and deleted", { timeout: 180_000 }, async () => {
+test("a host joins with approval, appears by itself, serves, drains, is revoked and deleted", { timeout: TEST_MS }, async () => {
   // The refused word.
   const page = await signedIn({ expected: [/status of 422/] });
   const zero = await zeroCertificate(page, { name: "rack 7", join: "approval" });
@@ -116,7 +114,7 @@ test("a host joins with approval, appears by itself, serves, drains, is revoked 
   await page.context().close();
 });
 
-test("a zero certificate is revoked, and a host is let in or refused, without JavaScript as well", { timeout: 120_000 }, async () => {
+test("a zero certificate is revoked, and a host is let in or refused, without JavaScript as well", { timeout: TEST_MS }, async () => {
   const page = await signedIn();
   const zero = await zeroCertificate(page, { name: "rack 8", join: "approval", uses: 2 });
   hosts.push(await enrolHost(berth, "rack-8", zero));
@@ -148,7 +146,7 @@ test("a zero certificate is revoked, and a host is let in or refused, without Ja
   await plain.context().close();
 });
 
-test("an instruction runs on hosts by label, shows each one's states and output, and is cancelled", { timeout: 120_000 }, async () => {
+test("an instruction runs on hosts by label, shows each one's states and output, and is cancelled", { timeout: TEST_MS }, async () => {
   const page = await signedIn();
   const run = async (command) => {
     await open(page, `${berth.address}/instructions`);
@@ -180,7 +178,7 @@ test("an instruction runs on hosts by label, shows each one's states and output,
   await page.context().close();
 });
 
-test("a person is invited, comes in, gets another role, is locked out and let in again", { timeout: 120_000 }, async () => {
+test("a person is invited, comes in, gets another role, is locked out and let in again", { timeout: TEST_MS }, async () => {
   const page = await signedIn();
   await open(page, `${berth.address}/people`);
   await page.getByLabel("E-mail").fill("nora.long@example.org");

@@ -4,13 +4,11 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { startBerth } from "../harness/berth.js";
-import { alive, assertGoodPage, assertQuiet, launchBrowser, newPage, open, WIDTHS } from "../harness/browser.js";
+import { alive, assertGoodPage, assertQuiet, launchBrowser, LONG_MS, newPage, open, TEST_MS, WIDTHS } from "../harness/browser.js";
 import { startNetwork } from "../harness/network.js";
 import { enter, PASSWORD } from "../harness/people.js";
 import { giveBack } from "../harness/sessions.js";
 import { terminal } from "../harness/terminal.js";
-
-const LONG_MS = 60_000;
 
 let berth;
 let browser;
@@ -59,7 +57,7 @@ async function extended(page, before, minutes) {
   }, [before, minutes]);
 }
 
-test("two clicks book a machine; steps, terminals, extension, end and checks come without a reload", { timeout: 180_000 }, async () => {
+test("two clicks book a machine; steps, terminals, extension, end and checks come without a reload", { timeout: TEST_MS }, async () => {
   const page = await signedIn();
   await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.addInitScript(() => {
@@ -126,7 +124,7 @@ test("two clicks book a machine; steps, terminals, extension, end and checks com
   await page.context().close();
 });
 
-test("a terminal comes back to its shell after the network was cut, and the page says how old it is", { timeout: 120_000 }, async () => {
+test("a terminal comes back to its shell after the network was cut, and the page says how old it is", { timeout: TEST_MS }, async () => {
   const page = await signedIn({ expected: [/ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET|INCOMPLETE|NETWORK)/, /WebSocket connection/] });
   await bookNow(page, network.address);
   const shell = terminal(page, 1);
@@ -199,7 +197,7 @@ test("only lengths that end before the next booking are offered", async () => {
   await page.context().close();
 });
 
-test("without JavaScript one signs in, books ahead, is told of a clash, cancels, books now, extends and ends", { timeout: 120_000 }, async () => {
+test("without JavaScript one signs in, books ahead, is told of a clash, cancels, books now, extends and ends", { timeout: TEST_MS }, async () => {
   const page = await newPage(browser, { javaScript: false });
   // The zone of a browser without JavaScript is not known.
   const utc = (hours) => new Date(Date.now() + hours * 3_600_000).toISOString().slice(0, 16);
@@ -263,7 +261,7 @@ test("without JavaScript one signs in, books ahead, is told of a clash, cancels,
   await page.context().close();
 });
 
-test("the keyboard alone finds a machine, books it and gives it back", { timeout: 120_000 }, async () => {
+test("the keyboard alone finds a machine, books it and gives it back", { timeout: TEST_MS }, async () => {
   const page = await signedIn();
   const tabTo = async (target) => {
     for (let presses = 0; presses < 120; presses += 1) {
@@ -364,7 +362,7 @@ test("a narrow timeline begins at what is on now, and stays where one has scroll
   await page.context().close();
 });
 
-test("a session's page, active and ended: accessible in both themes, reflows, console clean", { timeout: 180_000 }, async () => {
+test("a session's page, active and ended: accessible in both themes, reflows, console clean", { timeout: TEST_MS }, async () => {
   const page = await signedIn();
   await bookNow(page);
   await terminal(page, 1).focus();

@@ -11,11 +11,10 @@ import { promisify } from "node:util";
 import { startBerth } from "../harness/berth.js";
 import { AxeBuilder } from "@axe-core/playwright";
 
-import { THEMES, assertGoodPage, assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
+import { LONG_MS, THEMES, assertGoodPage, assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
 import { enter, member } from "../harness/people.js";
 
 const EXAMPLES = new URL("../../examples/objects/", import.meta.url).pathname;
-const LONG_MS = 60_000;
 /** Between two looks at what comes by itself. */
 const LOOK_MS = 200;
 /** What the browser itself says of a form that is refused. */

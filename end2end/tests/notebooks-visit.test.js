@@ -5,13 +5,12 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { startBerth } from "../harness/berth.js";
-import { assertAccessible, assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
+import { assertAccessible, assertQuiet, launchBrowser, LONG_MS, newPage, open } from "../harness/browser.js";
 import { jupyter, openKernel, rest, run, startKernel, until } from "../harness/jupyter.js";
 import { enter, member } from "../harness/people.js";
 
 /** A first environment is built from the package registry. */
 const BUILD_MS = 8 * 60_000;
-const LONG_MS = 60_000;
 /** The shortest that an admin can set: a minute of nothing, then a minute's warning. */
 const IDLE_MIN = 2;
 const WARN_MIN = 1;

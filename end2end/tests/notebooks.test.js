@@ -4,12 +4,12 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { startBerth } from "../harness/berth.js";
-import { assertAccessible, assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
+import { assertAccessible, assertQuiet, launchBrowser, LONG_MS, newPage, open } from "../harness/browser.js";
+import { jupyter, watch } from "../harness/jupyter.js";
 import { enter, member } from "../harness/people.js";
 
 /** A first environment is built from the package registry. */
 const BUILD_MS = 8 * 60_000;
-const LONG_MS = 60_000;
 
 /** What the browser itself says of a form that is refused. */
 const REFUSED = [/status of 422/];
@@ -28,24 +28,6 @@ after(async () => {
   await browser?.close();
   await berth?.stop();
 });
-
-/** Keeps what goes wrong in the tab in `trouble`. */
-function watch(tab, trouble) {
-  tab.on("console", (message) => { if (message.type() === "error") trouble.push(message.text()); });
-  tab.on("pageerror", (error) => trouble.push(error.message));
-  tab.on("response", (answer) => { if (answer.status() >= 400) trouble.push(`${answer.status()} ${answer.url()}`); });
-}
-
-/** JupyterLab in a tab of its own, opened from its page in the portal. */
-async function jupyter(page, trouble) {
-  page.context().once("page", (tab) => watch(tab, trouble));
-  const [lab] = await Promise.all([
-    page.context().waitForEvent("page"),
-    page.getByRole("link", { name: "Open JupyterLab" }).click(),
-  ]);
-  await lab.waitForURL(/\/lab/, { timeout: LONG_MS });
-  return lab;
-}
 
 test("a notebook is launched, used on its own origin, and keeps its files", { timeout: BUILD_MS + 6 * LONG_MS }, async () => {
   const { port } = new URL(berth.address);

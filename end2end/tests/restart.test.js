@@ -4,13 +4,12 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { startBerth } from "../harness/berth.js";
-import { assertQuiet, launchBrowser, newPage, open } from "../harness/browser.js";
+import { assertQuiet, launchBrowser, LONG_MS, newPage, open, TEST_MS } from "../harness/browser.js";
 import { enter } from "../harness/people.js";
 import { startServer } from "../harness/server.js";
 import { giveBack } from "../harness/sessions.js";
 import { terminal } from "../harness/terminal.js";
 
-const LONG_MS = 60_000;
 /** What the browser itself says of a server that is not there. */
 const CUT = [/ERR_(EMPTY_RESPONSE|CONNECTION|SOCKET|INCOMPLETE|NETWORK)/, /WebSocket connection/];
 
@@ -30,7 +29,7 @@ after(async () => {
   await berth?.stop();
 });
 
-test("open pages come back by themselves after the server was killed and started again", { timeout: 180_000 }, async () => {
+test("open pages come back by themselves after the server was killed and started again", { timeout: TEST_MS }, async () => {
   const { storageState } = await enter(browser, server.sign_in);
   const page = () => newPage(browser, { storageState, expected: CUT });
   const [list, own] = [await page(), await page()];
