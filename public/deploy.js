@@ -5,6 +5,9 @@ const MAX_BYTES = 32 * 1024 * 1024;
 // Nothing of what is deployed; a hidden folder as a whole.
 const LEFT_OUT = /(^|\/)(\.[^/]+|node_modules\/\.cache)(\/|$)/;
 
+/** Fields beside which a refusal is said (app/src/pages/deploy.rs). */
+const FIELDS = ["name", "note"];
+
 /** Between two looks at how far hosts are: at first, and when that takes long. */
 const LOOK_MS = 300;
 const LATER_MS = 5000;
@@ -90,9 +93,12 @@ class BerthDeploy extends HTMLElement {
       event.preventDefault();
       this.send();
     });
+    this.piece("cancel").addEventListener("click", () => this.request?.abort());
+    for (const field of FIELDS) this.form.elements[field].addEventListener("input", () => this.beside(field, null));
   }
 
   disconnectedCallback() {
+    this.request?.abort();
     this.stop?.abort();
     this.following = null;
   }
@@ -155,6 +161,16 @@ class BerthDeploy extends HTMLElement {
     this.refuse("Too much for the page", `At most ${number(MAX_FILES)} files and ${size(MAX_BYTES)}: “berth objects deploy” sends only what is imported.`);
   }
 
+  /** What is wrong with a field, said beside it; nothing with null. */
+  beside(field, text) {
+    const input = this.form.elements[field];
+    const note = this.querySelector(`#${input.id}-error`);
+    note.hidden = text === null;
+    note.querySelector("span").textContent = text;
+    if (text === null) input.removeAttribute("aria-invalid");
+    else input.setAttribute("aria-invalid", "true");
+  }
+
   refuse(title, text) {
     this.piece("problem-title").textContent = title;
     this.piece("problem-text").textContent = text;
@@ -163,9 +179,20 @@ class BerthDeploy extends HTMLElement {
   }
 
   busy(is) {
-    this.piece("send").disabled = is;
+    const send = this.piece("send");
+    send.disabled = is;
+    this.cancellable(is);
+    // A button that is disabled loses the focus.
+    if (!is && document.activeElement === document.body) send.focus();
     this.piece("progress").hidden = !is;
     this.piece("state").textContent = is ? "Sending …" : "";
+  }
+
+  /** Once all is sent the server does what it was asked, whoever goes away. */
+  cancellable(is) {
+    const cancel = this.piece("cancel");
+    if (!is && document.activeElement === cancel) this.piece("state").focus();
+    cancel.hidden = !is;
   }
 
   send() {
@@ -183,14 +210,23 @@ class BerthDeploy extends HTMLElement {
     for (const { path, file } of this.files) body.append("files", file, path);
     this.piece("problem").hidden = true;
     this.piece("result").hidden = true;
+    for (const field of FIELDS) this.beside(field, null);
     this.busy(true);
     const request = new XMLHttpRequest();
+    this.request = request;
     request.open("POST", this.form.action);
     request.setRequestHeader("Accept", "application/json");
     request.responseType = "text";
     request.upload.addEventListener("progress", ({ loaded, total }) => {
       this.piece("progress").value = total > 0 ? (100 * loaded) / total : 0;
-      if (loaded === total) this.piece("state").textContent = "Reading and checking …";
+      if (loaded < total) return;
+      this.piece("state").textContent = "Reading and checking …";
+      this.cancellable(false);
+    });
+    request.addEventListener("abort", () => {
+      this.busy(false);
+      this.piece("state").textContent = "Cancelled: nothing was deployed.";
+      if (this.isConnected) this.piece("send").focus();
     });
     request.addEventListener("error", () => {
       this.refuse("The server cannot be reached", "Nothing was deployed as far as this page knows. Check your connection, then try again.");
@@ -202,6 +238,12 @@ class BerthDeploy extends HTMLElement {
   answered(status, text) {
     let said;
     try { said = JSON.parse(text); } catch { said = { title: `HTTP ${status}`, detail: "The server may just have been updated: reload the page." }; }
+    if (FIELDS.includes(said.field)) {
+      this.busy(false);
+      this.beside(said.field, said.detail.replace(`${said.field}: `, ""));
+      this.form.elements[said.field].focus();
+      return;
+    }
     if (status >= 300) {
       this.refuse(said.title, said.detail.replace(/^files: /, ""));
       return;

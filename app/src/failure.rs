@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 pub struct Failure(pub Problem);
 
 impl Failure {
-    /// What to say beside the field `name`, if this is about it.
+    /// What to say beside the field `name`, if this is about it: without that name, which programs get before it.
     pub fn of_field(&self, name: &str) -> Option<String> {
-        (self.0.field.as_deref() == Some(name)).then(|| self.0.detail.clone())
+        let detail = self.0.detail.as_str();
+        let why = detail.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(detail);
+        (self.0.field.as_deref() == Some(name)).then(|| why.to_owned())
     }
 
     /// No answer came.
@@ -77,4 +79,22 @@ fn on_the_way(kind: &str, title: &str, status: u16, detail: String) -> Failure {
         held_by: None,
         next_free: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beside_a_field_its_name_is_not_said_again() {
+        let check = |field: Option<&str>, detail: &str, expected: Option<&str>| {
+            let mut failure = on_the_way("invalid", "Invalid input", 422, detail.to_owned());
+            failure.0.field = field.map(str::to_owned);
+            assert_eq!(failure.of_field("name").as_deref(), expected, "{field:?} {detail}");
+        };
+        check(Some("name"), "name: 'A' cannot be a name here", Some("'A' cannot be a name here"));
+        check(Some("name"), "names are short", Some("names are short"));
+        check(Some("note"), "note: is too long", None);
+        check(None, "name: of nothing", None);
+    }
 }

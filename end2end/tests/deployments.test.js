@@ -187,6 +187,43 @@ test("a folder is dropped on the page, wherever on it, and what is too much is t
   await page.context().close();
 });
 
+test("what is sent can be cancelled, and a wrong name is told beside its field", async () => {
+  const page = await as(admin, { expected: REFUSED });
+  await open(page, `${berth.address}/deploy`);
+  const large = await mkdtemp(join(berth.folder, "slow-"));
+  await writeFile(join(large, "wrangler.toml"), 'name = "slow"\nmain = "index.js"\n');
+  await writeFile(join(large, "index.js"), "export default { fetch() { return new Response(); } };\n");
+  await writeFile(join(large, "large.bin"), "");
+  await truncate(join(large, "large.bin"), 30 * 1024 * 1024);
+  await page.getByLabel("A folder").setInputFiles(large);
+  const network = await page.context().newCDPSession(page);
+  const sendAt = (uploadThroughput) =>
+    network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput });
+  await sendAt(1024 * 1024);
+  await page.getByRole("button", { name: "Deploy" }).click();
+  await page.getByText("Sending …").waitFor();
+  await page.getByRole("button", { name: "Cancel" }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByText("Cancelled: nothing was deployed.").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Deploy" }).evaluate((button) => button === document.activeElement), true);
+  assert.equal(await page.getByRole("button", { name: "Cancel" }).count(), 0);
+  await sendAt(-1);
+  await rm(large, { recursive: true });
+
+  await page.getByLabel("A folder").setInputFiles(join(EXAMPLES, "document"));
+  await page.getByLabel("Name").fill("Not A Name");
+  await page.getByRole("button", { name: "Deploy" }).click();
+  await page.locator("#name-error").getByText(/^'Not A Name' /).waitFor();
+  assert.equal(await page.getByLabel("Name").evaluate((field) => field === document.activeElement && field.ariaInvalid), "true");
+  await assertGoodPage(page, "deploy-wrong-name");
+  await page.getByLabel("Name").fill("right");
+  await page.locator("#name-error").waitFor({ state: "hidden" });
+  const listed = JSON.parse(await cli("list", "--json")).map(({ name }) => name);
+  assert.ok(!listed.includes("slow") && !listed.includes("right"), listed.join(" "));
+  assertQuiet(page);
+  await page.context().close();
+});
+
 test("an address that leads nowhere says so, to people and to programs", async () => {
   const { port } = new URL(berth.address);
   const page = await newPage(browser, { expected: [/status of 404/] });
@@ -219,8 +256,10 @@ test("a mistake is told at its file, line and column, in the page and on the com
   const page = await as(admin, { expected: REFUSED });
   await open(page, `${berth.address}/deploy`);
   await page.getByLabel("A folder").setInputFiles(folder);
-  await page.getByRole("button", { name: "Deploy" }).click();
+  const send = page.getByRole("button", { name: "Deploy" });
+  await send.press("Enter");
   await page.getByRole("alert").filter({ hasText: place }).waitFor();
+  assert.ok(await send.evaluate((button) => button === document.activeElement), "the keyboard is where it was");
   await assertGoodPage(page, "deploy-refused");
   await page.context().close();
   const refused = await cli("deploy", folder).then(() => null, (error) => error);
@@ -263,7 +302,13 @@ test("a folder is deployed without JavaScript, and refused with what is wrong", 
   await page.getByLabel("A folder").setInputFiles(join(EXAMPLES, "document"));
   await page.getByLabel("Name").fill("Not A Name");
   await page.getByRole("button", { name: "Deploy" }).click();
-  await page.getByText("name: ", { exact: false }).first().waitFor();
+  const beside = async () => {
+    const field = page.getByLabel("Name");
+    assert.equal(await field.getAttribute("aria-invalid"), "true");
+    return page.locator("#name-error").innerText();
+  };
+  await page.locator("#name-error").waitFor();
+  assert.match(await beside(), /letters/);
   await page.goto(`${berth.address}/deploy`);
   await page.getByLabel("A folder").setInputFiles(join(EXAMPLES, "document"));
   await page.getByRole("button", { name: "Deploy" }).click();

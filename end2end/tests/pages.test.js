@@ -137,13 +137,15 @@ test("an engineer reaches neither others' sessions nor an admin's acts, whatever
   await page.context().close();
 });
 
-test("what is not there says so: a machine, a session, a host, an instruction", async () => {
+test("what is not there says so: a machine, a session, a host, an instruction, a deployment", async () => {
   const page = await as("admin", { expected: [/status of 404/] });
-  for (const kind of ["machines", "sessions", "hosts", "instructions"]) {
+  for (const kind of ["machines", "sessions", "hosts", "instructions", "deployments"]) {
     const answer = await page.goto(`${berth.address}/${kind}/01a1fd14-385a-75a2-a453-d0317034d891`);
     assert.equal(answer.status(), 404, kind);
     await page.getByRole("heading", { name: "This is not here" }).waitFor();
   }
+  // A page of what is there has parts, each with a way to it.
+  assert.equal(await page.getByRole("main").getByRole("navigation").count(), 0);
   await assertGoodPage(page, "missing");
   await page.context().close();
 });

@@ -15,6 +15,9 @@ use crate::components::layout::Page;
 use crate::components::problem::FailurePanel;
 use crate::{Failure, UPLOAD};
 
+/// Fields beside which a refusal is said.
+const FIELDS: [&str; 2] = ["name", "note"];
+
 /// Why the browser was led back here, if it was.
 fn refusal() -> Option<Failure> {
     let refused = use_context::<ServerActionError>().filter(|refused| refused.path() == UPLOAD)?;
@@ -26,6 +29,10 @@ pub fn Deploy() -> impl IntoView {
     let query = use_query_map();
     let name = query.with_untracked(|query| query.get("name")).unwrap_or_default();
     let refused = refusal();
+    let of_field = |field: &str| Signal::stored(refused.as_ref().and_then(|failure| failure.of_field(field)));
+    let (bad_name, bad_note) = (of_field("name"), of_field("note"));
+    let is_beside = |failure: &Failure| failure.0.field.as_deref().is_some_and(|field| FIELDS.contains(&field));
+    let refused = refused.filter(|failure| !is_beside(failure));
     view! {
         <Page title="Deploy" needs=Action::DeploymentsManage up=("/deployments", "Deployments")
             lede="The folder of a project: wrangler.toml, wrangler.json or wrangler.jsonc, and the code that it names.">
@@ -51,8 +58,8 @@ pub fn Deploy() -> impl IntoView {
                         </div>
                     </div>
                     <div class="form-row">
-                        <TextField name="name" label="Name" optional=true max_length=40 mono=true autocomplete="off" value=name placeholder="the one in the file" hint="The first part of its address. One of yours gets a new version."/>
-                        <TextField name="note" label="Note" optional=true max_length=500 autocomplete="off" placeholder="what is new in this version"/>
+                        <TextField name="name" label="Name" optional=true max_length=40 mono=true autocomplete="off" value=name placeholder="the one in the file" hint="The first part of its address. One of yours gets a new version." error=bad_name/>
+                        <TextField name="note" label="Note" optional=true max_length=500 autocomplete="off" placeholder="what is new in this version" error=bad_note/>
                     </div>
                     <div class="problem" data-problem="" role="alert" hidden=true>
                         <Icon name="error"/>
@@ -60,8 +67,9 @@ pub fn Deploy() -> impl IntoView {
                     </div>
                     <div class="form-actions">
                         <button type="submit" class="button primary" data-send=""><Icon name="play"/>"Deploy"</button>
+                        <button type="button" class="button" data-cancel="" hidden=true><Icon name="close"/>"Cancel"</button>
                         <progress class="progress" max="100" value="0" aria-label="Sent" data-progress="" hidden=true></progress>
-                        <span class="soft" role="status" data-state=""></span>
+                        <span class="soft" role="status" tabindex="-1" data-state=""></span>
                     </div>
                 </form>
                 <section class="card" data-result="" hidden=true aria-labelledby="deployed">

@@ -64,20 +64,25 @@ pub(super) fn named() -> Memo<String> {
     Memo::new(move |_| params.with(|params| params.get("id").unwrap_or_default()))
 }
 
-/// The page around one part of the deployment that is in the address.
+/// The name of what a page shows, once that is known, or why it cannot be shown.
+pub(super) type About = Signal<Option<Result<String, Failure>>>;
+
+/// The page around one part of the deployment that is in the address. What is not there has no parts.
 #[component]
-pub(super) fn Parts(part: Part, #[prop(into)] about: Signal<Option<String>>, children: Children) -> impl IntoView {
+pub(super) fn Parts(part: Part, about: About, children: Children) -> impl IntoView {
     let id = named();
     let links = move || {
-        let link = |other: Part| {
+        let link = move |other: Part| {
             let current = (other == part).then_some("page");
-            view! { <a class="button small" href=other.address(&id.get()) aria-current=current>{other.name()}</a> }
+            view! { <a class="button small" href=move || other.address(&id.get()) aria-current=current>{other.name()}</a> }
         };
-        Part::ALL.map(link).collect_view()
+        view! { <nav class="button-group" aria-label="Parts of the deployment">{Part::ALL.map(link).collect_view()}</nav> }
     };
+    let name = Signal::derive(move || about.get()?.ok());
+    let is_missing = move || about.with(|about| matches!(about, Some(Err(failure)) if failure.0.status == 404));
     view! {
-        <Page title="Deployment" about needs=Action::DeploymentsRead up=("/deployments", "Deployments")>
-            <nav class="button-group" aria-label="Parts of the deployment">{links}</nav>
+        <Page title="Deployment" about=name needs=Action::DeploymentsRead up=("/deployments", "Deployments")>
+            <Transition fallback=links>{move || (!is_missing()).then(links)}</Transition>
             {children()}
         </Page>
     }
@@ -104,7 +109,7 @@ pub fn DeploymentPage() -> impl IntoView {
     let starting = RwSignal::new(false);
     let soon = use_quick_beat(starting.into());
     let stats = Data::new(move || FetchStats { deployment: id.get() }, move || live.get() + beat.get() + soon.get());
-    let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
+    let about = Signal::derive(move || Some(shown.get()?.map(|(deployment, _)| deployment.name)));
     view! {
         <Parts part=Part::Overview about>
             {follow(shown, move |shown| view! {
@@ -200,7 +205,7 @@ pub fn VersionsPage() -> impl IntoView {
         move || FetchRollout { deployment: id.get() },
         move || live.get() + running.answered() + beat.get() + soon.get(),
     );
-    let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
+    let about = Signal::derive(move || Some(shown.get()?.map(|(deployment, _)| deployment.name)));
     view! {
         <Parts part=Part::Versions about>
             <p class="soft">"Another version runs within a moment, and requests that are under way are answered. What objects hold stays as it is."</p>
@@ -334,7 +339,7 @@ pub fn SettingsPage() -> impl IntoView {
             (Some(_), false) | (None, _) => live.get() + deleting.answered(),
         });
     let shown = Data::new(move || Fetch { deployment: id.get() }, move || changes.get());
-    let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
+    let about = Signal::derive(move || Some(shown.get()?.map(|(deployment, _)| deployment.name)));
     view! {
         <Parts part=Part::Settings about>
             {failure_of(move || deleting.failure_beside(&["confirm"]))}

@@ -1,6 +1,6 @@
 //! One object: where it is, what it holds and says, and its end.
 
-use api::objects::{KvEntries, KvEntry, ObjectInfo, SqlResult};
+use api::objects::{KvEntries, KvEntry, ObjectInfo, ObjectState, SqlResult};
 use domain::access::Action;
 use domain::events::EventKind;
 use leptos::prelude::*;
@@ -208,13 +208,22 @@ fn Shown(
     }
 }
 
+fn why_and_what_next(state: ObjectState) -> Option<&'static str> {
+    match state {
+        ObjectState::GivenUp => Some(
+            "it ended its process again and again, and answers with an error until its host's agent is started again. What it holds stays.",
+        ),
+        ObjectState::Live | ObjectState::AtRest => None,
+    }
+}
+
 #[component]
 fn State(object: ObjectInfo) -> impl IntoView {
     let state = object.state();
     let time = |text: &Option<String>| text.as_deref().and_then(at);
     let (used, alarm) = (time(&object.last_used_at), time(&object.alarm_at));
     view! {
-        <div aria-live="polite"><Status badge=state/></div>
+        <div aria-live="polite"><Status badge=state why=why_and_what_next(state).map(str::to_owned)/></div>
         <dl class="facts two">
             {object.name.map(|name| view! { <dt class="whole">"Name"</dt><dd class="mono whole">{name}</dd> })}
             <dt>"Class"</dt><dd class="mono">{object.class}</dd>

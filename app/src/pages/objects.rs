@@ -8,6 +8,7 @@ use leptos_router::hooks::use_query_map;
 use serde::{Deserialize, Serialize};
 
 use super::deployment::{Part, Parts, named};
+use super::deployments::Address;
 use crate::Failure;
 use crate::clock::use_beat;
 use crate::components::console::Console;
@@ -95,7 +96,7 @@ pub fn ObjectsPage() -> impl IntoView {
         })
     });
     let shown = Data::new(move || List { deployment: id.get(), wanted: wanted.get() }, move || live.get() + beat.get());
-    let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
+    let about = Signal::derive(move || Some(shown.get()?.map(|(deployment, ..)| deployment.name)));
     view! {
         <Parts part=Part::Objects about>
             {follow(shown, move |shown| view! { <Found shown wanted/> }.into_any())}
@@ -113,7 +114,7 @@ fn Found(shown: Signal<Shown>, wanted: Memo<Wanted>) -> impl IntoView {
         }}
         {move || {
             let (deployment, _, objects) = shown.get();
-            view! { <Table deployment=deployment.name objects wanted=wanted.get()/> }
+            view! { <Table deployment objects wanted=wanted.get()/> }
         }}
     }
 }
@@ -146,26 +147,44 @@ fn Filters(deployment: String, classes: Vec<String>, wanted: Wanted) -> impl Int
 }
 
 #[component]
-fn Table(deployment: String, objects: Objects, wanted: Wanted) -> impl IntoView {
+fn Table(deployment: Deployment, objects: Objects, wanted: Wanted) -> impl IntoView {
+    let Deployment { name: deployment, address, .. } = deployment;
     let Objects { items, next_cursor, silent_hosts } = objects;
-    let silent = (!silent_hosts.is_empty()).then(|| {
+    let is_whole = silent_hosts.is_empty();
+    let silent = (!is_whole).then(|| {
+        let rest = match silent_hosts.len() {
+            1 => " does not answer: its objects are missing here until it does.",
+            _ => " do not answer: their objects are missing here until they do.",
+        };
         view! {
             <div class="notice warn" role="status">
                 <Icon name="warning"/>
-                <span>{silent_hosts.join(", ")}" does not answer: its objects are missing here."</span>
+                <span>{silent_hosts.join(", ")}{rest}</span>
             </div>
         }
     });
     if items.is_empty() {
-        let (icon, title, text) = match wanted.is_filter() {
-            true => ("search", "No object fits", "None has this name or id, this class and this state."),
-            false => (
+        let (icon, title, text) = match (wanted.is_filter(), is_whole) {
+            (true, true) => ("search", "No object fits", "None has this name or id, this class and this state."),
+            (true, false) => (
+                "search",
+                "No object fits",
+                "None has this name or id, this class and this state on a host that answers.",
+            ),
+            (false, false) => (
+                "deployments",
+                "No objects on the hosts that answer",
+                "Those of the other hosts are listed as soon as they answer again.",
+            ),
+            (false, true) => (
                 "deployments",
                 "No objects yet",
                 "An object begins with the first request that the code sends to it, and is listed here once it has written something or is in memory.",
             ),
         };
-        return view! { {silent}<Empty icon title><p>{text}</p></Empty> }.into_any();
+        // Who asks it has it make one.
+        let address = (!wanted.is_filter() && is_whole).then(|| view! { <Address address/> });
+        return view! { {silent}<Empty icon title><p>{text}</p>{address}</Empty> }.into_any();
     }
     let headings = vec![
         Heading::text("Object"),
@@ -208,7 +227,7 @@ pub fn ConsolePage() -> impl IntoView {
     let live = use_live(&[EventKind::Deployment]);
     let id = named();
     let shown = Data::new(move || super::deployment::Fetch { deployment: id.get() }, move || live.get());
-    let about = Signal::derive(move || Some(shown.get()?.ok()?.0.name));
+    let about = Signal::derive(move || Some(shown.get()?.map(|(deployment, _)| deployment.name)));
     view! {
         <Parts part=Part::Console about>
             {follow(shown, move |shown| {
