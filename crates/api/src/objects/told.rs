@@ -280,13 +280,13 @@ mod tests {
         // The bucket that is not over yet is left out, as is one that is more than a minute old.
         let (one, other) = (brief(&[(93, 500), (94, 20), (99, 10), (100, 900)]), brief(&[(99, 30)]));
         let by = |brief| BriefByHost { host: HostId::new(), host_name: "a", brief };
-        let all = |hosts: &[BriefByHost<'_>], placement| BriefByHosts { hosts: hosts.to_vec(), placement };
         let hosts = [by(Ok(Some(&one))), by(Ok(Some(&other))), by(Err("the host is offline"))];
-        let hosts = all(&hosts, Placement::Done);
+        let hosts = BriefByHosts { hosts: hosts.to_vec(), placement: Placement::Done };
         let found = DeploymentBrief::new("chat".to_owned(), 2, &hosts, now);
         assert_eq!((found.standing, found.running, found.hosts, found.live), (RolloutStanding::Partly, 2, 3, 6));
         assert!((found.requests_per_s - 1.0).abs() < 1e-9, "{}", found.requests_per_s);
-        let coming = Rollout::of_briefs(2, &all(&[by(Ok(Some(&one))), by(Ok(None))], Placement::Done));
+        let hosts = vec![by(Ok(Some(&one))), by(Ok(None))];
+        let coming = Rollout::of_briefs(2, &BriefByHosts { hosts, placement: Placement::Done });
         assert_eq!((coming.standing, coming.hosts[1].standing), (RolloutStanding::Starting, HostStanding::Starting));
     }
 

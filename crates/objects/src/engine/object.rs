@@ -361,7 +361,8 @@ impl Object {
         let mut syncing = shared.syncing.borrow_mut();
         for ((_, number), origin) in syncing.split_off(&(commit, 0)) {
             if storage.is_durable(written) {
-                shared.push(&origin, Delivery::Synced { number });
+                let event = origin.event;
+                shared.push(&origin, Delivery::Synced { number, event });
             } else {
                 syncing.insert((written, number), origin);
             }

@@ -100,6 +100,7 @@ impl FromEngine {
             | Self::AlarmRan { .. }
             | Self::Finished { .. }
             | Self::CancelCall { .. }
+            | Self::SocketUntaken { .. }
             | Self::Credit { .. }
             | Self::StreamCancelled { .. }
             | Self::StubDropped { .. }

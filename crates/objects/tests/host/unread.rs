@@ -68,7 +68,7 @@ fn answer() {
     for path in ["/entry", "/object"] {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let (closed, heard) = mpsc::channel();
+        let (closed, heard) = mpsc::sync_channel(1);
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("is asked");
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\nbegins").expect("is sent");

@@ -220,7 +220,7 @@ async fn what_objects_hold_is_for_their_owner() {
             assert!(matches!(look, Err(Error::Unavailable(_))), "{look:?}");
         }
         // How it does is for all, with why a host says nothing.
-        let (_, status) = objects::status(&world.services, &bob, "chat").await.expect("may");
+        let (_, _, status) = objects::status(&world.services, &bob, "chat").await.expect("may");
         assert_eq!((status.len(), status[0].host, status[0].groups), (1, host, GROUPS));
         assert!(status[0].status.is_err());
         let (page, silent) = list(&world, &bob, objects::Filter::default()).await.expect("may");

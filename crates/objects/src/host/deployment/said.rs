@@ -126,7 +126,7 @@ impl State {
         let Some(state) = self.activation(process, activation).filter(|state| state.phase != Phase::Ended) else {
             return self.late(process, message, context);
         };
-        match state.outputs.offer(after.0, sizes::weight(&message), message) {
+        match state.outputs.offer(after.0, message.held_bytes(), message) {
             Passage::Leaves(message) => self.leave(process, message, context),
             Passage::Waits => {
                 let bytes = state.outputs.held_bytes();

@@ -1,8 +1,7 @@
 //! What one word of an engine may hold. Its own code sees to that; one that does not is none of ours any more.
 
 use crate::wire::{
-    AUTO_RESPONSE_BYTES, AutoResponse, Body, Destination, FromEngine, HttpRequest, Limits, ObjectCall, Passed, Rpc,
-    SocketData,
+    AUTO_RESPONSE_BYTES, AutoResponse, Destination, FromEngine, Limits, ObjectCall, Passed, Rpc, SocketData,
 };
 
 /// Code counts in units of UTF-16, of which one takes so many bytes here at most.
@@ -45,6 +44,7 @@ pub fn is_beyond(message: &FromEngine, limits: &Limits) -> bool {
         | FromEngine::Finished { .. }
         | FromEngine::CancelCall { .. }
         | FromEngine::SocketClose { .. }
+        | FromEngine::SocketUntaken { .. }
         | FromEngine::Chunk { .. }
         | FromEngine::StreamFailed { .. }
         | FromEngine::Credit { .. }
@@ -60,55 +60,6 @@ pub fn is_beyond(message: &FromEngine, limits: &Limits) -> bool {
         | FromEngine::Closed { .. }
         | FromEngine::Wake { .. } => false,
     }
-}
-
-/// What it takes of memory, about, while it waits.
-pub fn weight(message: &FromEngine) -> usize {
-    let passed = |passed: &Passed| passed.value.0.len();
-    let rpc = |rpc: &Rpc| rpc.args.as_ref().map_or(0, passed) + rpc.path.iter().map(String::len).sum::<usize>();
-    let body = |body: &Body| match body {
-        Body::Whole(data) => data.len(),
-        Body::None | Body::Stream { .. } => 0,
-    };
-    let request = |request: &HttpRequest| request.url.len() + request.headers.as_text().len() + body(&request.body);
-    let bytes = match message {
-        FromEngine::Response { response, .. } => response.headers.as_text().len() + body(&response.body),
-        FromEngine::Returned { value, .. } => passed(value),
-        FromEngine::Call { destination, .. } => match destination {
-            Destination::Object { what: ObjectCall::Rpc(called), .. } | Destination::Stub { rpc: called, .. } => {
-                rpc(called)
-            }
-            Destination::Object { what: ObjectCall::Fetch(asked), .. } | Destination::Internet(asked) => request(asked),
-        },
-        FromEngine::SocketSend { data: SocketData::Text(text), .. } => text.len(),
-        FromEngine::SocketSend { data: SocketData::Binary(data), .. } | FromEngine::Chunk { data, .. } => data.len(),
-        FromEngine::SocketClose { reason, .. } => reason.len(),
-        FromEngine::Failed { problem, .. } | FromEngine::StreamFailed { why: problem, .. } => problem.message.len(),
-        FromEngine::AlarmRan { .. }
-        | FromEngine::StubDropped { .. }
-        | FromEngine::Loaded { .. }
-        | FromEngine::LoadFailed { .. }
-        | FromEngine::ReadPages { .. }
-        | FromEngine::Commit(_)
-        | FromEngine::Inspected { .. }
-        | FromEngine::Finished { .. }
-        | FromEngine::CancelCall { .. }
-        | FromEngine::SocketAccept { .. }
-        | FromEngine::SocketAttachment { .. }
-        | FromEngine::AutoResponse { .. }
-        | FromEngine::Credit { .. }
-        | FromEngine::StreamCancelled { .. }
-        | FromEngine::StubWithdrawn { .. }
-        | FromEngine::StubsPassed { .. }
-        | FromEngine::Console { .. }
-        | FromEngine::Quiet { .. }
-        | FromEngine::Inside { .. }
-        | FromEngine::Stays { .. }
-        | FromEngine::Reset { .. }
-        | FromEngine::Closed { .. }
-        | FromEngine::Wake { .. } => 0,
-    };
-    size_of::<FromEngine>() + bytes
 }
 
 #[cfg(test)]
@@ -171,7 +122,6 @@ mod tests {
         for (within, beyond) in cases {
             assert!(!is_beyond(&within, &limits), "{within:?}");
             assert!(is_beyond(&beyond, &limits), "{beyond:?}");
-            assert!(weight(&beyond) >= weight(&within));
         }
     }
 }
