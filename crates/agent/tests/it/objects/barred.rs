@@ -49,6 +49,9 @@ async fn a_host_that_the_plan_does_not_name_serves_nothing_until_it_does() {
     fleet.tell().await;
     fleet.answers(&fleet.members[1], "GET", |status, _| status == 200).await;
     for object in &objects {
+        // Where the other has it, that one has to have heard as well.
+        let path = format!("/{object}");
+        fleet.answers_at(&fleet.members[1], "GET", &path, |status, _| status == 200).await;
         assert_eq!(fleet.members[1].count("counters", object).await.0, 2, "what was stored is there");
     }
 }
