@@ -104,7 +104,7 @@ fn callers_of_an_object_that_ends_learn_of_it() {
 fn they_learn_why_when_what_that_rests_on_is_durable() {
     let mut host = host();
     host.disk = Disk::Held;
-    let put = host.fetch("x", "/ask?path=/put");
+    let put = host.fetch("other", "/put");
     let asked = host.fetch("x", "/ask?path=/abort");
     assert_eq!((host.text(put), host.text(asked), host.unsynced()), (None, None, 1));
     host.sync();
