@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Memory of one object, its JavaScript and what SQLite takes for it, and of the entry worker.
+    /// Memory of one object, its JavaScript, what SQLite takes for it, what it says until that leaves and the answers that
+    /// wait for it; and of the entry worker.
     pub memory_bytes: u64,
     /// Native stack that JavaScript may use.
     pub stack_bytes: u32,
