@@ -91,7 +91,7 @@ async fn all_unknown(peer: &mut Peer, host: &mut Host, mut ids: Vec<TransactionI
 async fn killed_before_the_offer_is_read() {
     let (mut peer, mut host, mut link) = linked().await;
     let id = TransactionId::new();
-    host.stop();
+    host.stop().await;
     link.offer(id).await;
     never_begun(&mut peer, &mut host, id).await;
 }
@@ -111,7 +111,7 @@ async fn killed_with_the_instructions_unread() {
     let id = TransactionId::new();
     link.offer(id).await;
     assert_eq!(link.next_answer().await, ToServer::Claim { transaction: id });
-    host.stop();
+    host.stop().await;
     link.send(ToAgent::Instructions { transaction: id, work: host.noted("true"), secrets: None }).await;
     never_begun(&mut peer, &mut host, id).await;
 }
@@ -126,7 +126,7 @@ async fn killed_before_the_journal_is_written() {
     link.send(ToAgent::Instructions { transaction: id, work: host.noted("true"), secrets: None }).await;
     until("the agent has read them", || peer.unread() == 0).await;
     assert_eq!(journalled(&held), 0);
-    host.stop();
+    host.stop().await;
     drop(held);
     never_begun(&mut peer, &mut host, id).await;
 }
@@ -186,7 +186,7 @@ async fn killed_between_the_end_and_the_journal() {
     let run = host.runs()[0];
     until("the command has ended and was reaped", || !alive(run)).await;
     // Stopped while it waits for the journal, it does not get it when that is free.
-    host.stop();
+    host.stop().await;
     drop(held);
     let causes = all_unknown(&mut peer, &mut host, vec![id]).await;
     assert!(causes[0].contains("nothing of it ran any more"), "{causes:?}");

@@ -26,7 +26,7 @@ export default {
         const refused = all.filter((one) => one.reason?.overloaded);
         return new Response(`${refused.length > 0} ${refused.length < 8} ${refused[0]?.reason}`);
       }
-      if (stub[what] !== undefined && what !== "") await stub[what](Number(number));
+      if (["value", "fill", "memory", "loop"].includes(what)) await stub[what](Number(number));
       return new Response("done");
     } catch (error) { return new Response(`${error}`, { status: 500 }); }
   },

@@ -1,11 +1,13 @@
 //! Versions that do not load are told when they come; what ran before goes on.
 
+use std::time::Duration;
+
 use super::{
     files_of,
     fleet::{COUNTER, Fleet},
     status_with,
 };
-use crate::peer::{Network, until};
+use crate::peer::{Network, until, within};
 
 const NO_OBJECTS: &str = "export default { fetch() { return new Response('none') } };";
 const SPINS: &str = "for (;;);";
@@ -97,7 +99,12 @@ async fn a_trial_that_a_kill_has_cut_is_made_again() {
         fleet.members[0].host.start();
         fleet.answers(&fleet.members[0], "GET", |status, text| status == 200 && !text.ends_with("next")).await;
         if number == 2 {
-            until("it is refused", || refused.exists()).await;
+            let is_told = async {
+                while !refused.exists() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            within("it is refused", is_told).await;
             fleet.answers(&fleet.members[0], "GET", |status, text| status == 200 && !text.ends_with("next")).await;
         } else {
             fleet.answers(&fleet.members[0], "GET", |status, text| status == 200 && text.ends_with("next")).await;

@@ -9,6 +9,7 @@ use domain::instructions::Work;
 use nix::{sys::signal::Signal, unistd::Pid};
 
 use super::{Peer, within};
+use crate::support::until;
 
 /// A host: a directory with its state, and the agent's process.
 pub struct Host {
@@ -137,9 +138,18 @@ impl Host {
         self.signal(Signal::SIGTERM);
     }
 
-    /// From here on it takes in nothing of what it is sent, until it is killed.
-    pub fn stop(&self) {
+    /// When this is over all its threads are stopped: it takes in nothing of what it is sent, until it is killed.
+    pub async fn stop(&self) {
         self.signal(Signal::SIGSTOP);
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
+        until("all its threads are stopped", || {
+            std::fs::read_dir(&tasks).expect("it runs").all(|task| {
+                let stat = std::fs::read_to_string(task.expect("is read").path().join("stat"));
+                // The state is behind the name, which is in brackets.
+                stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" T")))
+            })
+        })
+        .await;
     }
 
     /// The agent's own control groups, one a hierarchy.
