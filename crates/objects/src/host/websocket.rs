@@ -233,7 +233,11 @@ mod tests {
         };
         let said = timeout(PATIENCE, async {
             tokio::select! {
-                said = say(&mut stream, &socket, PATIENCE) => said,
+                // What the stream itself had taken is still sent.
+                said = async {
+                    assert_eq!(say(&mut stream, &socket, PATIENCE).await, Ok(Said::Open));
+                    say(&mut stream, &socket, PATIENCE).await
+                } => said,
                 () = reading => panic!("the stream has ended"),
             }
         });
