@@ -16,6 +16,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error, Message,
+        error::ProtocolError,
         protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
     },
 };
@@ -100,6 +101,7 @@ where
                     break end;
                 }
                 (Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))), _) => {}
+                (Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))), _) => break End::vanished(),
                 (Some(Err(error @ (Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_)))), _) => {
                     let code = if matches!(error, Error::Capacity(_)) { CloseCode::Size } else { CloseCode::Protocol };
                     let frame = CloseFrame { code, reason: "not what a WebSocket says here".into() };

@@ -40,6 +40,8 @@ pub struct Limits {
     /// Keys in one call of `get`, `put`, `delete`.
     pub keys_at_once: u32,
     pub database_bytes: u64,
+    /// What one transaction changes.
+    pub commit_bytes: u32,
     /// Pages of a database kept in the engine's memory, each object.
     pub cached_pages: u32,
     pub sql_bytes: u32,
@@ -77,6 +79,7 @@ impl Default for Limits {
             value_bytes: 2 << 20,
             keys_at_once: 128,
             database_bytes: 10 << 30,
+            commit_bytes: 64 << 20,
             cached_pages: 256,
             sql_bytes: 100_000,
             sockets: 32_768,

@@ -28,6 +28,8 @@ export class Late extends DurableObject {
       await this.ctx.storage.put("begun", true);
       await scheduler.wait(1e6);
     }
+    // What is said in a turn that does not end is lost with it.
+    await scheduler.wait(0);
     if (name === "dies" && info.retryCount === 0) this.die();
   }
 }

@@ -186,7 +186,7 @@ fn auto_response() {
                 }
                 return new Response(this.ctx.getWebSocketAutoResponse()?.request ?? "none");
             }
-            webSocketClose() { console.log("closed"); }
+            webSocketClose(socket, code) { console.log(`closed ${code}`); }
         }
         export default { fetch: (request, env) => env.Pinged.getByName("one").fetch(request) };
     "#;
@@ -204,7 +204,7 @@ fn auto_response() {
     assert_eq!(hosted.get("/get"), (200, "ping".to_owned()));
     asleep();
     drop(socket);
-    eventually("the socket is gone", || hosted.console() == ["closed"]);
+    eventually("the socket is gone", || hosted.console() == ["closed 1006"]);
     asleep();
     assert_eq!(hosted.get("/get"), (200, "none".to_owned()), "it went with the last one");
 }

@@ -145,11 +145,12 @@ impl State {
         state.held.set(0);
         let Some(key) = state.object.as_ref().map(|object| object.key) else { return self.kill(process, context) };
         tracing::warn!(object = hex::encode(key.id), "an object said more than may wait for the disk");
+        let problem = Problem::reset("Durable Object said more than may wait for what it wrote to be stored.");
+        // Its sockets first: they would be told that it could not be stored.
+        self.drop_sockets(key, &problem, context);
         for message in lost {
             self.lost(process, message, context);
         }
-        let problem = Problem::reset("Durable Object said more than may wait for what it wrote to be stored.");
-        self.drop_sockets(key, &problem, context);
         self.close(process, activation, CloseReason::Abort(problem));
     }
 
@@ -229,11 +230,19 @@ impl State {
     }
 
     /// What it rests on is not durable and never will be: nobody sees it.
-    pub fn lost(&mut self, process: u32, mut message: FromEngine, context: &mut Context<'_>) {
+    pub fn lost(&mut self, process: u32, message: FromEngine, context: &mut Context<'_>) {
+        self.lost_for(
+            process,
+            message,
+            "Durable Object storage could not be written: what was not confirmed is lost.",
+            context,
+        );
+    }
+
+    fn lost_for(&mut self, process: u32, mut message: FromEngine, why: &str, context: &mut Context<'_>) {
         if let FromEngine::StubDropped { stub, .. } = &message {
             return self.drop_stub(*stub);
         }
-        let why = "Durable Object storage could not be written: what was not confirmed is lost.";
         // Its activation may have ended before, and left the socket for the next one.
         if let FromEngine::SocketSend { activation, socket, .. } | FromEngine::SocketClose { activation, socket, .. } =
             &message
@@ -258,6 +267,7 @@ impl State {
 
     fn commit(&mut self, process: u32, part: wire::Commit, context: &mut Context<'_>) {
         let tag = tag(process, part.activation);
+        let most = MAX_COMMIT_BYTES.min(self.version.limits.commit_bytes as usize);
         let Some(state) = self.activation(process, part.activation) else { return };
         let Some(object) = &mut state.object else { return };
         let partial = state.partial.get_or_insert_with(|| {
@@ -286,7 +296,7 @@ impl State {
         let delta =
             |delta: wire::Delta| Delta { page: delta.page, offset: delta.offset, bytes: Bytes::from(delta.bytes) };
         let deltas = part.deltas.into_iter().map(delta);
-        if partial.bytes <= MAX_COMMIT_BYTES {
+        if partial.bytes <= most {
             let had = commit.deltas.len();
             commit.deltas.extend(deltas);
             partial.bytes += commit.deltas[had..].iter().map(Delta::encoded_bytes).sum::<usize>();
@@ -294,7 +304,7 @@ impl State {
             // The rest of what is refused anyway is counted, and not kept.
             partial.bytes += deltas.map(|delta| delta.encoded_bytes()).sum::<usize>();
         }
-        if partial.bytes > MAX_COMMIT_BYTES {
+        if partial.bytes > most {
             commit.deltas = Vec::new();
         }
         if !part.complete {
@@ -302,9 +312,9 @@ impl State {
         }
         let Some(Partial { commit, bytes }) = state.partial.take() else { return };
         state.in_flight += 1;
-        if bytes > MAX_COMMIT_BYTES {
+        if bytes > most {
             let (key, seq) = (commit.key, commit.seq);
-            let result = Err(BadCommit::TooLarge(bytes).into());
+            let result = Err(BadCommit::TooLarge { bytes, most }.into());
             return self.settled(Settled { key, seq, tag, result }, context);
         }
         context.effects.push(Effect::Commit { commit, tag });
@@ -328,10 +338,11 @@ impl State {
                 tracing::warn!(%error, seq = settled.seq, "a commit is lost");
                 let lost = state.outputs.fail(settled.seq);
                 state.held.set(state.outputs.held_bytes());
-                let why = Problem::reset(format!("Durable Object storage could not be written: {error}."));
-                self.send(process, &ToEngine::CommitFailed { activation, seq: Seq(settled.seq), why });
+                let why = format!("Durable Object storage could not be written: {error}.");
+                let problem = Problem::reset(why.clone());
+                self.send(process, &ToEngine::CommitFailed { activation, seq: Seq(settled.seq), why: problem });
                 for message in lost {
-                    self.lost(process, message, context);
+                    self.lost_for(process, message, &why, context);
                 }
             }
         }

@@ -62,8 +62,8 @@ pub struct Commit {
 
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum BadCommit {
-    #[error("a commit of {0} bytes is larger than {MAX_COMMIT_BYTES}")]
-    TooLarge(usize),
+    #[error("a commit of {bytes} bytes is larger than {most}")]
+    TooLarge { bytes: usize, most: usize },
     #[error("page {page} is outside of a database of {pages} pages")]
     OutsideDatabase { page: u32, pages: u32 },
     #[error("a change of {bytes} bytes at {offset} is outside of its page")]
@@ -81,7 +81,7 @@ impl Commit {
     pub fn check(&self) -> Result<(), BadCommit> {
         let size = self.encoded_bytes();
         if size > MAX_COMMIT_BYTES {
-            return Err(BadCommit::TooLarge(size));
+            return Err(BadCommit::TooLarge { bytes: size, most: MAX_COMMIT_BYTES });
         }
         for delta in &self.deltas {
             if delta.page == 0 || delta.page > self.pages {
