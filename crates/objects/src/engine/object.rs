@@ -450,7 +450,11 @@ impl Object {
         // What was said in the turn may rest on writes that never happen.
         let (said, _) = shared.take_said();
         out.extend(said.into_iter().filter_map(|mut frame| match frame.after_mut() {
-            Some(after) if *after > written => None,
+            // Nobody hears it; but who waits for an answer gets one.
+            Some(after) if *after > written => {
+                let event = frame.gated().and_then(|gated| gated.answers)?;
+                Some(FromEngine::Failed { activation, event, after: written, problem: problem.clone() })
+            }
             Some(_) | None => Some(frame),
         }));
         let alarm = shared.alarm.get().event();
