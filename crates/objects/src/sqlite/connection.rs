@@ -33,6 +33,14 @@ pub(crate) struct SqlError {
     pub offset: Option<u32>,
 }
 
+impl SqlError {
+    /// Of a transaction that SQLite has undone.
+    pub(super) fn no_room() -> Self {
+        let message = "the transaction was undone: the database is full, or there was no memory for it".to_owned();
+        Self { code: ffi::SQLITE_FULL, message, name: code_name(ffi::SQLITE_FULL), extended: "", offset: None }
+    }
+}
+
 fn code_name(code: c_int) -> &'static str {
     match code & 0xff {
         ffi::SQLITE_ERROR => "SQLITE_ERROR",
@@ -243,6 +251,12 @@ impl Connection {
             rest = rest.get(used..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Whether no transaction is open: SQLite itself ends one for which there is no room.
+    pub(super) fn is_outside_transaction(&self) -> bool {
+        // SAFETY: the connection is open.
+        unsafe { ffi::sqlite3_get_autocommit(self.inner.db) != 0 }
     }
 
     pub(super) fn total_changes(&self) -> i64 {

@@ -162,6 +162,10 @@ impl Database {
 
     fn commit(&mut self) -> Result<Option<Committed>, SqlError> {
         self.transaction = Transaction::None;
+        if self.connection.is_outside_transaction() {
+            self.undo()?;
+            return Err(SqlError::no_room());
+        }
         if let Err(error) = run_once(&self.connection, &mut self.commit) {
             self.undo()?;
             return Err(error);
