@@ -49,6 +49,7 @@ async fn a_version_that_does_not_load_leaves_the_one_before() {
     let unanswered = fleet.peer.raw_link().await;
     fleet.members[0].kill();
     drop(unanswered);
+    fleet.peer.forget_links();
     fleet.members[0].start(&mut fleet.peer).await;
     fleet.answers(&fleet.members[0], "GET", |status, _| status == 200).await;
     let counted = fleet.members[0].count("counters", "kept").await.0;
@@ -113,6 +114,7 @@ async fn a_trial_that_a_kill_has_cut_is_made_again() {
         let unanswered = fleet.peer.raw_link().await;
         fleet.members[0].kill();
         drop(unanswered);
+        fleet.peer.forget_links();
         fleet.members[0].start(&mut fleet.peer).await;
         fleet
             .answers(&fleet.members[0], "GET", |status, text| status == 200 && (number == 2) != text.ends_with("next"))

@@ -130,6 +130,11 @@ impl Peer {
         (link, open)
     }
 
+    /// Those that came so far, as of an agent that asked again and has ended since.
+    pub fn forget_links(&mut self) {
+        while self.links.try_recv().is_ok() {}
+    }
+
     /// Those that came so far.
     pub fn forget_tunnels(&mut self) {
         while self.tunnels.try_recv().is_ok() {}
