@@ -71,14 +71,17 @@ fn answer() {
         let (closed, heard) = mpsc::sync_channel(1);
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("is asked");
+            // Who answers before anything is asked is not understood.
+            let mut begins = [0; 4];
+            stream.read_exact(&mut begins).expect("is read");
+            assert_eq!(&begins, b"GET ");
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\nbegins").expect("is sent");
             // And then nothing for long.
             closed.send(until_closed(&mut stream)).expect("is waited for");
         });
         let asked = hosted.get(&format!("{path}?http://127.0.0.1:{port}/"));
         assert_eq!(asked, (200, "status 200".to_owned()), "{path}");
-        let asked = heard.recv_timeout(LIMIT).expect("the connection ends");
-        assert!(asked.starts_with("GET / HTTP/1.1"), "{path}: {asked}");
+        heard.recv_timeout(LIMIT).expect("the connection ends");
         server.join().expect("ends");
     }
 }
