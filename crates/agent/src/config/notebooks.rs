@@ -6,7 +6,7 @@ use domain::{machines::MachineKind, notebooks::NotebookOffer};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Bytes, Checker, MIN_MEMORY_BYTES, Network, NetworkText};
+use super::{Bytes, Checker, MIN_MEMORY_BYTES, Network, machines::NetworkText};
 
 const DEFAULT_PLACES: u32 = 16;
 const MAX_PLACES: u32 = 256;
