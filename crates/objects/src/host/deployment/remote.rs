@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     host::peer::PeerFrame,
-    wire::{Activation, SocketData, SocketId},
+    wire::{SocketData, SocketId},
 };
 
 /// Messages of an engine's here that the object has not taken; beyond, it is let go of.
@@ -109,16 +109,6 @@ impl State {
         }
     }
 
-    /// Nothing comes or goes on it any more. One of an object's that may not be in memory is kept until the object knows.
-    pub fn socket_over(&mut self, id: SocketId) {
-        if self.sockets.get_mut(&id).is_some_and(Socket::outlives_peer) {
-            return;
-        }
-        if let Some(Socket { remote: Some(remote), .. }) = self.remove_socket(id) {
-            self.socket_left_link(remote.link, remote.call);
-        }
-    }
-
     /// The connection to the object's host is lost.
     pub fn remote_vanished(&mut self, id: SocketId, context: &mut Context<'_>) {
         let Some(socket) = self.sockets.get(&id) else { return };
@@ -134,23 +124,5 @@ impl State {
             Peer::Engine { .. } | Peer::Nobody(_) => {}
         }
         self.sockets.remove(&id);
-    }
-
-    /// The host with the other end of an object's socket is gone, or wants no more of it.
-    pub fn peer_vanished(&mut self, id: SocketId, context: &mut Context<'_>) {
-        self.peer_closed(id, VANISHED, String::new(), false, context);
-        self.socket_over(id);
-    }
-
-    /// The memory is gone that had other ends of sockets, or was about to be given them: nobody has them any more.
-    pub fn peers_left(&mut self, ended: (u32, Option<Activation>), context: &mut Context<'_>) {
-        let orphans = self.sockets.iter().filter(|(_, socket)| {
-            matches!(socket.peer, Peer::Engine { process, activation, .. } if (process, activation) == ended)
-        });
-        let mut orphans: Vec<SocketId> = orphans.map(|(id, _)| *id).collect();
-        orphans.sort_unstable();
-        for id in orphans {
-            self.peer_vanished(id, context);
-        }
     }
 }

@@ -1,200 +1,29 @@
 //! WebSockets: the host holds them, so that they outlive what their objects remember.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    mem,
-    sync::Arc,
-};
+mod automatic;
+mod client;
+mod ends;
 
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use std::{collections::VecDeque, mem, sync::Arc};
+
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Deployment,
     deliver::{EventIn, Waiter},
     dialled::passed_on,
     effects::Context,
-    links::{Link, LinkId},
+    links::LinkId,
     state::{FIRST_REMOTE, State},
 };
 use crate::{
-    host::{
-        budget::{Budget, Share},
-        log::ObjectKey,
-    },
-    wire::{Activation, AutoResponse, Cloned, HeldSocket, Problem, SocketData, SocketId},
+    host::log::ObjectKey,
+    wire::{Activation, Cloned, HeldSocket, SocketData, SocketId},
 };
 
-/// What may wait for a client that does not read, in bytes; then the client is let go of.
-const MAX_WAITING_BYTES: usize = 16 << 20;
-/// What an object says to a socket that nobody has taken yet, in messages and in bytes.
-const MAX_UNTAKEN: usize = 1024;
-const MAX_UNTAKEN_BYTES: usize = 4 << 20;
-/// Said to peers whose object lost its memory.
-const RESET_CODE: u16 = 1011;
-/// Said where more was said than was taken.
-const TOO_MUCH_CODE: u16 = 1013;
-const TOO_MUCH: &str = "more was said than the other end takes";
-/// How an object hears of a peer that is gone without a word.
-pub const VANISHED: u16 = 1006;
-
-/// What is said to a peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Say {
-    Data(SocketData),
-    Close { code: Option<u16>, reason: String },
-}
-
-impl Say {
-    fn bytes(&self) -> usize {
-        match self {
-            Say::Data(SocketData::Text(text)) => text.len(),
-            Say::Data(SocketData::Binary(data)) => data.len(),
-            Say::Close { reason, .. } => reason.len(),
-        }
-    }
-}
-
-/// The client fell too far behind.
-#[derive(Debug)]
-pub struct Overrun;
-
-/// A socket to somebody outside of all engines.
-#[derive(Debug)]
-pub struct ClientSocket {
-    pub id: SocketId,
-    waiting: Mutex<Waiting>,
-    changed: Notify,
-    accepted: Notify,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    said: VecDeque<Say>,
-    bytes: usize,
-    share: Share,
-    overrun: bool,
-}
-
-impl ClientSocket {
-    pub fn new(id: SocketId, budget: &Arc<Budget>) -> Self {
-        let waiting = Waiting { said: VecDeque::new(), bytes: 0, share: Share::none(budget), overrun: false };
-        ClientSocket { id, waiting: Mutex::new(waiting), changed: Notify::new(), accepted: Notify::new() }
-    }
-
-    pub fn say(&self, say: Say) {
-        let mut waiting = self.waiting.lock();
-        let bytes = waiting.bytes + say.bytes();
-        if bytes > MAX_WAITING_BYTES || !waiting.share.set(bytes) {
-            waiting.overrun = true;
-            waiting.said = VecDeque::new();
-            waiting.share.set(0);
-        } else {
-            waiting.bytes = bytes;
-        }
-        if !waiting.overrun {
-            waiting.said.push_back(say);
-        }
-        drop(waiting);
-        self.changed.notify_one();
-    }
-
-    /// What is to be said next, if there is anything.
-    pub fn next(&self) -> Result<Option<Say>, Overrun> {
-        let mut waiting = self.waiting.lock();
-        if waiting.overrun {
-            return Err(Overrun);
-        }
-        let say = waiting.said.pop_front();
-        waiting.bytes -= say.as_ref().map_or(0, Say::bytes);
-        let bytes = waiting.bytes;
-        waiting.share.set(bytes);
-        Ok(say)
-    }
-
-    /// Somebody wants its messages.
-    pub fn accept(&self) {
-        self.accepted.notify_one();
-    }
-
-    pub async fn accepted(&self) {
-        self.accepted.notified().await;
-    }
-
-    pub async fn changed(&self) {
-        self.changed.notified().await;
-    }
-}
-
-/// A client's end of a socket on its way to the client. Dropped before anybody has taken it, the object hears that the
-/// client is gone.
-pub struct ClientEnd {
-    deployment: Arc<Deployment>,
-    socket: Option<Arc<ClientSocket>>,
-}
-
-impl ClientEnd {
-    pub fn new(deployment: Arc<Deployment>, socket: Arc<ClientSocket>) -> Self {
-        ClientEnd { deployment, socket: Some(socket) }
-    }
-
-    pub fn take(mut self) -> Option<Arc<ClientSocket>> {
-        self.socket.take()
-    }
-}
-
-impl std::fmt::Debug for ClientEnd {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ClientEnd").field(&self.socket).finish()
-    }
-}
-
-impl Drop for ClientEnd {
-    fn drop(&mut self) {
-        if let Some(socket) = self.socket.take() {
-            self.deployment.with(|state, context| state.peer_vanished(socket.id, context));
-        }
-    }
-}
-
-/// What was said to an end that nobody has taken yet.
-#[derive(Debug, Default)]
-pub struct Untaken {
-    said: Vec<Say>,
-    bytes: usize,
-    /// None while nothing is said.
-    share: Option<Share>,
-}
-
-impl Untaken {
-    /// Whether there was room; for a last word there is.
-    fn push(&mut self, say: Say, budget: &Arc<Budget>) -> bool {
-        if matches!(self.said.last(), Some(Say::Close { .. })) {
-            return true;
-        }
-        let bytes = self.bytes + say.bytes();
-        let share = self.share.get_or_insert_with(|| Share::none(budget));
-        let room = self.said.len() < MAX_UNTAKEN && bytes <= MAX_UNTAKEN_BYTES && share.set(bytes);
-        if room {
-            self.bytes = bytes;
-        }
-        let taken = room || matches!(say, Say::Close { .. });
-        if taken {
-            self.said.push(say);
-        }
-        taken
-    }
-}
-
-impl IntoIterator for Untaken {
-    type Item = Say;
-    type IntoIter = std::vec::IntoIter<Say>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.said.into_iter()
-    }
-}
+pub use automatic::KeptAutoResponse;
+pub use client::{ClientEnd, ClientSocket, Say, Untaken};
+pub use ends::VANISHED;
 
 pub enum Peer {
     /// The other end has not left in a response yet.
@@ -211,12 +40,6 @@ pub enum Peer {
         link: LinkId,
         call: u64,
     },
-}
-
-/// What an object's sockets answer while it is not in memory.
-pub struct KeptAutoResponse {
-    pub pair: AutoResponse,
-    _share: Share,
 }
 
 /// An object of another host has the socket.
@@ -333,148 +156,6 @@ impl State {
             }
             (None, None) => {}
         }
-    }
-
-    pub fn peer_closed(&mut self, id: SocketId, code: u16, reason: String, clean: bool, context: &mut Context<'_>) {
-        let Some(socket) = self.sockets.get_mut(&id) else { return };
-        if mem::replace(&mut socket.closing, true) {
-            return;
-        }
-        let closed = EventIn::SocketClosed { socket: id, code, reason, clean };
-        self.socket_event(id, closed, Waiter::SocketEnd { socket: id }, context);
-    }
-
-    pub fn peer_failed(&mut self, id: SocketId, why: String, context: &mut Context<'_>) {
-        let Some(socket) = self.sockets.get_mut(&id) else { return };
-        if mem::replace(&mut socket.closing, true) {
-            return;
-        }
-        let failed = EventIn::SocketFailed { socket: id, why };
-        self.socket_event(id, failed, Waiter::SocketEnd { socket: id }, context);
-    }
-
-    /// There was no room for something that one end said: what follows it is not heard either, and both ends are told.
-    fn fail_socket(&mut self, id: SocketId, context: &mut Context<'_>) {
-        let Some(socket) = self.sockets.get_mut(&id).filter(|socket| !socket.failed) else { return };
-        let was_closing = mem::replace(&mut socket.closing, true);
-        self.say_to_peer(id, Say::Close { code: Some(TOO_MUCH_CODE), reason: TOO_MUCH.to_owned() }, context);
-        if let Some(socket) = self.sockets.get_mut(&id) {
-            socket.failed = true;
-        }
-        if !was_closing {
-            let failed = EventIn::SocketFailed { socket: id, why: TOO_MUCH.to_owned() };
-            self.socket_event(id, failed, Waiter::SocketEnd { socket: id }, context);
-        }
-    }
-
-    /// The object has not taken a message: it was too much for it, or its memory went while it was at it.
-    pub fn message_lost(&mut self, id: SocketId, problem: &Problem, context: &mut Context<'_>) {
-        if problem.overloaded {
-            self.fail_socket(id, context);
-        } else {
-            self.cut_socket(id, &problem.message, context);
-        }
-    }
-
-    /// The engine that has the other end has not taken what the object said.
-    pub fn word_lost(&mut self, id: SocketId, problem: &Problem, context: &mut Context<'_>) {
-        if problem.overloaded {
-            self.fail_socket(id, context);
-        } else {
-            self.peer_vanished(id, context);
-        }
-    }
-
-    /// What one end said will never leave.
-    pub fn saying_lost(&mut self, from: (u32, Activation), id: SocketId, why: &str, context: &mut Context<'_>) {
-        match self.sockets.get(&id) {
-            Some(socket) if socket.is_with_peer(from) => self.peer_vanished(id, context),
-            Some(_) => self.cut_socket(id, why, context),
-            None => {}
-        }
-    }
-
-    /// The object knows that it has ended, or never will.
-    pub fn socket_told(&mut self, id: SocketId) {
-        if let Some(socket) = self.sockets.get_mut(&id) {
-            socket.telling = false;
-            if socket.over {
-                self.remove_socket(id);
-            }
-        }
-    }
-
-    /// The object knows it no more: the other end is told.
-    pub fn cut_socket(&mut self, id: SocketId, why: &str, context: &mut Context<'_>) {
-        let Some(socket) = self.sockets.get_mut(&id) else { return };
-        socket.closing = true;
-        self.say_to_peer(id, Say::Close { code: Some(RESET_CODE), reason: cut_to_fit(why) }, context);
-        self.remove_socket(id);
-    }
-
-    fn cut_sockets(&mut self, why: &str, mine: impl Fn(&Socket) -> bool, context: &mut Context<'_>) {
-        let mine = self.sockets.iter().filter(|(_, socket)| mine(socket));
-        let mut mine: Vec<SocketId> = mine.map(|(id, _)| *id).collect();
-        mine.sort_unstable();
-        for id in mine {
-            self.cut_socket(id, why, context);
-        }
-    }
-
-    /// Whether the object's automatic response was all there is to do.
-    pub fn answer_automatically(&mut self, id: SocketId, data: &SocketData, now_ms: i64) -> bool {
-        let Some(socket) = self.sockets.get_mut(&id).filter(|socket| socket.hibernates) else { return false };
-        let pair = socket.owner.and_then(|key| self.auto_responses.get(&key));
-        let say = match (data, pair) {
-            (SocketData::Text(text), Some(KeptAutoResponse { pair, .. })) if *text == pair.request => {
-                Say::Data(SocketData::Text(pair.response.clone()))
-            }
-            (SocketData::Text(_) | SocketData::Binary(_), _) => return false,
-        };
-        match &socket.peer {
-            Peer::Client(client) => client.say(say),
-            Peer::Link { link, call } => {
-                if let Some(link) = self.links.get(link) {
-                    link.say(*call, say);
-                }
-            }
-            Peer::Nobody(_) | Peer::Engine { .. } => return false,
-        }
-        socket.auto_response_ms = Some(now_ms);
-        true
-    }
-
-    pub fn auto_response(&mut self, process: u32, activation: Activation, pair: Option<AutoResponse>) {
-        let Some(key) = self.activation(process, activation).and_then(|state| Some(state.object.as_ref()?.key)) else {
-            return;
-        };
-        self.auto_responses.remove(&key);
-        let Some(pair) = pair else { return };
-        let mut share = Share::none(&self.budget);
-        if share.set(size_of::<KeptAutoResponse>() + pair.request.len() + pair.response.len()) {
-            self.auto_responses.insert(key, KeptAutoResponse { pair, _share: share });
-        } else {
-            // The object answers itself, as it would without one.
-            tracing::warn!(object = hex::encode(key.id), "there is no room for an automatic answer");
-        }
-    }
-
-    /// It lasts as long as the object's memory or the last of its sockets.
-    pub fn forget_auto_response(&mut self, key: ObjectKey) {
-        if self.auto_responses.contains_key(&key)
-            && !self.objects.contains_key(&key)
-            && !self.sockets.values().any(|socket| socket.owner == Some(key))
-        {
-            self.auto_responses.remove(&key);
-        }
-    }
-
-    pub fn remove_socket(&mut self, id: SocketId) -> Option<Socket> {
-        let socket = self.sockets.remove(&id)?;
-        if let Some(key) = socket.owner {
-            self.forget_auto_response(key);
-        }
-        Some(socket)
     }
 
     pub fn socket_attachment(&mut self, id: SocketId, value: Option<Cloned>) {
@@ -668,21 +349,6 @@ impl State {
             socket.life = Some((process, activation));
         }
     }
-
-    /// The life that knew them is over: those that cannot hibernate end with it. No owner: the entry worker's.
-    pub fn sockets_lose_life(&mut self, owner: Option<ObjectKey>, life: (u32, Activation), context: &mut Context<'_>) {
-        let mine = |socket: &Socket| socket.life == Some(life) && socket.owner == owner;
-        let why = "what had the other end is not in memory any more";
-        self.cut_sockets(why, |socket| mine(socket) && !socket.hibernates, context);
-        for socket in self.sockets.values_mut().filter(|socket| mine(socket)) {
-            socket.life = None;
-        }
-    }
-
-    /// The object was reset: its peers are told so.
-    pub fn drop_sockets(&mut self, key: ObjectKey, problem: &Problem, context: &mut Context<'_>) {
-        self.cut_sockets(&problem.message, |socket| socket.owner == Some(key), context);
-    }
 }
 
 impl Peer {
@@ -691,26 +357,10 @@ impl Peer {
     }
 }
 
-/// A close frame has room for 123 bytes.
-fn cut_to_fit(why: &str) -> String {
-    let end = (0..=why.len().min(120)).rev().find(|at| why.is_char_boundary(*at)).unwrap_or(0);
-    why[..end].to_owned()
-}
-
 impl Socket {
     /// It was opened to the outside, and no code has it yet.
     pub fn is_untaken(&self) -> bool {
         self.dialled_by.is_some() && self.life.is_none() && self.joined.is_none()
-    }
-
-    /// Its peer is gone, and its object is told so, once it is in memory: the next life has to know of it until then.
-    pub fn outlives_peer(&mut self) -> bool {
-        let outlives = self.hibernates && self.telling;
-        if outlives {
-            self.over = true;
-            self.peer = Peer::nobody();
-        }
-        outlives
     }
 
     /// Whether that activation has the other end.
@@ -740,24 +390,6 @@ impl Socket {
             telling: false,
             over: false,
             peer: Peer::nobody(),
-        }
-    }
-
-    pub fn end(&self, why: &str, links: &HashMap<LinkId, Link>) {
-        self.end_with(RESET_CODE, why, links);
-    }
-
-    /// Closes it at the other end.
-    pub fn end_with(&self, code: u16, why: &str, links: &HashMap<LinkId, Link>) {
-        let say = Say::Close { code: Some(code), reason: cut_to_fit(why) };
-        match &self.peer {
-            Peer::Client(client) => client.say(say),
-            Peer::Link { link, call } => {
-                if let Some(link) = links.get(link) {
-                    link.say(*call, say);
-                }
-            }
-            Peer::Nobody(_) | Peer::Engine { .. } => {}
         }
     }
 }
