@@ -1,43 +1,32 @@
-//! One live object: its JavaScript, and the turns in which it runs.
+//! One live object: its JavaScript, and what comes for it.
+
+mod start;
+mod turn;
+
+pub(crate) use start::Exports;
+pub(super) use turn::TurnError;
 
 use super::gates::Gate;
 use super::handles::Gone;
-use super::modules::{Shelf, WORKERS, WORKERS_GLOBAL};
-use super::realm::{Realm, RealmError};
-use super::shared::{AlarmRun, BodyOf, Cpu, Delivery, End, Identity, Process, Running, Shared, weight};
+use super::realm::Realm;
+use super::shared::{AlarmRun, BodyOf, Cpu, Delivery, Identity, Process, Running, Shared, weight};
 use super::storage::{Opening, Storage};
 use super::timers::{Origin, Purpose, Timers};
-use super::{
-    BLOCKED_TOO_LONG, CPU_EXCEEDED, MEMORY_EXCEEDED, MOST_SAID_BYTES, MOST_TURNS, deliver, ops, problem, raw, untaken,
-};
+use super::{BLOCKED_TOO_LONG, MOST_SAID_BYTES, MOST_TURNS, deliver, ops, untaken};
 use crate::meter::Meter;
-use crate::wire::{Activation, AlarmOutcome, EventId, EventKind, FromEngine, HeldSocket, Level, Open, Problem, Seq};
-use rquickjs::promise::PromiseState;
-use rquickjs::{Ctx, Function, Module, Object as JsObject, Promise, Value};
+use crate::wire::{
+    Activation, AlarmOutcome, AutoResponse, EventId, EventKind, FromEngine, HeldSocket, Open, Problem, Seq,
+};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// Promises rejected in one turn that are remembered.
-const MOST_REJECTIONS: usize = 64;
-
-/// What a failed turn leaves.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TurnError {
-    #[error(transparent)]
-    JavaScript(#[from] rquickjs::Error),
-    #[error("{0}")]
-    Thrown(Problem),
-    #[error(transparent)]
-    Realm(#[from] RealmError),
-}
 
 pub(crate) struct Object {
     // Dropped before what its functions hold.
     realm: Option<Realm>,
     pub(crate) shared: Rc<Shared>,
     sockets: Vec<HeldSocket>,
-    auto_response: Option<crate::wire::AutoResponse>,
+    auto_response: Option<AutoResponse>,
 }
 
 /// What an object was left with when it had its turns.
@@ -46,12 +35,6 @@ pub(crate) enum Left {
     Nothing,
     /// The gate may let more through.
     Turns,
-}
-
-/// What the start of the entry worker finds.
-pub(crate) struct Exports {
-    pub classes: Vec<crate::wire::ClassInfo>,
-    pub handlers: Vec<String>,
 }
 
 impl Object {
@@ -259,160 +242,6 @@ impl Object {
         }
     }
 
-    /// Runs code of the object until nothing of it is ready, and ends what it wrote.
-    fn turn(&mut self, origin: Origin, run: impl for<'js> FnOnce(&Ctx<'js>, &JsObject<'js>) -> Result<(), TurnError>) {
-        let event = origin.event;
-        self.shared.lines.set(0);
-        *self.shared.origin.borrow_mut() = origin;
-        let ran = self.timed(event, |object| object.run(run));
-        let shared = &self.shared;
-        if shared.cpu.exceeded.get() {
-            shared.end_with(Problem::reset(CPU_EXCEEDED));
-        }
-        if shared.memory_exceeded() {
-            shared.end_with(Problem::reset(MEMORY_EXCEEDED));
-        }
-        if let Err(error) = ran {
-            shared.end_with(thrown(error));
-        }
-        shared.tell_rejections();
-        shared.let_go();
-        self.settle();
-    }
-
-    /// Does something of an event's within its limit on CPU time, in sight of whoever watches from outside.
-    fn timed<T>(&mut self, event: Option<EventId>, work: impl FnOnce(&mut Self) -> T) -> T {
-        let shared = &self.shared;
-        let begin_ns = shared.process.cpu_ns.get().unwrap_or_else(|| shared.surroundings().cpu_ns());
-        shared.surroundings().turn_begins(shared.activation, event, begin_ns);
-        shared.cpu.until_ns.set(begin_ns.saturating_add(u64::from(shared.limits().cpu_ms) * 1_000_000));
-        let done = work(self);
-        let shared = &self.shared;
-        let end_ns = shared.surroundings().cpu_ns();
-        shared.process.cpu_ns.set(Some(end_ns));
-        let spent_ns = end_ns.saturating_sub(begin_ns);
-        if let Some(event) = event
-            && let Some(running) = shared.events.borrow_mut().get_mut(&event)
-        {
-            running.cpu_ns += spent_ns;
-        }
-        shared.cpu.until_ns.set(u64::MAX);
-        shared.surroundings().turn_ends();
-        done
-    }
-
-    fn run(
-        &mut self,
-        run: impl for<'js> FnOnce(&Ctx<'js>, &JsObject<'js>) -> Result<(), TurnError>,
-    ) -> Result<(), TurnError> {
-        if self.realm.is_none() {
-            self.start()?;
-        }
-        let Some(realm) = &self.realm else { return Ok(()) };
-        if self.shared.has_ended() {
-            return Ok(());
-        }
-        let shared = &self.shared;
-        realm.context().with(|ctx| {
-            let core = realm.core(&ctx)?;
-            let on: JsObject<'_> = core.get("on")?;
-            let done = run(&ctx, &on).map_err(|error| explain(&ctx, error));
-            drain(&ctx, shared);
-            done
-        })
-    }
-
-    /// What the turn wrote leaves, and what it said after it.
-    fn settle(&mut self) {
-        let shared = &self.shared;
-        if shared.has_ended() {
-            return;
-        }
-        let (provisional, awaited, ended) = {
-            let mut storage = shared.storage.borrow_mut();
-            (storage.after(), storage.written(), storage.end_turn())
-        };
-        match ended {
-            Ok(Some(committed)) => shared.send_commit(Some(committed)),
-            Ok(None) => {
-                // Nothing was changed after all: nobody need wait for a commit that never comes.
-                self.await_written(awaited);
-                let confirmed = shared.storage.borrow().confirmed();
-                if provisional > confirmed {
-                    for frame in shared.out.borrow_mut().iter_mut() {
-                        if let Some(after) = frame.after_mut().filter(|after| **after == provisional) {
-                            *after = confirmed;
-                        }
-                    }
-                }
-            }
-            Err(error) => shared.end_with(Problem::reset(format!("The object's storage failed: {error}"))),
-        }
-    }
-
-    /// Who waits in `storage.sync()` for the turn's commit, which is none, waits for the one before.
-    fn await_written(&self, commit: Seq) {
-        let shared = &self.shared;
-        let storage = shared.storage.borrow();
-        let written = storage.written();
-        if commit == written {
-            return;
-        }
-        let mut syncing = shared.syncing.borrow_mut();
-        for ((_, number), origin) in syncing.split_off(&(commit, 0)) {
-            if storage.is_durable(written) {
-                let event = origin.event;
-                shared.push(&origin, Delivery::Synced { number, event });
-            } else {
-                syncing.insert((written, number), origin);
-            }
-        }
-    }
-
-    fn start(&mut self) -> Result<(), TurnError> {
-        let shared = Rc::clone(&self.shared);
-        let stack_bytes = shared.limits().stack_bytes as usize;
-        let (scripts, memory) = (&shared.process.scripts, &shared.memory);
-        let realm = Realm::within(scripts, memory, stack_bytes, |ctx, ops| ops::install(ctx, ops, &shared))?;
-        realm
-            .runtime()
-            .set_loader(Shelf(Rc::clone(&shared.process.library)), Shelf(Rc::clone(&shared.process.library)));
-        let watch = Rc::downgrade(&shared);
-        realm.runtime().set_interrupt_handler(Some(Box::new(move || {
-            watch.upgrade().is_none_or(|shared| shared.has_ended() || shared.cpu.over())
-        })));
-        let watch = Rc::downgrade(&shared);
-        realm.runtime().set_host_promise_rejection_tracker(Some(Box::new(move |ctx, promise, reason, handled| {
-            if let Some(shared) = watch.upgrade() {
-                shared.rejected(&ctx, &promise, &reason, handled);
-            }
-        })));
-        let (sockets, auto_response) = (std::mem::take(&mut self.sockets), self.auto_response.take());
-        let started = realm.context().with(|ctx| {
-            let core = realm.core(&ctx)?;
-            let started = start(&ctx, &core, &shared, &sockets, auto_response.as_ref());
-            let started = started.map_err(|error| explain(&ctx, error));
-            drain(&ctx, &shared);
-            started
-        });
-        self.realm = Some(realm);
-        started
-    }
-
-    /// What the deployment's main module exports; starts the entry worker.
-    pub(crate) fn exports(&mut self) -> Result<Exports, Problem> {
-        let found: RefCell<Option<Exports>> = RefCell::new(None);
-        let root = self.shared.origin();
-        self.turn(root, |ctx, on| {
-            found.replace(Some(deliver::exports(ctx, on)?));
-            Ok(())
-        });
-        if let Some(End { problem }) = self.shared.end.borrow().clone() {
-            return Err(problem);
-        }
-        found.into_inner().ok_or_else(|| Problem::new("Error", "the main module did not start"))
-    }
-
     /// A timer of the object's is due.
     pub(crate) fn tick(&mut self) -> bool {
         let shared = Rc::clone(&self.shared);
@@ -499,101 +328,6 @@ impl Object {
         }
         self.shared.let_go();
         self.shared.storage.borrow_mut().rest();
-    }
-}
-
-/// Runs what promises have made ready.
-fn drain(ctx: &Ctx<'_>, shared: &Shared) {
-    while !shared.has_ended() && !shared.cpu.exceeded.get() && ctx.execute_pending_job() {}
-}
-
-fn thrown(error: TurnError) -> Problem {
-    match error {
-        TurnError::Thrown(mut problem) => {
-            problem.object_reset = true;
-            problem
-        }
-        TurnError::JavaScript(error) => Problem::reset(format!("The JavaScript engine failed: {error}")),
-        TurnError::Realm(error) => Problem::reset(format!("The object could not start: {error}")),
-    }
-}
-
-/// With what was thrown instead of the word that something was.
-fn explain(ctx: &Ctx<'_>, error: TurnError) -> TurnError {
-    match error {
-        TurnError::JavaScript(rquickjs::Error::Exception) => TurnError::Thrown(problem::of_exception(&ctx.catch())),
-        TurnError::JavaScript(_) | TurnError::Thrown(_) | TurnError::Realm(_) => error,
-    }
-}
-
-/// Evaluates a module, whose code may not wait for anything outside.
-fn import<'js>(ctx: &Ctx<'js>, shared: &Shared, name: &str) -> Result<JsObject<'js>, TurnError> {
-    let promise: Promise<'js> = Module::import(ctx, name)?;
-    drain(ctx, shared);
-    match promise.state() {
-        PromiseState::Pending => {
-            let message = format!("{name} waits at its top level for something that cannot come while it is loaded");
-            Err(TurnError::Thrown(Problem::new("Error", message)))
-        }
-        PromiseState::Resolved | PromiseState::Rejected => match promise.result::<JsObject<'js>>() {
-            Some(result) => Ok(result?),
-            None => Err(TurnError::Thrown(Problem::new("Error", format!("{name} did not load")))),
-        },
-    }
-}
-
-fn start<'js>(
-    ctx: &Ctx<'js>,
-    core: &JsObject<'js>,
-    shared: &Shared,
-    sockets: &[HeldSocket],
-    auto_response: Option<&crate::wire::AutoResponse>,
-) -> Result<(), TurnError> {
-    let globals = ctx.globals();
-    globals.set(WORKERS_GLOBAL, core.get::<_, Value<'js>>("workers")?)?;
-    import(ctx, shared, WORKERS)?;
-    globals.remove(WORKERS_GLOBAL)?;
-    let exports = import(ctx, shared, &shared.process.main)?;
-    let on: JsObject<'js> = core.get("on")?;
-    match &shared.identity {
-        None => on.get::<_, Function<'js>>("startEntry")?.call::<_, ()>((exports,))?,
-        Some(identity) => {
-            let namespace = shared.process.namespaces.get(usize::from(identity.namespace.0));
-            let class = namespace.map(|namespace| namespace.class.clone()).unwrap_or_default();
-            let id = hex::encode(identity.id.0);
-            let held = deliver::held(ctx, sockets)?;
-            let pair = auto_response.map(|pair| vec![pair.request.clone(), pair.response.clone()]);
-            let start: Function<'js> = on.get("start")?;
-            start.call::<_, ()>((exports, class, id, identity.name.clone(), held, pair))?;
-        }
-    }
-    Ok(())
-}
-
-impl Shared {
-    pub(crate) fn surroundings(&self) -> &dyn super::surroundings::Surroundings {
-        &*self.process.surroundings
-    }
-
-    fn rejected(&self, ctx: &Ctx<'_>, promise: &Value<'_>, reason: &Value<'_>, handled: bool) {
-        let address = raw::address(promise);
-        if handled {
-            self.rejections.borrow_mut().retain(|(of, _)| *of != address);
-        } else if self.rejections.borrow().len() < MOST_REJECTIONS {
-            let problem = problem::of_exception(reason);
-            // Reading it may have thrown, which is nobody's business here.
-            ctx.catch();
-            let stack = problem.stack.as_deref().unwrap_or_default();
-            let text = format!("Uncaught (in promise) {problem}\n{stack}");
-            self.rejections.borrow_mut().push((address, text));
-        }
-    }
-
-    /// The promises that nobody has handled by the turn's end are told on the console.
-    fn tell_rejections(&self) {
-        for (_, text) in std::mem::take(&mut *self.rejections.borrow_mut()) {
-            self.print(Level::Uncaught, text);
-        }
     }
 }
 
