@@ -112,6 +112,8 @@ async fn a_full_disk_is_an_error_to_callers_and_nothing_is_lost() {
 
 /// Removes what it made, whatever happens.
 struct Networks {
+    /// Of `10.N.0.0/24`.
+    number: u8,
     bridge: String,
     namespaces: Vec<String>,
     /// The ends on this side, which would stay for as long as a broken connection's last packets.
@@ -132,18 +134,32 @@ fn ip(arguments: &str) -> bool {
     done.status.success()
 }
 
+/// Gives the bridge its address in `10.N.0.0/24`, unless somebody has that network: of two routes that are added the second is
+/// refused, while an address and the route that comes with it are not.
+fn take(number: u8, bridge: &str) -> bool {
+    let address = format!("10.{number}.0.1/24 dev {bridge}");
+    let is_taken = ip(&format!("addr add {address} noprefixroute"))
+        && ip(&format!("route add 10.{number}.0.0/24 dev {bridge} src 10.{number}.0.1"));
+    if !is_taken {
+        ip(&format!("addr del {address}"));
+    }
+    is_taken
+}
+
 impl Networks {
     /// A bridge at `10.N.0.1`, and namespaces at `.2` and on. None where this computer does not allow it.
-    fn make(number: u8, count: u8) -> Option<Self> {
+    fn make(count: u8) -> Option<Self> {
         let tag = format!("bt{}", std::process::id() % 100_000);
-        let mut made = Self { bridge: format!("{tag}b"), namespaces: Vec::new(), cables: Vec::new() };
-        let bridge = made.bridge.clone();
-        let begun = ip(&format!("link add {bridge} type bridge"))
-            && ip(&format!("addr add 10.{number}.0.1/24 dev {bridge}"))
-            && ip(&format!("link set {bridge} up"));
-        if !begun {
+        let bridge = format!("{tag}b");
+        if !ip(&format!("link add {bridge} type bridge")) {
             return None;
         }
+        let mut made = Self { number: 0, bridge: bridge.clone(), namespaces: Vec::new(), cables: Vec::new() };
+        if !ip(&format!("link set {bridge} up")) {
+            return None;
+        }
+        let number = (100..250).find(|number| take(*number, &bridge))?;
+        made.number = number;
         for host in 0..count {
             let (namespace, outer, inner) = (format!("{tag}n{host}"), format!("{tag}o{host}"), format!("{tag}i{host}"));
             if !ip(&format!("netns add {namespace}")) {
@@ -177,15 +193,13 @@ impl Drop for Networks {
 
 #[tokio::test]
 async fn hosts_with_networks_of_their_own() {
-    // Tests side by side have networks of their own.
-    let net = 100 + u8::try_from(std::process::id() % 150).expect("small");
-    let Some(networks) = Networks::make(net, 2) else {
+    let Some(networks) = Networks::make(2) else {
         eprintln!(
             "SKIPPED: hosts_with_networks_of_their_own needs root, `ip` and network namespaces, which are not to be had here"
         );
         return;
     };
-    let at = |host: u8| IpAddr::from([10, net, 0, host]);
+    let at = |host: u8| IpAddr::from([10, networks.number, 0, host]);
     let mut peer = Peer::start_at(at(1)).await;
     let mut members = Vec::new();
     for (namespace, host) in networks.namespaces.iter().zip(2..) {
