@@ -7,7 +7,6 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use hyper_util::rt::TokioIo;
 use protocol::tunnel::{Door, Open};
 use rand::Rng;
 use services::{Error, links, objects::Entrance};
@@ -112,17 +111,10 @@ async fn pass(state: &AppState, stream: DuplexStream, mut request: Request) -> R
     let mut response = passing::send(stream, request, passing::LIMITS).await?;
     clean(response.headers_mut());
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(from_client)) = (response.status(), from_client) {
-        let from_host = hyper::upgrade::on(&mut response);
         // Ends with either side.
-        tokio::spawn(async move {
-            match tokio::try_join!(from_client, from_host) {
-                Ok((client, host)) => {
-                    let (mut client, mut host) = (TokioIo::new(client), TokioIo::new(host));
-                    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut host).await {
-                        tracing::debug!(%error, "a deployment's socket broke");
-                    }
-                }
-                Err(error) => tracing::debug!(%error, "a deployment's socket was not opened"),
+        passing::join(from_client, &mut response, |mut client, mut host| async move {
+            if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut host).await {
+                tracing::debug!(%error, "a deployment's socket broke");
             }
         });
     }

@@ -7,7 +7,11 @@ use axum::{
     extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Response, header},
 };
-use hyper::{body::Incoming, client::conn::http1};
+use hyper::{
+    body::Incoming,
+    client::conn::http1,
+    upgrade::{OnUpgrade, Upgraded},
+};
 use hyper_util::rt::TokioIo;
 use tokio::io::DuplexStream;
 
@@ -88,6 +92,23 @@ pub(crate) async fn send(
     let (parts, body) = request.into_parts();
     let (body, pace) = Pace::of(body);
     Ok(pace.within(limits, sender.send_request(Request::from_parts(parts, body))).await??)
+}
+
+/// Of an answer that grants an upgrade: `carry` gets both ends once they have changed over, in a task that ends with it.
+pub(crate) fn join<F>(
+    from_client: OnUpgrade,
+    response: &mut Response<Incoming>,
+    carry: impl FnOnce(TokioIo<Upgraded>, TokioIo<Upgraded>) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send,
+{
+    let from_host = hyper::upgrade::on(response);
+    tokio::spawn(async move {
+        match tokio::try_join!(from_client, from_host) {
+            Ok((client, host)) => carry(TokioIo::new(client), TokioIo::new(host)).await,
+            Err(error) => tracing::debug!(%error, "a socket that is passed on was not opened"),
+        }
+    });
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use domain::{
     ids::{HostId, RunId, SessionId, TenantId},
     notebooks::{Access, SOCKET},
 };
-use hyper_util::rt::TokioIo;
 use protocol::tunnel::{Open, Target};
 use services::{
     Error, links,
@@ -89,14 +88,8 @@ async fn forwarded(
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(from_browser)) = (response.status(), from_browser) {
         let is_v1 = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL).is_some_and(|name| name == V1);
         let opened = Opened { channel: Channel::of(&path), is_v1 };
-        let from_notebook = hyper::upgrade::on(&mut response);
-        tokio::spawn(async move {
-            match tokio::try_join!(from_browser, from_notebook) {
-                Ok((browser, notebook)) => {
-                    socket::join(&state, &visitor, opened, TokioIo::new(browser), TokioIo::new(notebook)).await;
-                }
-                Err(error) => tracing::debug!(%error, "a notebook's socket was not opened"),
-            }
+        passing::join(from_browser, &mut response, move |browser, notebook| async move {
+            socket::join(&state, &visitor, opened, browser, notebook).await;
         });
         return Ok(response.map(Body::new).into_response());
     }
