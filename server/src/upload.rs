@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use api::{
-    Problem,
-    deployments::{Deployed, Deployment},
-};
+use api::{Problem, deployments::Deployed};
 use axum::{
     Extension, Json, Router,
     extract::{
@@ -105,15 +102,9 @@ async fn deploy(state: &AppState, readers: &Readers, call: &Call, form: Multipar
     if !name.is_empty() {
         ask.name = name;
     }
-    let (is_new, deployment, version) = match deployments::deploy(&state.services, call, &ask).await? {
-        deployments::Deployed::Created(deployment, version) | deployments::Deployed::Changed(deployment, version) => {
-            (true, deployment, version)
-        }
-        deployments::Deployed::Same(deployment, version) => (false, deployment, version),
-    };
-    let address = state.services.settings().apps.origin(&deployment.name);
-    let deployment = Deployment::new(deployment, &call.actor, address);
-    Ok(Told { deployed: Deployed { deployment, version: version.into(), is_new }, warnings: reading.warnings })
+    let deployed = deployments::deploy(&state.services, call, &ask).await?;
+    let deployed = deployments::seen_deployed(&state.services, call, deployed);
+    Ok(Told { deployed, warnings: reading.warnings })
 }
 
 fn broken(error: &MultipartError) -> Error {

@@ -97,7 +97,7 @@ pub(super) async fn fetch(deployment: String) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
     let found = services::deployments::get(&services, &call, &deployment).await.map_err(refuse)?;
     let version = services::deployments::version(&services, &call, &deployment, found.version).await.map_err(refuse)?;
-    Ok((super::deployments::seen(&services, &call, found), version.into()))
+    Ok((services::deployments::seen(&services, &call, found), version.into()))
 }
 
 #[component]
@@ -170,7 +170,7 @@ async fn fetch_versions(deployment: String, cursor: Option<String>) -> Result<Sh
     let ask = services::page::PageAsk { limit: None, cursor };
     let page = services::deployments::versions(&services, &call, &deployment, &ask).await.map_err(refuse)?;
     let page = crate::server::page(page, DeploymentVersion::from);
-    Ok((super::deployments::seen(&services, &call, found), page))
+    Ok((services::deployments::seen(&services, &call, found), page))
 }
 
 /// How far hosts are with the version that is to run.

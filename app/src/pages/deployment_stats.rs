@@ -19,13 +19,10 @@ const ROW_POINTS: usize = 6;
 
 #[server(prefix = "/fn", endpoint = "deployments-stats", input = leptos::server_fn::codec::Json)]
 pub async fn fetch_stats(deployment: String) -> Result<DeploymentStats, Failure> {
-    use services::objects::OnHost;
-    let by_host =
-        |OnHost { host, host_name, groups, status }| api::objects::ToldByHost { host, host_name, groups, status };
     let (services, call) = crate::server::asked()?;
     let (version, placement, told) =
         services::objects::status(&services, &call, &deployment).await.map_err(crate::server::failure)?;
-    Ok(DeploymentStats::new(version, placement, told.into_iter().map(by_host).collect(), services.clock().now()))
+    Ok(DeploymentStats::new(version, placement, told, services.clock().now()))
 }
 
 /// Of the deployments on one page of the list.

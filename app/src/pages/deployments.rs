@@ -26,23 +26,12 @@ use crate::live::use_live;
 use crate::viewer::use_viewer;
 use crate::{DEPLOY, Failure};
 
-/// As the caller sees it.
-#[cfg(feature = "ssr")]
-pub(super) fn seen(
-    services: &services::Services,
-    call: &services::Call,
-    deployment: domain::deployments::Deployment,
-) -> Deployment {
-    let address = services.settings().apps.origin(&deployment.name);
-    Deployment::new(deployment, &call.actor, address)
-}
-
 #[server(prefix = "/fn", endpoint = "deployments-list", input = leptos::server_fn::codec::Json)]
 async fn list(cursor: Option<String>) -> Result<Items<Deployment>, Failure> {
     let (services, call) = crate::server::asked()?;
     let ask = services::page::PageAsk { limit: None, cursor };
     let page = services::deployments::list(&services, &call, &ask).await.map_err(crate::server::failure)?;
-    Ok(crate::server::page(page, |deployment| seen(&services, &call, deployment)))
+    Ok(crate::server::page(page, |deployment| services::deployments::seen(&services, &call, deployment)))
 }
 
 #[component]

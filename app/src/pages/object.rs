@@ -68,8 +68,8 @@ async fn fetch(which: Which) -> Result<Shown, Failure> {
     let (services, call) = crate::server::asked()?;
     let deployment = services::deployments::get(&services, &call, &which.deployment).await.map_err(refuse)?;
     let object = services::objects::get(&services, &call, which.parts()).await.map_err(refuse)?;
-    let can_look = super::deployments::seen(&services, &call, deployment).can_manage;
-    Ok((super::objects::seen(object), can_look))
+    let can_look = services::deployments::seen(&services, &call, deployment).can_manage;
+    Ok((object.into(), can_look))
 }
 
 /// What it holds, for who may see it: a page of keys, and the answer to a query if one was asked.
@@ -84,37 +84,15 @@ async fn fetch_held(which: Which, start: String, query: String) -> Result<Option
     let refuse = crate::server::failure;
     let (services, call) = crate::server::asked()?;
     let deployment = services::deployments::get(&services, &call, &which.deployment).await.map_err(refuse)?;
-    if !super::deployments::seen(&services, &call, deployment).can_manage {
+    if !services::deployments::seen(&services, &call, deployment).can_manage {
         return Ok(None);
     }
-    let kv = keys(&services, &call, &which, start).await.map_err(crate::server::told);
+    let kv = services::objects::keys(&services, &call, which.parts(), start, KEYS).await.map_err(crate::server::told);
     let sql = match query.trim() {
         "" => None,
         query => Some(rows(&services, &call, &which, query).await.map_err(crate::server::told)),
     };
     Ok(Some(Held { kv, sql }))
-}
-
-#[cfg(feature = "ssr")]
-fn understood<T: serde::de::DeserializeOwned>(found: Value) -> services::Result<T> {
-    serde_json::from_value(found)
-        .map_err(|error| services::Error::Internal(format!("a host says what nobody understands: {error}")))
-}
-
-#[cfg(feature = "ssr")]
-async fn keys(
-    services: &services::Services,
-    call: &services::Call,
-    which: &Which,
-    start: String,
-) -> services::Result<KvEntries> {
-    // One more than is shown says whether there are more.
-    let look = services::objects::Look::Kv { start, limit: KEYS + 1 };
-    let found = services::objects::look(services, call, which.parts(), &look).await?;
-    let mut items: Vec<KvEntry> = understood(found)?;
-    let next_start = items.get(KEYS as usize).map(|entry| entry.key.clone());
-    items.truncate(KEYS as usize);
-    Ok(KvEntries { items, next_start })
 }
 
 #[cfg(feature = "ssr")]
@@ -128,8 +106,7 @@ async fn rows(
         let why = format!("at most {MAX_QUERY_BYTES} bytes here; “berth objects sql” takes more");
         return Err(services::Error::invalid("sql", why));
     }
-    let look = services::objects::Look::Sql { query: query.to_owned(), limit: ROWS };
-    understood(services::objects::look(services, call, which.parts(), &look).await?)
+    services::objects::sql(services, call, which.parts(), query.to_owned(), ROWS).await
 }
 
 #[server(prefix = "/fn", endpoint = "objects-delete")]

@@ -64,23 +64,15 @@ async fn list(deployment: String, wanted: Wanted) -> Result<Shown, Failure> {
     classes.sort_unstable();
     classes.dedup();
     let ask = services::page::PageAsk { limit: None, cursor: wanted.cursor };
-    let named = Filter { class: wanted.class, name: wanted.q.clone(), prefix: None, is_live: wanted.live };
-    let (mut page, mut silent) =
-        services::objects::list(&services, &call, &deployment, &named, &ask).await.map_err(refuse)?;
-    let begins = wanted.q.filter(|q| q.len() <= 64 && q.bytes().all(|b| b.is_ascii_hexdigit()));
-    if let (true, Some(begins)) = (page.items.is_empty(), begins) {
-        let begun = Filter { name: None, prefix: Some(begins), ..named };
-        (page, silent) = services::objects::list(&services, &call, &deployment, &begun, &ask).await.map_err(refuse)?;
-    }
-    let page = crate::server::page(page, seen);
+    let filter = Filter { class: wanted.class, is_live: wanted.live, ..Filter::default() };
+    let objects = match &wanted.q {
+        Some(typed) => services::objects::search(&services, &call, &deployment, &filter, typed, &ask).await,
+        None => services::objects::list(&services, &call, &deployment, &filter, &ask).await,
+    };
+    let (page, silent) = objects.map_err(refuse)?;
+    let page = crate::server::page(page, ObjectInfo::from);
     let objects = Objects { items: page.items, next_cursor: page.next_cursor, silent_hosts: silent };
-    Ok((super::deployments::seen(&services, &call, found), classes, objects))
-}
-
-#[cfg(feature = "ssr")]
-pub(super) fn seen(object: services::objects::Object) -> ObjectInfo {
-    let services::objects::Object { class, host, host_name, status } = object;
-    ObjectInfo::new(class, host, host_name, status)
+    Ok((services::deployments::seen(&services, &call, found), classes, objects))
 }
 
 #[component]

@@ -132,6 +132,27 @@ impl ObjectInfo {
     }
 }
 
+/// Digits of an object's id.
+pub const ID_DIGITS: usize = 64;
+
+/// A way to look for an object by what a person typed: the same in the pages and on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sought {
+    /// The whole name.
+    Name(String),
+    /// What the id begins with.
+    Id(String),
+}
+
+impl Sought {
+    /// One after the other, until something is found: a name may look like an id.
+    pub fn ways(typed: &str) -> impl Iterator<Item = Self> {
+        let is_id = (1..=ID_DIGITS).contains(&typed.len()) && typed.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = is_id.then(|| Self::Id(typed.to_owned()));
+        [Self::Name(typed.to_owned())].into_iter().chain(id)
+    }
+}
+
 /// `GET /objects`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -150,6 +171,16 @@ pub struct KvEntries {
     pub items: Vec<KvEntry>,
     /// Give it as `start` for those that follow; null at the end.
     pub next_start: Option<String>,
+}
+
+impl KvEntries {
+    /// Of `limit + 1` that were asked for, where there are so many: the page, and the key with which the next one begins.
+    pub fn cut(mut items: Vec<KvEntry>, limit: u32) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let next_start = items.get(limit).map(|entry| entry.key.clone());
+        items.truncate(limit);
+        Self { items, next_start }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,4 +230,33 @@ pub struct ConsoleLine {
     pub id: Option<String>,
     pub name: Option<String>,
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_key_more_than_is_shown_is_the_next_ones_first() {
+        let entry = |key: &str| KvEntry { key: key.to_owned(), bytes: 1, text: None, value: String::new() };
+        let check = |found: &[&str], shown: &[&str], next: Option<&str>| {
+            let KvEntries { items, next_start } = KvEntries::cut(found.iter().copied().map(entry).collect(), 2);
+            assert!(items.iter().map(|entry| entry.key.as_str()).eq(shown.iter().copied()), "{items:?}");
+            assert_eq!(next_start.as_deref(), next);
+        };
+        check(&[], &[], None);
+        check(&["a", "b"], &["a", "b"], None);
+        check(&["a", "b", "c"], &["a", "b"], Some("c"));
+    }
+
+    #[test]
+    fn what_looks_like_an_id_may_be_a_name() {
+        let check = |typed: &str, ways: &[Sought]| assert!(Sought::ways(typed).eq(ways.iter().cloned()), "{typed}");
+        let name = |text: &str| Sought::Name(text.to_owned());
+        check("lobby", &[name("lobby")]);
+        check("CAFE", &[name("CAFE"), Sought::Id("CAFE".to_owned())]);
+        check("", &[name("")]);
+        let longer = "0".repeat(ID_DIGITS + 1);
+        check(&longer, &[name(&longer)]);
+    }
 }

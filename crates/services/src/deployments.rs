@@ -50,6 +50,21 @@ pub enum Deployed {
     Same(Deployment, Version),
 }
 
+/// As the caller sees it, and where.
+pub fn seen(services: &Services, call: &Call, deployment: Deployment) -> api::deployments::Deployment {
+    let address = services.settings().apps.origin(&deployment.name);
+    api::deployments::Deployment::new(deployment, &call.actor, address)
+}
+
+/// What a deployment came to, as the caller sees it.
+pub fn seen_deployed(services: &Services, call: &Call, deployed: Deployed) -> api::deployments::Deployed {
+    let (is_new, deployment, version) = match deployed {
+        Deployed::Created(deployment, version) | Deployed::Changed(deployment, version) => (true, deployment, version),
+        Deployed::Same(deployment, version) => (false, deployment, version),
+    };
+    api::deployments::Deployed { deployment: seen(services, call, deployment), version: version.into(), is_new }
+}
+
 /// By name.
 pub async fn list(services: &Services, call: &Call, ask: &PageAsk) -> Result<Page<Deployment>> {
     let permit = call.permit(Action::DeploymentsRead)?;

@@ -10,7 +10,7 @@ mod plan;
 
 use std::collections::{HashMap, HashSet};
 
-use api::objects::Placement;
+use api::objects::{KvEntries, ObjectInfo, Placement, Sought, SqlResult, ToldByHost};
 use domain::{
     access::{Action, Permit},
     deployments::{Class, Deployment, GROUPS, Group, Held, spread},
@@ -19,8 +19,8 @@ use domain::{
 };
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use protocol::objects::control::{self, DeploymentStatus, ObjectStatus};
-use serde::{Deserialize, Serialize};
+use protocol::objects::control::{self, DeploymentStatus, Look, ObjectStatus};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use store::{
     Tx,
     audit::Entry,
@@ -33,7 +33,6 @@ pub use console::{Said, console};
 pub(crate) use entrances::Entrances;
 pub use entrances::{Entrance, entrance};
 pub use plan::{bundle, plan};
-pub use protocol::objects::control::Look;
 
 use crate::{
     Call, Error, Result, Services, audit, deployments,
@@ -48,6 +47,8 @@ const MAX_UNPLACED: u64 = 500;
 const ASKED_AT_ONCE: usize = 16;
 /// The longest name that is looked for, bytes.
 const MAX_NAME_BYTES: usize = 2_048;
+/// The longest query, bytes.
+const MAX_QUERY_BYTES: usize = 100_000;
 
 /// Gives groups that have no host one of those that are ready. Safe to repeat.
 pub(crate) async fn pass(services: &Services, now: Timestamp) -> Result<()> {
@@ -121,16 +122,6 @@ fn placement(unplaced: &HashSet<DeploymentId>, deployment: DeploymentId) -> Plac
     if unplaced.contains(&deployment) { Placement::Waits } else { Placement::Done }
 }
 
-/// How a deployment does on one host.
-#[derive(Debug, Clone)]
-pub struct OnHost {
-    pub host: HostId,
-    pub host_name: String,
-    /// Groups of objects that it has, of [`GROUPS`].
-    pub groups: u16,
-    pub status: std::result::Result<DeploymentStatus, String>,
-}
-
 struct Where {
     permit: Permit,
     deployment: Deployment,
@@ -187,7 +178,7 @@ async fn status_on(
 }
 
 /// The version that is to run, and how it does on each host that runs objects. One that does not answer says why.
-pub async fn status(services: &Services, call: &Call, which: &str) -> Result<(u32, Placement, Vec<OnHost>)> {
+pub async fn status(services: &Services, call: &Call, which: &str) -> Result<(u32, Placement, Vec<ToldByHost>)> {
     let place = Where::of(services, call, Action::DeploymentsRead, which).await?;
     let held = groups::get(services.store().read(), &place.permit, place.deployment.id).await?;
     let of = [place.deployment.id];
@@ -200,7 +191,7 @@ pub async fn status(services: &Services, call: &Call, which: &str) -> Result<(u3
             let status = status_on(services, tenant, &host, path).await;
             let groups = held.iter().filter(|held| held.host == host.host).count();
             let groups = u16::try_from(groups).unwrap_or(GROUPS);
-            OnHost { host: host.host, host_name: host.name, groups, status }
+            ToldByHost { host: host.host, host_name: host.name, groups, status }
         }
     });
     Ok((place.deployment.version, placement, answers.buffered(ASKED_AT_ONCE).collect().await))
@@ -224,6 +215,12 @@ pub struct Object {
     pub host: HostId,
     pub host_name: String,
     pub status: ObjectStatus,
+}
+
+impl From<Object> for ObjectInfo {
+    fn from(Object { class, host, host_name, status }: Object) -> Self {
+        Self::new(class, host, host_name, status)
+    }
 }
 
 /// The place in a list after which the next page begins.
@@ -280,6 +277,29 @@ pub async fn list(
     objects.truncate(limit);
     let next = if more { objects.last().map(key) } else { None };
     Ok((Page::with_next(objects, next), silent))
+}
+
+/// What a person typed, looked for in one way after the other until something is found.
+pub async fn search(
+    services: &Services,
+    call: &Call,
+    which: &str,
+    filter: &Filter,
+    typed: &str,
+    ask: &PageAsk,
+) -> Result<(Page<Object>, Vec<String>)> {
+    let mut found = (Page::with_next(Vec::new(), None::<After>), Vec::new());
+    for way in Sought::ways(typed) {
+        let filter = match way {
+            Sought::Name(name) => Filter { name: Some(name), ..filter.clone() },
+            Sought::Id(prefix) => Filter { prefix: Some(prefix), ..filter.clone() },
+        };
+        found = list(services, call, which, &filter, ask).await?;
+        if !found.0.items.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
 }
 
 fn list_path(place: &Where, filter: &Filter, after: Option<After>, limit: u64) -> Result<String> {
@@ -351,17 +371,44 @@ pub async fn get(services: &Services, call: &Call, which: (&str, &str, &str)) ->
     Ok(Object { class: one.class.name, host: one.host.host, host_name: one.host.name, status })
 }
 
-/// A look into what an object holds.
-pub async fn look(
+/// A look into what an object holds. Its code does not run.
+async fn look<T: DeserializeOwned>(
     services: &Services,
     call: &Call,
     which: (&str, &str, &str),
     look: &Look,
-) -> Result<serde_json::Value> {
+) -> Result<T> {
     let one = one(services, call, Action::ObjectsLook, which).await?;
     let path = format!("{}/look", one.path);
     let found = host::post(services, one.place.deployment.tenant, one.host.host, &path, look).await;
     found.map_err(|error| One::unknown(error, which))
+}
+
+/// At most `limit` of an object's keys, in their order, from `start` on.
+pub async fn keys(
+    services: &Services,
+    call: &Call,
+    which: (&str, &str, &str),
+    start: String,
+    limit: u32,
+) -> Result<KvEntries> {
+    // One more than is wanted says whether there are more.
+    let found = look(services, call, which, &Look::Kv { start, limit: limit.saturating_add(1) }).await?;
+    Ok(KvEntries::cut(found, limit))
+}
+
+/// What an object's database answers to a statement that only reads: at most `limit` rows.
+pub async fn sql(
+    services: &Services,
+    call: &Call,
+    which: (&str, &str, &str),
+    query: String,
+    limit: u32,
+) -> Result<SqlResult> {
+    if query.trim().is_empty() || query.len() > MAX_QUERY_BYTES {
+        return Err(Error::invalid("query", format!("one statement of at most {MAX_QUERY_BYTES} bytes")));
+    }
+    look(services, call, which, &Look::Sql { query, limit }).await
 }
 
 /// Ends an object and deletes all that it holds.

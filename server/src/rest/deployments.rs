@@ -48,7 +48,7 @@ async fn list(
     Ask(ask): Ask<PageQuery>,
 ) -> Result<Json<Page<Deployment>>, Failure> {
     let page = deployments::list(&state.services, &call, &ask.into()).await?;
-    Ok(Json(page.map(|deployment| seen(&state, &call, deployment)).into()))
+    Ok(Json(page.map(|deployment| deployments::seen(&state.services, &call, deployment)).into()))
 }
 
 fn content(module: Module) -> Result<protocol::bundle::Module, Error> {
@@ -92,19 +92,12 @@ async fn deploy(
     Ok(told(&state, &call, deployments::deploy(&state.services, &call, &ask).await?))
 }
 
-/// As the caller sees it.
-fn seen(state: &AppState, call: &Call, deployment: domain::deployments::Deployment) -> Deployment {
-    let address = state.services.settings().apps.origin(&deployment.name);
-    Deployment::new(deployment, &call.actor, address)
-}
-
 fn told(state: &AppState, call: &Call, deployed: deployments::Deployed) -> (StatusCode, Json<Deployed>) {
-    let (status, is_new, deployment, version) = match deployed {
-        deployments::Deployed::Created(deployment, version) => (StatusCode::CREATED, true, deployment, version),
-        deployments::Deployed::Changed(deployment, version) => (StatusCode::OK, true, deployment, version),
-        deployments::Deployed::Same(deployment, version) => (StatusCode::OK, false, deployment, version),
+    let status = match &deployed {
+        deployments::Deployed::Created(..) => StatusCode::CREATED,
+        deployments::Deployed::Changed(..) | deployments::Deployed::Same(..) => StatusCode::OK,
     };
-    (status, Json(Deployed { deployment: seen(state, call, deployment), version: version.into(), is_new }))
+    (status, Json(deployments::seen_deployed(&state.services, call, deployed)))
 }
 
 /// The answer to a deployment that was made before.
@@ -126,7 +119,8 @@ async fn get(
     Caller(call): Caller,
     Named(which): Named<String>,
 ) -> Result<Json<Deployment>, Failure> {
-    Ok(Json(seen(&state, &call, deployments::get(&state.services, &call, &which).await?)))
+    let deployment = deployments::get(&state.services, &call, &which).await?;
+    Ok(Json(deployments::seen(&state.services, &call, deployment)))
 }
 
 /// Its versions that are kept, newest first.
@@ -171,7 +165,7 @@ async fn run(
     Body(ask): Body<RunVersion>,
 ) -> Result<Json<Deployment>, Failure> {
     let deployment = deployments::run_version(&state.services, &call, &which, ask.version).await?;
-    Ok(Json(seen(&state, &call, deployment)))
+    Ok(Json(deployments::seen(&state.services, &call, deployment)))
 }
 
 /// Deletes it with all its versions, and all that its objects hold.

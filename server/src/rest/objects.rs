@@ -4,9 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use api::{
     Problem,
-    objects::{
-        ConsoleLine, DeploymentStats, KvEntries, KvEntry, ObjectInfo, Objects, Rollout, SqlQuery, SqlResult, ToldByHost,
-    },
+    objects::{ConsoleLine, DeploymentStats, KvEntries, ObjectInfo, Objects, Rollout, SqlQuery, SqlResult},
 };
 use axum::{
     Extension, Json,
@@ -38,7 +36,6 @@ const RECHECK: Duration = Duration::from_millis(900);
 const KEYS: u32 = 100;
 const MAX_KEYS: u32 = 500;
 const MAX_ROWS: u32 = 1_000;
-const MAX_QUERY_BYTES: usize = 100_000;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -107,12 +104,7 @@ async fn stats(
     Named(which): Named<String>,
 ) -> Result<Json<DeploymentStats>, Failure> {
     let (version, placement, told) = objects::status(&state.services, &call, &which).await?;
-    let told = told.into_iter().map(by_host).collect();
     Ok(Json(DeploymentStats::new(version, placement, told, state.services.clock().now())))
-}
-
-fn by_host(objects::OnHost { host, host_name, groups, status }: objects::OnHost) -> ToldByHost {
-    ToldByHost { host, host_name, groups, status }
 }
 
 /// Of which deployment, and which of its objects.
@@ -154,12 +146,8 @@ async fn list(
     let filter = objects::Filter { class, prefix: id, name, is_live: live };
     let ask = PageAsk { limit, cursor };
     let (page, silent_hosts) = objects::list(&state.services, &call, &deployment, &filter, &ask).await?;
-    let page = page.map(seen);
+    let page = page.map(ObjectInfo::from);
     Ok(Json(Objects { items: page.items, next_cursor: page.next_cursor, silent_hosts }))
-}
-
-fn seen(objects::Object { class, host, host_name, status }: objects::Object) -> ObjectInfo {
-    ObjectInfo::new(class, host, host_name, status)
 }
 
 /// Deployment, class and id.
@@ -182,7 +170,7 @@ async fn get(
     Caller(call): Caller,
     Named(which): Named<One>,
 ) -> Result<Json<ObjectInfo>, Failure> {
-    Ok(Json(seen(objects::get(&state.services, &call, one(&which)).await?)))
+    Ok(Json(objects::get(&state.services, &call, one(&which)).await?.into()))
 }
 
 /// Ends it and deletes all that it holds. The next request to it begins a new, empty life.
@@ -234,18 +222,7 @@ async fn kv(
     if !(1..=MAX_KEYS).contains(&limit) {
         return Err(Error::invalid("limit", format!("1 to {MAX_KEYS}")).into());
     }
-    // One more than is shown says whether there are more.
-    let look = objects::Look::Kv { start: query.start, limit: limit + 1 };
-    let found = objects::look(&state.services, &call, one(&which), &look).await?;
-    let mut items: Vec<KvEntry> = understood(found)?;
-    let next = items.get(limit as usize).map(|entry| entry.key.clone());
-    items.truncate(limit as usize);
-    Ok(Json(KvEntries { items, next_start: next }))
-}
-
-fn understood<T: serde::de::DeserializeOwned>(found: serde_json::Value) -> Result<T, Error> {
-    serde_json::from_value(found)
-        .map_err(|error| Error::Internal(format!("a host says what nobody understands: {error}")))
+    Ok(Json(objects::keys(&state.services, &call, one(&which), query.start, limit).await?))
 }
 
 /// Asks its database. Only what reads is allowed; its code does not run. At most 1000 rows.
@@ -263,11 +240,7 @@ async fn sql(
     Named(which): Named<One>,
     Body(ask): Body<SqlQuery>,
 ) -> Result<Json<SqlResult>, Failure> {
-    if ask.query.trim().is_empty() || ask.query.len() > MAX_QUERY_BYTES {
-        return Err(Error::invalid("query", format!("one statement of at most {MAX_QUERY_BYTES} bytes")).into());
-    }
-    let look = objects::Look::Sql { query: ask.query, limit: MAX_ROWS };
-    Ok(Json(understood(objects::look(&state.services, &call, one(&which), &look).await?)?))
+    Ok(Json(objects::sql(&state.services, &call, one(&which), ask.query, MAX_ROWS).await?))
 }
 
 /// What its workers and objects write to their consoles: what is kept of it, then what comes.

@@ -9,7 +9,7 @@ use domain::{
     ids::HostId,
     people::Role,
 };
-use protocol::objects::{Plan, control::Look};
+use protocol::objects::Plan;
 use services::{Call, Error, deployments, deployments::Ask, hosts, objects, page::PageAsk, reconciler};
 use store::Store;
 use testkit::World;
@@ -209,15 +209,21 @@ async fn what_objects_hold_is_for_their_owner() {
         let refused = |error: Error| matches!(error, Error::Denied(_) | Error::NotFound { .. });
         let which = ("chat", "Room", ID);
         for other in [&bob, &manager] {
-            let look = objects::look(&world.services, other, which, &Look::Summary).await;
-            assert!(refused(look.expect_err("is refused")));
+            let keys = objects::keys(&world.services, other, which, String::new(), 1).await;
+            assert!(refused(keys.expect_err("is refused")));
+            let rows = objects::sql(&world.services, other, which, "SELECT 1".to_owned(), 1).await;
+            assert!(refused(rows.expect_err("is refused")));
             assert!(refused(objects::delete(&world.services, other, which).await.expect_err("is refused")));
             assert!(refused(objects::console(&world.services, other, "chat", None).await.expect_err("is refused")));
         }
         // They may, and the host is not there to answer.
         for may in [&ada, &admin] {
-            let look = objects::look(&world.services, may, which, &Look::Summary).await;
-            assert!(matches!(look, Err(Error::Unavailable(_))), "{look:?}");
+            let keys = objects::keys(&world.services, may, which, String::new(), 1).await;
+            assert!(matches!(keys, Err(Error::Unavailable(_))), "{keys:?}");
+            let rows = objects::sql(&world.services, may, which, "SELECT 1".to_owned(), 1).await;
+            assert!(matches!(rows, Err(Error::Unavailable(_))), "{rows:?}");
+            let rows = objects::sql(&world.services, may, which, " ".to_owned(), 1).await;
+            assert!(matches!(rows, Err(Error::Invalid { .. })), "{rows:?}");
         }
         // How it does is for all, with why a host says nothing.
         let (_, _, status) = objects::status(&world.services, &bob, "chat").await.expect("may");

@@ -1,6 +1,6 @@
 //! What a deployment's objects hold.
 
-use api::objects::{KvEntries, KvEntry, ObjectInfo, Objects, SqlQuery, SqlResult};
+use api::objects::{ID_DIGITS, KvEntries, KvEntry, ObjectInfo, Objects, Sought, SqlQuery, SqlResult};
 
 use super::confirm;
 use crate::{
@@ -16,7 +16,6 @@ pub(super) const PATH: &str = "objects";
 const MAX_LISTED: usize = 10_000;
 /// The most keys that are read.
 const MAX_KEYS: usize = 100_000;
-const ID_DIGITS: usize = 64;
 
 pub async fn list(client: &Client, ask: &ListObjects) -> Result<(), Fault> {
     let mut query = vec![("deployment", ask.deployment.clone()), ("limit", "500".to_owned())];
@@ -65,14 +64,15 @@ fn present(objects: &[ObjectInfo]) -> Table {
 
 /// Its id: as it was given, or of the one that has this name, or whose id begins so.
 pub(super) async fn id(client: &Client, ask: &OneObject) -> Result<String, Fault> {
-    let is_hex = !ask.object.is_empty() && ask.object.bytes().all(|b| b.is_ascii_hexdigit());
-    if is_hex && ask.object.len() == ID_DIGITS {
+    if ask.object.len() == ID_DIGITS && ask.object.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(ask.object.to_ascii_lowercase());
     }
-    let fields = if is_hex { &["name", "id"][..] } else { &["name"][..] };
-    for field in fields {
-        let query =
-            [("deployment", ask.deployment.clone()), ("class", ask.class.clone()), (*field, ask.object.clone())];
+    for way in Sought::ways(&ask.object) {
+        let wanted = match way {
+            Sought::Name(name) => ("name", name),
+            Sought::Id(digits) => ("id", digits),
+        };
+        let query = [("deployment", ask.deployment.clone()), ("class", ask.class.clone()), wanted];
         let found: Objects = client.get_with(&[PATH], &query).await?;
         match found.items.as_slice() {
             [] => {}
