@@ -1,6 +1,6 @@
 //! States as a person sees them: icon, word, colour, since when and why.
 
-use api::objects::ObjectState;
+use api::objects::{HostStanding, ObjectState, RolloutStanding};
 use domain::certificates::ZeroCertificateState;
 use domain::hosts::{HostIntent, HostLink};
 use domain::instructions::TransactionState;
@@ -166,6 +166,29 @@ impl From<ObjectState> for Badge {
     }
 }
 
+impl From<RolloutStanding> for Badge {
+    fn from(standing: RolloutStanding) -> Self {
+        match standing {
+            RolloutStanding::Runs => badge("busy", standing.word(), Tone::Good),
+            RolloutStanding::Starting => moving(standing.word()),
+            RolloutStanding::Partly => badge("warning", standing.word(), Tone::Warn),
+            RolloutStanding::Failed => badge("warning", standing.word(), Tone::Bad),
+            RolloutStanding::Nowhere => badge("clock", standing.word(), Tone::Warn),
+        }
+    }
+}
+
+/// As a deployment's that has this host alone.
+impl From<HostStanding> for Badge {
+    fn from(standing: HostStanding) -> Self {
+        Badge::from(match standing {
+            HostStanding::Runs => RolloutStanding::Runs,
+            HostStanding::Starting => RolloutStanding::Starting,
+            HostStanding::Failed => RolloutStanding::Failed,
+        })
+    }
+}
+
 impl Badge {
     /// Of an account that can be used.
     pub const fn active() -> Self {
@@ -180,31 +203,6 @@ impl Badge {
     /// Of an account that cannot be used.
     pub const fn locked() -> Self {
         badge("blocked", "locked", Tone::Bad)
-    }
-
-    /// Of a deployment that all its hosts run.
-    pub const fn runs() -> Self {
-        badge("busy", "runs", Tone::Good)
-    }
-
-    /// Of a deployment that a host is about to run.
-    pub const fn starting() -> Self {
-        moving("starting")
-    }
-
-    /// Of a deployment that some of its hosts run, and the others cannot.
-    pub const fn runs_in_part() -> Self {
-        badge("warning", "runs in part", Tone::Warn)
-    }
-
-    /// Of a deployment that cannot run, or does not answer.
-    pub const fn in_trouble() -> Self {
-        badge("warning", "in trouble", Tone::Bad)
-    }
-
-    /// Of a deployment for which there is no host.
-    pub const fn without_host() -> Self {
-        badge("clock", "waits for a host", Tone::Warn)
     }
 
     /// The classes of the badge.

@@ -9,7 +9,7 @@ use leptos::prelude::*;
 
 use crate::Failure;
 use crate::components::chart::Sparkline;
-use crate::components::status::{Badge, Status};
+use crate::components::status::Status;
 use crate::components::table::{DataTable, Heading};
 use crate::components::time::{Time, at};
 use crate::components::units::{bytes, count, grouped, micros, rate};
@@ -32,37 +32,12 @@ pub async fn fetch_briefs(cursor: Option<String>) -> Result<Vec<DeploymentBrief>
     let ask = services::page::PageAsk { limit: None, cursor };
     let (page, told) = services::objects::briefs(&services, &call, &ask).await.map_err(crate::server::failure)?;
     let now = services.clock().now();
-    let brief = |deployment: domain::deployments::Deployment| {
-        DeploymentBrief::new(deployment.name, deployment.version, &told.of(deployment.id), now)
-    };
-    Ok(page.items.into_iter().map(brief).collect())
+    Ok(page.items.iter().map(|deployment| told.brief(deployment, now)).collect())
 }
 
 /// By name.
 pub(super) fn by_name(briefs: Vec<DeploymentBrief>) -> HashMap<String, DeploymentBrief> {
     briefs.into_iter().map(|brief| (brief.name.clone(), brief)).collect()
-}
-
-impl From<RolloutStanding> for Badge {
-    fn from(standing: RolloutStanding) -> Self {
-        match standing {
-            RolloutStanding::Runs => Badge::runs(),
-            RolloutStanding::Starting => Badge::starting(),
-            RolloutStanding::Partly => Badge::runs_in_part(),
-            RolloutStanding::Failed => Badge::in_trouble(),
-            RolloutStanding::Nowhere => Badge::without_host(),
-        }
-    }
-}
-
-impl From<HostStanding> for Badge {
-    fn from(standing: HostStanding) -> Self {
-        match standing {
-            HostStanding::Runs => Badge::runs(),
-            HostStanding::Starting => Badge::starting(),
-            HostStanding::Failed => Badge::in_trouble(),
-        }
-    }
 }
 
 /// Of nothing a dash.

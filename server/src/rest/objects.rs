@@ -1,10 +1,13 @@
-//! `/objects`, and how deployments do: `/deployments/{id}/rollout`, `/deployments/{id}/stats` and `/deployments/{id}/console`.
+//! `/objects`, and how deployments do: `/deployment-briefs`, `/deployments/{id}/rollout`, `/deployments/{id}/stats` and
+//! `/deployments/{id}/console`.
 
 use std::{convert::Infallible, time::Duration};
 
 use api::{
-    Problem,
-    objects::{ConsoleLine, DeploymentStats, KvEntries, ObjectInfo, Objects, Rollout, SqlQuery, SqlResult},
+    Page, Problem,
+    objects::{
+        ConsoleLine, DeploymentBrief, DeploymentStats, KvEntries, ObjectInfo, Objects, Rollout, SqlQuery, SqlResult,
+    },
 };
 use axum::{
     Extension, Json,
@@ -21,7 +24,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     caller::Caller,
-    extract::{Ask, Body, Named},
+    extract::{Ask, Body, Named, PageQuery},
     failure::Failure,
     seats::{Seat, Seats},
     state::AppState,
@@ -39,6 +42,7 @@ const MAX_ROWS: u32 = 1_000;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .routes(routes!(briefs))
         .routes(routes!(rollout))
         .routes(routes!(stats))
         .routes(routes!(console))
@@ -77,6 +81,21 @@ impl Consoles {
         })?;
         Ok((of_tenant, of_person))
     }
+}
+
+/// How the deployments on a page of their list do, by name: what hosts said within the last two seconds.
+#[utoipa::path(
+    get, path = "/deployment-briefs", tag = "deployments", operation_id = "list_deployment_briefs", params(PageQuery),
+    responses((status = 200, body = Page<DeploymentBrief>))
+)]
+async fn briefs(
+    State(state): State<AppState>,
+    Caller(call): Caller,
+    Ask(ask): Ask<PageQuery>,
+) -> Result<Json<Page<DeploymentBrief>>, Failure> {
+    let (page, told) = objects::briefs(&state.services, &call, &ask.into()).await?;
+    let now = state.services.clock().now();
+    Ok(Json(page.map(|deployment| told.brief(&deployment, now)).into()))
 }
 
 /// How far hosts are with the version that is to run: what is to be asked after a deployment, until `standing` is settled.

@@ -85,6 +85,7 @@ fn table() -> Vec<(&'static str, &'static str, Action, Sends)> {
         ("GET", "/deployments/{id}/versions", A::DeploymentsRead, Nothing),
         ("GET", "/deployments/{id}/versions/{number}", A::DeploymentsRead, Nothing),
         ("POST", "/deployments/{id}/run", A::DeploymentsManage, Json(json!({"version": 1}))),
+        ("GET", "/deployment-briefs", A::DeploymentsRead, Nothing),
         ("GET", "/deployments/{id}/rollout", A::DeploymentsRead, Nothing),
         ("GET", "/deployments/{id}/stats", A::DeploymentsRead, Nothing),
         ("GET", "/deployments/{id}/console", A::ObjectsLook, Nothing),

@@ -44,6 +44,17 @@ impl Placement {
 }
 
 impl RolloutStanding {
+    /// The same in the pages and on the command line.
+    pub const fn word(self) -> &'static str {
+        match self {
+            RolloutStanding::Runs => "runs",
+            RolloutStanding::Starting => "starting",
+            RolloutStanding::Partly => "runs in part",
+            RolloutStanding::Failed => "in trouble",
+            RolloutStanding::Nowhere => "waits for a host",
+        }
+    }
+
     /// Of what each host does, and whether objects can be called.
     pub fn of(hosts: impl IntoIterator<Item = HostStanding>, placement: Placement) -> Self {
         match (Self::of_hosts(hosts), placement) {
@@ -168,6 +179,7 @@ pub fn running_on(running: u32, hosts: usize) -> String {
 
 /// How a deployment of a list does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeploymentBrief {
     pub name: String,
     pub standing: RolloutStanding,

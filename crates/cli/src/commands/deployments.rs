@@ -4,10 +4,16 @@ mod console;
 mod objects;
 mod wait;
 
-use std::io::{self, BufRead, IsTerminal};
+use std::{
+    collections::HashMap,
+    io::{self, BufRead, IsTerminal},
+};
 
 use ::objects::project::Project;
-use api::deployments::{self as api_types, Deployed, Deployment, DeploymentVersion, RunVersion};
+use api::{
+    deployments::{self as api_types, Deployed, Deployment, DeploymentVersion, RunVersion},
+    objects::{DeploymentBrief, RolloutStanding},
+};
 
 use crate::{
     args::{self, Console, Deploy, OneObject},
@@ -18,6 +24,7 @@ use crate::{
 };
 
 const PATH: &str = "deployments";
+const BRIEFS: &str = "deployment-briefs";
 
 pub async fn command(client: &Client, ask: &args::Deployed) -> Result<(), Fault> {
     match ask {
@@ -69,19 +76,31 @@ async fn deploy(client: &Client, ask: &Deploy) -> Result<(), Fault> {
 
 async fn list(client: &Client, output: Output) -> Result<(), Fault> {
     let deployments: Vec<Deployment> = client.list(&[PATH], &[]).await?;
-    table::print(output, &deployments, "No deployments. berth objects deploy DIR makes one.", || {
-        let mut table = Table::new(&["NAME", "VERSION", "WHO", "CHANGED", "ADDRESS"]);
-        for deployment in &deployments {
-            table.row([
-                deployment.name.clone(),
-                deployment.version.to_string(),
-                deployment.person.clone(),
-                times::relative_text(&deployment.changed_at),
-                deployment.address.clone(),
-            ]);
-        }
-        table
-    })
+    let briefs: Vec<DeploymentBrief> = match output {
+        Output::Json => Vec::new(),
+        Output::People => client.list(&[BRIEFS], &[]).await?,
+    };
+    let nothing = "No deployments. berth objects deploy DIR makes one.";
+    table::print(output, &deployments, nothing, || present(&deployments, &briefs))
+}
+
+fn present(deployments: &[Deployment], briefs: &[DeploymentBrief]) -> Table {
+    let standings: HashMap<&str, RolloutStanding> =
+        briefs.iter().map(|brief| (brief.name.as_str(), brief.standing)).collect();
+    let mut table = Table::new(&["NAME", "STATE", "VERSION", "WHO", "CHANGED", "ADDRESS"]);
+    for deployment in deployments {
+        // One that was deployed or deleted between the two answers has none.
+        let standing = standings.get(deployment.name.as_str());
+        table.row([
+            deployment.name.clone(),
+            standing.map_or("", |standing| standing.word()).to_owned(),
+            deployment.version.to_string(),
+            deployment.person.clone(),
+            times::relative_text(&deployment.changed_at),
+            deployment.address.clone(),
+        ]);
+    }
+    table
 }
 
 async fn versions(client: &Client, which: &str, output: Output) -> Result<(), Fault> {
@@ -139,5 +158,42 @@ fn confirm(word: &str, lost: &str) -> Result<(), Fault> {
         Ok(())
     } else {
         Err(Fault::Usage("that is not its name; nothing was deleted".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_says_how_each_deployment_does() {
+        let deployment = |name: &str| Deployment {
+            id: uuid::Uuid::nil(),
+            name: name.to_owned(),
+            address: format!("http://{name}.lab"),
+            version: 2,
+            person: "Ann".to_owned(),
+            person_id: uuid::Uuid::nil(),
+            created_at: String::new(),
+            changed_at: String::new(),
+            can_manage: true,
+        };
+        let brief = |name: &str, standing| DeploymentBrief {
+            name: name.to_owned(),
+            standing,
+            problem: None,
+            running: 1,
+            hosts: 2,
+            requests_per_s: 0.0,
+            live: 0,
+        };
+        let briefs = [brief("chat", RolloutStanding::Runs), brief("notes", RolloutStanding::Partly)];
+        assert_eq!(
+            present(&["chat", "new", "notes"].map(deployment), &briefs).render(),
+            "NAME   STATE         VERSION  WHO  CHANGED  ADDRESS\n\
+             chat   runs          2        Ann           http://chat.lab\n\
+             new                  2        Ann           http://new.lab\n\
+             notes  runs in part  2        Ann           http://notes.lab\n"
+        );
     }
 }

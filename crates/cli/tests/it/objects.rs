@@ -64,6 +64,7 @@ pub fn deployments(deployment: &Deployment) {
     assert_eq!(text(&first.stdout), format!("http://things.localhost:{}\n", deployment.port()));
     // This host runs no objects.
     assert!(text(&first.stderr).contains("no host runs objects yet"), "{}", text(&first.stderr));
+    assert_eq!(standing(deployment, "things"), "waits for a host");
     let same = deployment.json(&["objects", "deploy", &at, "--json"]);
     assert_eq!((&same["is_new"], &same["version"]["number"]), (&false.into(), &1.into()));
     project(
@@ -97,6 +98,15 @@ pub fn deployments(deployment: &Deployment) {
     assert_eq!(deployment.json(&["objects", "list", "--json"]), serde_json::json!([]));
 }
 
+/// The word of the list for how it does, where version 1 is the one that is to run.
+fn standing(deployment: &Deployment, name: &str) -> String {
+    let listed = deployment.berth(&["objects", "list"]);
+    assert!(listed.status.success(), "{}", text(&listed.stderr));
+    let listed = text(&listed.stdout);
+    let line = listed.lines().find_map(|line| line.strip_prefix(name)).expect("is listed");
+    line.split_once(" 1 ").expect("a version").0.trim().to_owned()
+}
+
 /// With a host that runs objects: the agent is started anew for it.
 pub fn on_a_host(deployment: &mut Deployment) {
     deployment.offer_objects();
@@ -108,6 +118,7 @@ pub fn on_a_host(deployment: &mut Deployment) {
         (!text(&deployed.stderr).contains("no host runs objects yet")).then_some(())
     });
     assert_eq!(wait("it answers", || call(deployment)), "1");
+    assert_eq!(standing(deployment, "talker"), "runs");
     a_console_in_lines(deployment);
     a_console_over_a_killed_server(deployment);
     typed_names(deployment);

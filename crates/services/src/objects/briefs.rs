@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use api::objects::{BriefByHost, BriefByHosts};
+use api::objects::{BriefByHost, BriefByHosts, DeploymentBrief};
 use domain::{
     access::{Action, Permit},
     deployments::{Deployment, GROUPS},
@@ -64,6 +64,11 @@ impl Told {
     pub fn of(&self, deployment: DeploymentId) -> BriefByHosts<'_> {
         let hosts = self.hosts.iter().map(|host| host.of(deployment)).collect();
         BriefByHosts { hosts, placement: placement(&self.unplaced, deployment) }
+    }
+
+    /// What it comes to for this deployment.
+    pub fn brief(&self, deployment: &Deployment, now: Timestamp) -> DeploymentBrief {
+        DeploymentBrief::new(deployment.name.clone(), deployment.version, &self.of(deployment.id), now)
     }
 }
 
