@@ -322,7 +322,7 @@ fn cell(value: &Value) -> String {
 
 #[component]
 fn Rows(result: SqlResult) -> impl IntoView {
-    let SqlResult { columns, rows } = result;
+    let SqlResult { columns, rows, more } = result;
     if rows.is_empty() {
         return view! { <p class="soft">"No rows."</p> }.into_any();
     }
@@ -335,5 +335,9 @@ fn Rows(result: SqlResult) -> impl IntoView {
     };
     let rows = rows.into_iter().map(row).collect_view();
     let headings = columns.iter().map(|name| Heading::text(name)).collect();
-    view! { <DataTable caption="What the query found" headings>{rows}</DataTable> }.into_any()
+    view! {
+        <DataTable caption="What the query found" headings>{rows}</DataTable>
+        {more.then(|| view! { <p class="soft">"There are more rows than are shown."</p> })}
+    }
+    .into_any()
 }

@@ -173,16 +173,6 @@ pub struct KvEntries {
     pub next_start: Option<String>,
 }
 
-impl KvEntries {
-    /// Of `limit + 1` that were asked for, where there are so many: the page, and the key with which the next one begins.
-    pub fn cut(mut items: Vec<KvEntry>, limit: u32) -> Self {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let next_start = items.get(limit).map(|entry| entry.key.clone());
-        items.truncate(limit);
-        Self { items, next_start }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KvEntry {
@@ -212,6 +202,9 @@ pub struct SqlResult {
     pub columns: Vec<String>,
     /// Null, numbers, texts, and `{"hex": …}` for bytes.
     pub rows: Vec<Vec<serde_json::Value>>,
+    /// There are rows that are left out.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// A console's `line`, as server-sent events tell it.
@@ -235,19 +228,6 @@ pub struct ConsoleLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_key_more_than_is_shown_is_the_next_ones_first() {
-        let entry = |key: &str| KvEntry { key: key.to_owned(), bytes: 1, text: None, value: String::new() };
-        let check = |found: &[&str], shown: &[&str], next: Option<&str>| {
-            let KvEntries { items, next_start } = KvEntries::cut(found.iter().copied().map(entry).collect(), 2);
-            assert!(items.iter().map(|entry| entry.key.as_str()).eq(shown.iter().copied()), "{items:?}");
-            assert_eq!(next_start.as_deref(), next);
-        };
-        check(&[], &[], None);
-        check(&["a", "b"], &["a", "b"], None);
-        check(&["a", "b", "c"], &["a", "b"], Some("c"));
-    }
 
     #[test]
     fn what_looks_like_an_id_may_be_a_name() {

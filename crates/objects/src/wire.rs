@@ -186,13 +186,17 @@ pub struct Rpc {
     pub args: Option<Passed>,
 }
 
+/// The longest answer to an [`Inspect`]; what has no room in it is left out.
+pub const INSPECTED_BYTES: usize = 4 << 20;
+
+/// A look into an object's storage, answered in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Inspect {
-    /// Keys from `start` on, in order.
+    /// Keys from `start` on, in order: `{"items": [{"key", "bytes", "value", "text"}], "next_start"}`, the first that is left out.
     Kv { start: String, limit: u32 },
-    /// One statement, refused unless it only reads.
+    /// One statement, refused unless it only reads: `{"columns", "rows", "more"}`. `more`: there are rows that are left out.
     Sql { query: String, limit: u32 },
-    /// Names of tables and indexes, size, alarm.
+    /// Names of tables and indexes, size, alarm: `{"tables", "more", "bytes", "alarm"}`.
     Summary,
 }
 
@@ -436,11 +440,11 @@ pub enum FromEngine {
         after: Seq,
         outcome: AlarmOutcome,
     },
-    /// JSON text.
+    /// JSON text of [`INSPECTED_BYTES`] at most, or what is wrong with the question.
     Inspected {
         activation: Activation,
         event: EventId,
-        json: String,
+        found: Result<String, String>,
     },
     /// The event and what it left running are over.
     Finished {

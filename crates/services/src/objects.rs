@@ -384,7 +384,7 @@ async fn look<T: DeserializeOwned>(
     found.map_err(|error| One::unknown(error, which))
 }
 
-/// At most `limit` of an object's keys, in their order, from `start` on.
+/// At most `limit` of an object's keys, in their order, from `start` on; fewer where they are long.
 pub async fn keys(
     services: &Services,
     call: &Call,
@@ -392,12 +392,10 @@ pub async fn keys(
     start: String,
     limit: u32,
 ) -> Result<KvEntries> {
-    // One more than is wanted says whether there are more.
-    let found = look(services, call, which, &Look::Kv { start, limit: limit.saturating_add(1) }).await?;
-    Ok(KvEntries::cut(found, limit))
+    look(services, call, which, &Look::Kv { start, limit }).await
 }
 
-/// What an object's database answers to a statement that only reads: at most `limit` rows.
+/// What an object's database answers to a statement that only reads: at most `limit` rows, fewer where they are long.
 pub async fn sql(
     services: &Services,
     call: &Call,

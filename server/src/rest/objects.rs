@@ -222,7 +222,7 @@ struct KvQuery {
     limit: Option<u32>,
 }
 
-/// Its keys from `start` on, with the beginnings of their values. Its code does not run.
+/// Its keys from `start` on, with the beginnings of their values: fewer than asked for where they are long. Its code does not run.
 #[utoipa::path(
     get, path = "/objects/{deployment}/{class}/{id}/kv", tag = "objects", operation_id = "list_object_keys",
     params(
@@ -244,7 +244,7 @@ async fn kv(
     Ok(Json(objects::keys(&state.services, &call, one(&which), query.start, limit).await?))
 }
 
-/// Asks its database. Only what reads is allowed; its code does not run. At most 1000 rows.
+/// Asks its database. Only what reads is allowed; its code does not run. At most 1000 rows, fewer where they are long.
 #[utoipa::path(
     post, path = "/objects/{deployment}/{class}/{id}/sql", tag = "objects", operation_id = "query_object",
     params(

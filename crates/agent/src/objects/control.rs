@@ -16,16 +16,16 @@ use objects::{
     engine::id_from_name,
     host::{
         console::Since,
-        deployment::{DeleteObjectError, Deployment, ObjectDetail},
+        deployment::{DeleteObjectError, Deployment, InspectError, ObjectDetail},
         log::{ObjectKey, OpenFileError, Page},
     },
-    wire::{Inspect, Level, Problem},
+    wire::{INSPECTED_BYTES, Inspect, Level},
 };
 use protocol::objects::{
     Planned, PlannedClass,
     control::{
         AskBriefs, BRIEF_BUCKETS, Brief, Briefs, Bucket, Console, DeploymentStatus, Failed, Line, LineOf, Look,
-        MAX_BRIEFS, MAX_LINES, MAX_OBJECTS, MAX_WAIT_MS, ObjectStatus, Objects,
+        MAX_ANSWER_BYTES, MAX_BRIEFS, MAX_LINES, MAX_OBJECTS, MAX_WAIT_MS, ObjectStatus, Objects,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -38,6 +38,9 @@ const MAX_ASK_BYTES: usize = 256 * 1024;
 const HEADER_LIMIT: Duration = Duration::from_secs(60);
 /// Lines that are looked through for those of one object, each time.
 const LOOKED_THROUGH: usize = 2_000;
+
+// What a look finds is passed on as it is.
+const _: () = assert!(INSPECTED_BYTES <= MAX_ANSWER_BYTES);
 
 #[derive(Debug, thiserror::Error)]
 enum ControlError {
@@ -55,8 +58,8 @@ enum ControlError {
     List(#[from] io::Error),
     #[error("the object's file cannot be read: {0}")]
     Open(#[from] OpenFileError),
-    #[error("{0}")]
-    Look(#[from] Problem),
+    #[error(transparent)]
+    Look(#[from] InspectError),
     #[error("{0}")]
     Delete(#[from] Arc<DeleteObjectError>),
     #[error("the work was interrupted: {0}")]
@@ -68,11 +71,14 @@ impl ControlError {
         match self {
             Self::NotFound(_) | Self::NotHere => StatusCode::NOT_FOUND,
             Self::Bad(..) | Self::Body(_) | Self::Json(_) => StatusCode::BAD_REQUEST,
-            Self::Look(problem) if problem.retryable || problem.overloaded || problem.object_reset => {
+            Self::Look(InspectError::Question(_)) => StatusCode::BAD_REQUEST,
+            Self::Look(InspectError::Object(problem))
+                if problem.retryable || problem.overloaded || problem.object_reset =>
+            {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            // The question's own: SQL that is wrong or writes.
-            Self::Look(_) => StatusCode::BAD_REQUEST,
+            // It is given up, or its code does not load.
+            Self::Look(InspectError::Object(_)) => StatusCode::CONFLICT,
             Self::Delete(error) => match &**error {
                 DeleteObjectError::NoSuchClass => StatusCode::NOT_FOUND,
                 DeleteObjectError::Elsewhere => StatusCode::CONFLICT,

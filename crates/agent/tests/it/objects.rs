@@ -139,7 +139,7 @@ async fn requests_and_questions_come_through_the_tunnel() {
     let object = path(&format!("/objects/{namespace}/{}", seen["id"].as_str().expect("an id")));
     let (status, kv) =
         Fleet::control(&network, "POST", &format!("{object}/look"), r#"{"kv":{"start":"","limit":10}}"#).await;
-    assert_eq!((status, &kv[0]["key"]), (200, &"n".into()), "{kv}");
+    assert_eq!((status, &kv["items"][0]["key"]), (200, &"n".into()), "{kv}");
     let (status, console) = Fleet::control(&network, "GET", &path("/console?after=0&wait_ms=1000"), "").await;
     let text = console["lines"][0]["text"].as_str().unwrap_or_default();
     assert_eq!((status, text), (200, "counted to 1"), "{console}");

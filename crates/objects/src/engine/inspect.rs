@@ -2,9 +2,11 @@
 
 use super::clone::preview;
 use super::shared::Shared;
+use super::storage::StorageError;
 use crate::sqlite::connection::Value as SqlValue;
+use crate::sqlite::cursor::ExecError;
 use crate::sqlite::kv::Range;
-use crate::wire::{EventId, FromEngine, Inspect, Problem, Seq};
+use crate::wire::{EventId, FromEngine, INSPECTED_BYTES, Inspect, Problem, Seq};
 use serde_json::{Value, json};
 
 /// Bytes of one value shown.
@@ -13,24 +15,42 @@ const SHOWN_BYTES: usize = 4_096;
 /// Bytes of the value of a key shown, as bytes and as text.
 const SHOWN_OF_KEY_BYTES: usize = 1_024;
 
-/// Bytes of all that one look shows; what is beyond is left out.
-const MOST_BYTES: usize = 4 << 20;
-
-/// Entries that one look reads.
+/// Entries that one look shows.
 const MOST_ENTRIES: u32 = 1_000;
+
+/// What they may take of the answer; the rest is for what stands beside them, as names of columns.
+const ENTRIES_BYTES: usize = INSPECTED_BYTES - (1 << 20);
 
 #[derive(Debug, thiserror::Error)]
 enum InspectError {
     #[error(transparent)]
-    Storage(#[from] super::storage::StorageError),
+    Storage(#[from] StorageError),
     #[error(transparent)]
     Sql(#[from] crate::sqlite::SqlError),
     #[error(transparent)]
-    Exec(#[from] crate::sqlite::cursor::ExecError),
+    Exec(#[from] ExecError),
     #[error("only statements that read are allowed here")]
     Writes,
     #[error("it used up the {cpu_ms} ms of CPU time that an event has")]
     TooLong { cpu_ms: u32 },
+}
+
+impl InspectError {
+    /// Whether it is what was asked that is wrong: SQL that is none, that writes or takes too much.
+    fn is_of_question(&self) -> bool {
+        match self {
+            Self::Sql(error) | Self::Exec(ExecError::Sql(error)) => !error.is_of_storage(),
+            Self::Exec(
+                ExecError::NoStatement
+                | ExecError::Bindings
+                | ExecError::BindingsBefore
+                | ExecError::TransactionControl,
+            )
+            | Self::Writes
+            | Self::TooLong { .. } => true,
+            Self::Storage(_) => false,
+        }
+    }
 }
 
 pub(super) fn answer(shared: &Shared, event: EventId, what: &Inspect) {
@@ -40,13 +60,15 @@ pub(super) fn answer(shared: &Shared, event: EventId, what: &Inspect) {
     if shared.cpu.exceeded.take() && looked.is_err() {
         looked = Err(InspectError::TooLong { cpu_ms: shared.limits().cpu_ms });
     }
-    match looked {
-        Ok(value) => shared.say(FromEngine::Inspected { activation, event, json: value.to_string() }),
+    let found = match looked {
+        Ok(value) => Ok(value.to_string()),
+        Err(error) if error.is_of_question() => Err(error.to_string()),
         Err(error) => {
             let problem = Problem::new("Error", error.to_string());
-            shared.say(FromEngine::Failed { activation, event, after: Seq(0), problem });
+            return shared.say(FromEngine::Failed { activation, event, after: Seq(0), problem });
         }
-    }
+    };
+    shared.say(FromEngine::Inspected { activation, event, found });
 }
 
 fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
@@ -54,45 +76,74 @@ fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {
     let database = storage.database()?;
     match what {
         Inspect::Kv { start, limit } => {
-            let range =
-                Range { start: Some(start.clone()), limit: Some((*limit).min(MOST_ENTRIES)), ..Range::default() };
-            let found = database.kv_list(&range, shared.limits().memory_bytes)?;
-            let shown = found.into_iter().map(|(key, value)| {
+            let mut items = Entries::at_most(*limit);
+            // One more than is shown says whether there are more.
+            let range = Range { start: Some(start.clone()), limit: Some(items.most + 1), ..Range::default() };
+            let found = database.kv_list(&range, shared.limits().memory_bytes).map_err(StorageError::Sql)?;
+            let mut next_start = None;
+            for (key, value) in found {
                 let begins = hex::encode(&value[..value.len().min(SHOWN_OF_KEY_BYTES)]);
-                json!({ "key": key, "bytes": value.len(), "value": begins, "text": preview(&value, SHOWN_OF_KEY_BYTES) })
-            });
-            Ok(shown.collect())
+                let text = preview(&value, SHOWN_OF_KEY_BYTES);
+                if !items.push(json!({ "key": key, "bytes": value.len(), "value": begins, "text": text })) {
+                    next_start = Some(key);
+                    break;
+                }
+            }
+            Ok(json!({ "items": items.shown, "next_start": next_start }))
         }
         Inspect::Sql { query, limit } => {
             if !database.only_reads(query)? {
                 return Err(InspectError::Writes);
             }
             let mut cursor = database.exec(query, &[])?;
-            let mut rows = Vec::new();
-            let mut room = MOST_BYTES;
-            while rows.len() < (*limit).min(MOST_ENTRIES) as usize {
-                let Some(row) = database.next_row(&mut cursor)? else { break };
-                let row: Vec<Value> = row.into_iter().map(column).collect();
-                let Some(left) = room.checked_sub(row.iter().map(size).sum()) else { break };
-                room = left;
-                rows.push(row);
+            let mut rows = Entries::at_most(*limit);
+            let mut more = false;
+            while let Some(row) = database.next_row(&mut cursor)? {
+                more = !rows.push(row.into_iter().map(column).collect());
+                if more {
+                    break;
+                }
             }
-            let columns = cursor.columns().to_vec();
+            let columns: Vec<String> = cursor.columns().iter().map(|name| beginning(name)).collect();
             database.close_cursor(&mut cursor);
-            Ok(json!({ "columns": columns, "rows": rows }))
+            Ok(json!({ "columns": columns, "rows": rows.shown, "more": more }))
         }
         Inspect::Summary => {
-            let tables = database.tables(MOST_ENTRIES as usize)?;
-            let tables: Vec<Vec<Value>> =
-                tables.into_iter().map(|table| table.into_iter().map(column).collect()).collect();
-            Ok(json!({ "tables": tables, "bytes": database.size_bytes()?, "alarm": database.alarm()? }))
+            let found = database.tables(MOST_ENTRIES as usize)?;
+            let mut tables = Entries::at_most(MOST_ENTRIES);
+            let more = !found.into_iter().all(|table| tables.push(table.into_iter().map(column).collect()));
+            let (bytes, alarm) = (database.size_bytes()?, database.alarm()?);
+            Ok(json!({ "tables": tables.shown, "more": more, "bytes": bytes, "alarm": alarm }))
         }
     }
 }
 
-/// About how long a value is as JSON.
-fn size(value: &Value) -> usize {
-    value.to_string().len() + 1
+/// As many as were asked for and have room in an answer. The first always has: SQLite's rows have 100 columns at most, and of
+/// each a beginning is shown.
+struct Entries {
+    shown: Vec<Value>,
+    most: u32,
+    room_bytes: usize,
+}
+
+impl Entries {
+    fn at_most(limit: u32) -> Self {
+        Self { shown: Vec::new(), most: limit.min(MOST_ENTRIES), room_bytes: ENTRIES_BYTES }
+    }
+
+    /// Whether there was room for it.
+    fn push(&mut self, entry: Value) -> bool {
+        // With the comma behind it.
+        let left = self.room_bytes.checked_sub(entry.to_string().len() + 1);
+        let Some(left) = left.filter(|_| self.shown.len() < self.most as usize) else { return false };
+        self.room_bytes = left;
+        self.shown.push(entry);
+        true
+    }
+}
+
+fn beginning(text: &str) -> String {
+    text.chars().take(SHOWN_BYTES / 4).collect()
 }
 
 fn column(value: SqlValue) -> Value {
@@ -100,7 +151,7 @@ fn column(value: SqlValue) -> Value {
         SqlValue::Null => Value::Null,
         SqlValue::Integer(value) => value.into(),
         SqlValue::Real(value) => value.into(),
-        SqlValue::Text(text) => text.chars().take(SHOWN_BYTES / 4).collect::<String>().into(),
+        SqlValue::Text(text) => beginning(&text).into(),
         SqlValue::Blob(blob) => json!({ "hex": hex::encode(&blob[..blob.len().min(SHOWN_BYTES)]) }),
     }
 }

@@ -34,6 +34,11 @@ pub(crate) struct SqlError {
 }
 
 impl SqlError {
+    /// Whether the database itself cannot be read or written, whatever was asked of it.
+    pub(crate) fn is_of_storage(&self) -> bool {
+        matches!(self.code & 0xff, ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB)
+    }
+
     /// Of a transaction that SQLite has undone.
     pub(super) fn no_room() -> Self {
         let message = "the transaction was undone: the database is full, or there was no memory for it".to_owned();

@@ -85,7 +85,7 @@ impl FromEngine {
             | Self::Reset { problem, .. }
             | Self::StreamFailed { why: problem, .. }
             | Self::AlarmRan { outcome: AlarmOutcome::Failed { problem }, .. } => problem.held_bytes(),
-            Self::Inspected { json: text, .. }
+            Self::Inspected { found: Ok(text) | Err(text), .. }
             | Self::Console { text, .. }
             | Self::SocketClose { reason: text, .. } => text.len(),
             Self::Call { destination, .. } => destination.held_bytes(),

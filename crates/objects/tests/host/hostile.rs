@@ -2,7 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use objects::wire::Limits;
+use objects::{
+    engine::id_from_name,
+    host::{deployment::InspectError, log::ObjectKey},
+    project::{Project, Secret},
+    wire::{Inspect, Limits},
+};
 
 use crate::{
     Test,
@@ -194,7 +199,7 @@ fn outside() {
 
 /// Kills its engine again and again: it gets an engine of its own, and is given up in the end.
 fn poison() {
-    let (_kept, hosted) = start();
+    let (kept, hosted) = start();
     let mut texts = Vec::new();
     for _ in 0..5 {
         let (status, text) = hosted.get("/bad/native");
@@ -205,6 +210,12 @@ fn poison() {
     assert!(texts.iter().any(|text| text.contains("quarantined")), "{texts:?}");
     let engines = hosted.deployment.engines();
     hosted.get("/bad/native");
+    let version = Project::read(kept.path()).expect("is read").into_version(1, &Secret::of([7; 32]), Limits::default());
+    let bad = version.namespaces.iter().find(|namespace| namespace.class == "Bad").expect("is there");
+    let key = ObjectKey { namespace: bad.uid, id: id_from_name(&bad.key, "native").0 };
+    let looked =
+        hosted.run(hosted.deployment.inspect(key, Inspect::Summary)).expect_err("its code would not run either");
+    assert!(matches!(&looked, InspectError::Object(problem) if problem.message.contains("quarantined")), "{looked}");
     assert_eq!(hosted.deployment.engines(), engines, "the neighbours' engine is not touched any more");
 }
 

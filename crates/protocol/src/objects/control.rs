@@ -14,8 +14,8 @@
 //! Of objects `after` is `NAMESPACE/ID` of the last one seen, `prefix` what the id begins with, `name` the whole name, and `live=true`
 //! leaves out what is not in memory.
 //!
-//! `{deployment}` and `{namespace}` are ids, `{object}` is an object's id: 64 hexadecimal digits. What is unknown is 404; another
-//! failure is 4xx or 5xx with [`Failed`].
+//! `{deployment}` and `{namespace}` are ids, `{object}` is an object's id: 64 hexadecimal digits. What is unknown is 404, a question
+//! that is wrong 400, what the state of an object does not allow 409; another failure is 5xx. Each has a [`Failed`].
 
 use domain::ids::{DeploymentId, NamespaceId};
 use serde::{Deserialize, Serialize};
@@ -159,7 +159,7 @@ pub struct ObjectStatus {
     pub is_quarantined: bool,
 }
 
-/// A look into an object's storage; its code does not run.
+/// A look into an object's storage; its code does not run. What an answer has no room for is left out, and that it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Look {

@@ -70,6 +70,13 @@ async fn a_first_version_that_does_not_load_answers_with_errors() {
     fleet.answers(&fleet.members[0], "GET", |status, _| status == 500).await;
     let told = status_with(&network, &format!("/deployments/{id}"), |told| told["refused"]["version"] == 1).await;
     assert!(told["problem"].as_str().is_some_and(|why| why.contains("nonsense")), "{told}");
+    let namespace = fleet.plan.deployments[0].classes[0].namespace;
+    let path = format!("/deployments/{id}/objects/{namespace}/{}/look", "0".repeat(64));
+    for look in [r#"{"kv":{"start":"","limit":1}}"#, r#"{"sql":{"query":"select 1","limit":1}}"#] {
+        let (status, told) = Fleet::control(&network, "POST", &path, look).await;
+        assert_eq!(status, 409, "nothing is wrong with the question: {told}");
+        assert!(told["why"].as_str().is_some_and(|why| why.contains("nonsense")), "{told}");
+    }
     fleet.members[0].kill();
     fleet.members[0].host.start();
     fleet.answers(&fleet.members[0], "GET", |status, _| status == 500).await;

@@ -116,6 +116,9 @@ pub async fn sql(client: &Client, ask: &OneObject, query: &str, output: Output) 
     let id = id(client, ask).await?;
     let body = SqlQuery { query: query.to_owned() };
     let result: SqlResult = client.post(&[PATH, &ask.deployment, &ask.class, &id, "sql"], &body).await?;
+    if result.more {
+        eprintln!("warning: only the first {} rows are shown", result.rows.len());
+    }
     match output {
         Output::Json => table::print_json(&result),
         Output::People => print_text(&rows(&result)),
@@ -190,6 +193,7 @@ mod tests {
                 vec![1.into(), "x\ty".into()],
                 vec![serde_json::Value::Null, serde_json::json!({ "hex": "00ff" })],
             ],
+            more: false,
         };
         assert_eq!(rows(&result), "a\tb\n1\tx\u{fffd}y\nnull\tx'00ff'\n");
     }

@@ -79,10 +79,9 @@ fn id(number: f64) -> u64 {
 }
 
 fn sql_error(ctx: &Ctx<'_>, shared: &Shared, error: &SqlError) -> Error {
-    use rusqlite::ffi;
     if error.interrupted() {
         shared.end_with(Problem::reset(super::CPU_EXCEEDED));
-    } else if matches!(error.code & 0xff, ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB) {
+    } else if error.is_of_storage() {
         shared.end_with(Problem::reset(format!("The object's storage failed: {error}")));
     }
     plain_error(ctx, &error.to_string())

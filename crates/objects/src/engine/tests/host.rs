@@ -203,7 +203,7 @@ impl Host {
             }
             FromEngine::Failed { event, problem, .. } => self.answer(event, Outcome::Failed(problem)),
             FromEngine::AlarmRan { event, outcome, .. } => self.answer(event, Outcome::Alarm(outcome)),
-            FromEngine::Inspected { event, json, .. } => self.answer(event, Outcome::Inspected(json)),
+            FromEngine::Inspected { event, found, .. } => self.answer(event, Outcome::Inspected(found)),
             FromEngine::Finished { event, .. } => self.finished.push(event),
             FromEngine::Call { activation, call, destination, .. } => {
                 let args = match &destination {

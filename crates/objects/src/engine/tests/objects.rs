@@ -1,7 +1,7 @@
 //! Objects from their first event on: storage, SQL, RPC, alarms, limits, errors.
 
 use super::host::{Host, START_MS};
-use crate::wire::{EventKind, Inspect, Limits, Problem};
+use crate::wire::{EventKind, INSPECTED_BYTES, Inspect, Limits, Problem};
 
 const COUNTER: &str = r#"
 import { DurableObject } from "cloudflare:workers";
@@ -310,12 +310,71 @@ fn storage_can_be_looked_into() {
     let kv = look(&mut host, Inspect::Kv { start: String::new(), limit: 10 });
     assert!(kv.contains("\"key\":\"n\""), "{kv}");
     let sql = look(&mut host, Inspect::Sql { query: "SELECT 1 AS one, 'x'".into(), limit: 10 });
-    assert_eq!(sql, r#"{"columns":["one","'x'"],"rows":[[1,"x"]]}"#);
+    assert_eq!(sql, r#"{"columns":["one","'x'"],"more":false,"rows":[[1,"x"]]}"#);
     assert!(
         look(&mut host, Inspect::Sql { query: "CREATE TABLE t (a)".into(), limit: 10 })
             .contains("only statements that read")
     );
     assert!(look(&mut host, Inspect::Summary).contains("\"alarm\":null"));
+}
+
+/// What a look finds, which no answer is too short for.
+fn found(host: &mut Host, what: Inspect) -> serde_json::Value {
+    let event = host.deliver("a", EventKind::Inspect(what));
+    let text = host.text(event).unwrap();
+    assert!(text.len() <= INSPECTED_BYTES, "{} bytes", text.len());
+    serde_json::from_str(&text).unwrap()
+}
+
+/// In JSON its keys are six times as long.
+const LONG_KEYS: &str = r#"
+import { DurableObject } from "cloudflare:workers";
+export class Long extends DurableObject {
+  fetch() {
+    for (let n = 100; n < 600; n++) this.ctx.storage.kv.put(`${n}${"\u0001".repeat(2000)}`, "x");
+    return new Response("put");
+  }
+}
+export default {};
+"#;
+
+#[test]
+fn a_look_at_keys_says_where_to_go_on_when_it_has_no_room() {
+    let mut host = Host::new(LONG_KEYS, &["Long"]);
+    assert_eq!(host.get("a", "/"), "put");
+    let mut seen: Vec<u32> = Vec::new();
+    let mut start = String::new();
+    loop {
+        let mut page = found(&mut host, Inspect::Kv { start, limit: 500 });
+        let keys = page["items"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap());
+        seen.extend(keys.map(|key| key[..3].parse::<u32>().unwrap()));
+        let serde_json::Value::String(next) = page["next_start"].take() else { break };
+        start = next;
+    }
+    assert!(seen.iter().copied().eq(100..600), "{seen:?}");
+}
+
+#[test]
+fn a_look_by_sql_says_that_there_are_more_rows_than_have_room() {
+    let mut host = Host::new(COUNTER, &["Counter"]);
+    // A thousand of these are a little longer than an answer, by what stands between them alone.
+    let (wide, name) = ("x".repeat(1024), "n".repeat(80_000));
+    let rows = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000) \
+         SELECT i, t, t, t, t, '{}' FROM n, (SELECT '{wide}' AS t)",
+        "x".repeat(78)
+    );
+    for query in [rows.clone(), rows.replacen("SELECT i,", &format!("SELECT i AS {name},"), 1)] {
+        let found = found(&mut host, Inspect::Sql { query, limit: 1_000 });
+        let shown = found["rows"].as_array().unwrap().len();
+        assert!(shown > 500 && shown < 1_000, "{shown} rows");
+        assert!(found["columns"][0].as_str().unwrap().len() <= 1024);
+        assert_eq!(found["more"], true);
+    }
+    for (limit, more) in [(9, true), (10, false), (11, false)] {
+        let found = found(&mut host, Inspect::Sql { query: format!("{rows} LIMIT 10"), limit });
+        assert_eq!((found["rows"].as_array().unwrap().len(), &found["more"]), (limit.min(10) as usize, &more.into()));
+    }
 }
 
 /// What a stub has of its own is made when something looks at it: whatever that is must find it.

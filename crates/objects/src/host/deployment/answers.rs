@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    deliver::{BodyIn, Fetched, Waiter, body_from},
+    deliver::{BodyIn, Fetched, InspectError, Waiter, body_from},
     effects::{Context, Effect},
     sockets::ClientEnd,
     state::{CallTarget, Phase, Sink, State},
@@ -73,7 +73,7 @@ impl State {
             }
             Some(Waiter::Call { process, call }) => self.reply_response(from, (process, call), response, context),
             Some(Waiter::Link { link, call }) => self.answer_link((link, call), from, Ok(Answer::Http(response))),
-            Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(unexpected()))),
+            Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(unexpected().into()))),
             Some(
                 Waiter::Alarm(_)
                 | Waiter::Socket { .. }
@@ -121,7 +121,7 @@ impl State {
             Some(Waiter::Call { process, call }) => self.reply(process, call, Ok(Answer::Value(value))),
             Some(Waiter::Link { link, call }) => self.answer_link((link, call), from, Ok(Answer::Value(value))),
             Some(Waiter::Http(waiter)) => drop(waiter.send(Err(unexpected()))),
-            Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(unexpected()))),
+            Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(unexpected().into()))),
             Some(
                 Waiter::Alarm(_)
                 | Waiter::Socket { .. }
@@ -138,10 +138,10 @@ impl State {
         }
     }
 
-    pub fn inspected(&mut self, event: EventId, json: String) {
+    pub fn inspected(&mut self, event: EventId, found: Result<String, String>) {
         if let Some(Waiter::Inspect(waiter)) = self.waiter_of(event) {
             // Whoever asked may have gone.
-            drop(waiter.send(Ok(json)));
+            drop(waiter.send(found.map_err(InspectError::Question)));
         }
     }
 
@@ -179,7 +179,7 @@ impl State {
     pub fn fail_event(&mut self, event: EventId, problem: Problem, context: &mut Context<'_>) {
         match self.waiter_of(event) {
             Some(Waiter::Http(waiter)) => drop(waiter.send(Err(problem))),
-            Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(problem))),
+            Some(Waiter::Inspect(waiter)) => drop(waiter.send(Err(problem.into()))),
             Some(Waiter::Call { process, call }) => self.reply(process, call, Err(problem)),
             Some(Waiter::Link { link, call }) => self.answer_link((link, call), 0, Err(problem)),
             Some(Waiter::Alarm(key)) => {

@@ -124,6 +124,16 @@ pub struct Fetched {
     pub socket: Option<ClientEnd>,
 }
 
+/// Why a look into an object's storage shows nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// What was asked is wrong: SQL that is none, that writes or takes too much.
+    #[error("{0}")]
+    Question(String),
+    #[error("the object cannot be looked into: {0}")]
+    Object(#[from] Problem),
+}
+
 /// Who waits for an event.
 pub enum Waiter {
     Http(oneshot::Sender<Result<Fetched, Problem>>),
@@ -157,7 +167,7 @@ pub enum Waiter {
         link: LinkId,
         call: u64,
     },
-    Inspect(oneshot::Sender<Result<String, Problem>>),
+    Inspect(oneshot::Sender<Result<String, InspectError>>),
     Nobody,
 }
 
@@ -195,12 +205,12 @@ impl Deployment {
     }
 
     /// A look at an object's storage, without running its code.
-    pub async fn inspect(self: &Arc<Self>, key: ObjectKey, what: Inspect) -> Result<String, Problem> {
+    pub async fn inspect(self: &Arc<Self>, key: ObjectKey, what: Inspect) -> Result<String, InspectError> {
         let (sender, receiver) = oneshot::channel();
         self.with(|state, context| {
             state.deliver(key, None, EventIn::Inspect(what), Waiter::Inspect(sender), context);
         });
-        receiver.await.unwrap_or_else(|_gone| Err(gone()))
+        receiver.await.unwrap_or_else(|_gone| Err(gone().into()))
     }
 
     /// The index says that the object's alarm is due. Whether the object is of this deployment.

@@ -39,7 +39,7 @@ use crate::wire::{
     EventId, FromEngine, Limits, Load, Module, Namespace, Problem, Service, SocketId, StreamId, ToEngine,
 };
 
-pub use deliver::{BodyIn, Feeding, Fetched, RequestIn};
+pub use deliver::{BodyIn, Feeding, Fetched, InspectError, RequestIn};
 pub use effects::ConsoleLine;
 pub use ends::IdleTimes;
 pub use links::LinkId;

@@ -67,7 +67,7 @@ impl State {
             | FromEngine::StubDropped { activation, after, .. } => {
                 self.pass(process, activation, after, message, context);
             }
-            FromEngine::Inspected { event, json, .. } => self.inspected(event, json),
+            FromEngine::Inspected { event, found, .. } => self.inspected(event, found),
             FromEngine::Finished { activation, event, cpu_us } => {
                 context.deployment.stats.cpu(context.options.now_ms(), cpu_us);
                 self.finished(process, activation, event, context);

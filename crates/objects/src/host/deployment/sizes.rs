@@ -1,7 +1,8 @@
 //! What one word of an engine may hold. Its own code sees to that; one that does not is none of ours any more.
 
 use crate::wire::{
-    AUTO_RESPONSE_BYTES, AutoResponse, Destination, FromEngine, Limits, ObjectCall, Passed, Rpc, SocketData,
+    AUTO_RESPONSE_BYTES, AutoResponse, Destination, FromEngine, INSPECTED_BYTES, Limits, ObjectCall, Passed, Rpc,
+    SocketData,
 };
 
 /// Code counts in units of UTF-16, of which one takes so many bytes here at most.
@@ -29,6 +30,7 @@ pub fn is_beyond(message: &FromEngine, limits: &Limits) -> bool {
             request.len() > AUTO_RESPONSE_BYTES || response.len() > AUTO_RESPONSE_BYTES
         }),
         FromEngine::Returned { value, .. } => passes_much(value),
+        FromEngine::Inspected { found: Ok(text) | Err(text), .. } => text.len() > INSPECTED_BYTES,
         FromEngine::Call { destination, .. } => match destination {
             Destination::Object { what: ObjectCall::Rpc(rpc), .. } | Destination::Stub { rpc, .. } => says_much(rpc),
             Destination::Object { what: ObjectCall::Fetch(_), .. } | Destination::Internet(_) => false,
@@ -40,7 +42,6 @@ pub fn is_beyond(message: &FromEngine, limits: &Limits) -> bool {
         | FromEngine::Response { .. }
         | FromEngine::Failed { .. }
         | FromEngine::AlarmRan { .. }
-        | FromEngine::Inspected { .. }
         | FromEngine::Finished { .. }
         | FromEngine::CancelCall { .. }
         | FromEngine::SocketClose { .. }
@@ -100,6 +101,7 @@ mod tests {
         let passed = |bytes| Passed { value: Cloned(vec![0; bytes]), stubs: Vec::new() };
         let returned =
             |bytes| FromEngine::Returned { activation: ACTIVATION, event, after: AFTER, value: passed(bytes) };
+        let inspected = |bytes| FromEngine::Inspected { activation: ACTIVATION, event, found: Ok("0".repeat(bytes)) };
         let called = |bytes| FromEngine::Call {
             activation: ACTIVATION,
             call: CallId(1),
@@ -117,6 +119,7 @@ mod tests {
             (send(SocketData::Text("€".repeat(7))), send(SocketData::Text("€".repeat(8)))),
             (auto(AUTO_RESPONSE_BYTES), auto(AUTO_RESPONSE_BYTES + 1)),
             (returned(11), returned(12)),
+            (inspected(INSPECTED_BYTES), inspected(INSPECTED_BYTES + 1)),
             (called(11), called(12)),
         ];
         for (within, beyond) in cases {

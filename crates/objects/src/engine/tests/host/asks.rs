@@ -16,7 +16,7 @@ pub(in crate::engine::tests) enum Outcome {
     Value(wire::Passed),
     Failed(Problem),
     Alarm(wire::AlarmOutcome),
-    Inspected(String),
+    Inspected(Result<String, String>),
 }
 
 impl Host {
@@ -123,7 +123,8 @@ impl Host {
             Outcome::Failed(problem) => Some(format!("failed: {problem}")),
             Outcome::Value(value) => Some(format!("{value:?}")),
             Outcome::Alarm(outcome) => Some(format!("{outcome:?}")),
-            Outcome::Inspected(json) => Some(json.clone()),
+            Outcome::Inspected(Ok(json)) => Some(json.clone()),
+            Outcome::Inspected(Err(why)) => Some(format!("failed: {why}")),
         }
     }
 
