@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use domain::proxies::TrustedProxies;
 use jiff::SignedDuration;
 use serde::Deserialize;
 use services::certificates::{ServerKey, ServerKeyError};
@@ -35,8 +36,8 @@ pub struct Config {
     pub server_key_file: PathBuf,
     /// The built web page (`cargo xtask web` makes it).
     pub site_dir: PathBuf,
-    /// Addresses of reverse proxies whose X-Forwarded-For is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Addresses and networks of reverse proxies whose X-Forwarded-For is believed.
+    pub trusted_proxies: TrustedProxies,
     pub database: Database,
     pub agents: Agents,
     pub replicas: Replicas,
@@ -109,7 +110,7 @@ impl Default for Config {
             data_dir: PathBuf::from("/var/lib/berth"),
             server_key_file: PathBuf::new(),
             site_dir: PathBuf::from("/usr/share/berth/site"),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: TrustedProxies::default(),
             database: Database::default(),
             agents: Agents::default(),
             replicas: Replicas::default(),

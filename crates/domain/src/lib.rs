@@ -17,6 +17,7 @@ pub mod machines;
 pub mod names;
 pub mod notebooks;
 pub mod people;
+pub mod proxies;
 pub mod reservations;
 pub mod sessions;
 pub mod tokens;

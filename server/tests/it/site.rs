@@ -37,7 +37,7 @@ pub async fn on_both<Fut: Future<Output = Site>>(test: impl Fn(Site) -> Fut) {
 }
 
 impl Site {
-    pub async fn start(database: Option<String>, trusted_proxies: Vec<std::net::IpAddr>) -> Self {
+    pub async fn start(database: Option<String>, trusted_proxies: Vec<domain::proxies::Network>) -> Self {
         Self::beside(None, database, trusted_proxies).await
     }
 
@@ -49,7 +49,7 @@ impl Site {
     async fn beside(
         key: Option<&std::path::Path>,
         database: Option<String>,
-        trusted_proxies: Vec<std::net::IpAddr>,
+        trusted_proxies: Vec<domain::proxies::Network>,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -57,7 +57,7 @@ impl Site {
             listen: free,
             data_dir: directory.path().to_owned(),
             site_dir: directory.path().to_owned(),
-            trusted_proxies,
+            trusted_proxies: trusted_proxies.try_into().unwrap(),
             ..Config::default()
         };
         config.agents.listen = free;

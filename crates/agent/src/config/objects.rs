@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use domain::deployments::MAX_CPU_MS;
+use domain::{
+    deployments::MAX_CPU_MS,
+    proxies::{Network, TrustedProxies},
+};
 use objects::wire::Limits;
 use rustls_pki_types::ServerName;
 use serde::Deserialize;
@@ -40,6 +43,8 @@ pub struct ObjectsConfig {
     pub peer_listen: SocketAddr,
     /// `HOST:PORT` at which other agents reach `peer_listen`.
     pub peer_address: String,
+    /// Whose word for whom they ask is believed at the object port.
+    pub trusted_proxies: TrustedProxies,
     /// Private names and addresses that object workers of this host may send requests to, in lower case.
     pub allow_private: BTreeSet<String>,
     /// Of all engines together.
@@ -63,6 +68,8 @@ pub(super) struct ObjectsText {
     listen: Option<Spanned<String>>,
     peer_listen: Option<Spanned<String>>,
     peer_address: Option<Spanned<String>>,
+    #[serde(default)]
+    trusted_proxies: Vec<Spanned<String>>,
     #[serde(default)]
     allow_private: Vec<Spanned<String>>,
     hibernate_s: Option<Spanned<u32>>,
@@ -112,6 +119,7 @@ impl Checker<'_> {
             self.problem(spanned, what, "two ports: the second is for other agents alone");
         }
         let peer_address = self.peer_address(text, peer_listen);
+        let trusted_proxies = self.trusted_proxies(&text.trusted_proxies);
         let allow_private = self.allow_private(&text.allow_private);
         let hibernate = self.seconds("hibernate_s", text.hibernate_s.as_ref(), 10, IDLE_SECONDS);
         let evict = self.seconds("evict_s", text.evict_s.as_ref(), 100, IDLE_SECONDS);
@@ -122,6 +130,7 @@ impl Checker<'_> {
             listen,
             peer_listen,
             peer_address,
+            trusted_proxies,
             allow_private,
             cpu_millis,
             memory_bytes,
@@ -160,6 +169,22 @@ impl Checker<'_> {
             None => {}
         }
         peer_listen.to_string()
+    }
+
+    fn trusted_proxies(&mut self, texts: &[Spanned<String>]) -> TrustedProxies {
+        let mut networks: Vec<Network> = Vec::new();
+        for text in texts {
+            match text.get_ref().parse() {
+                Ok(network) => networks.push(network),
+                Err(bad) => self.problem(text, format!("{bad}"), "trusted_proxies = [\"10.0.0.7\", \"fd00::/64\"]"),
+            }
+        }
+        TrustedProxies::try_from(networks).unwrap_or_else(|bad| {
+            if let Some(first) = texts.first() {
+                self.problem(first, bad.to_string(), "name the network that they are in");
+            }
+            TrustedProxies::default()
+        })
     }
 
     fn allow_private(&mut self, names: &[Spanned<String>]) -> BTreeSet<String> {
@@ -272,10 +297,12 @@ mod tests {
         assert_eq!((some.listen, some.peer_listen), (DEFAULT_LISTEN, DEFAULT_PEER_LISTEN));
         assert_eq!((some.hibernate.as_secs(), some.evict.as_secs(), some.drain.as_secs()), (10, 100, 10));
         let more = "[objects]\ncpus = 1\nmemory = \"2GiB\"\nlisten = \"0.0.0.0:80\"\npeer_listen = \"[::1]:81\"\n\
-            allow_private = [\"DB.internal\", \"10.0.0.9\"]\nhibernate_s = 2\nevict_s = 3\ndrain_s = 0\n";
+            trusted_proxies = [\"10.0.0.0/8\"]\nallow_private = [\"DB.internal\", \"10.0.0.9\"]\nhibernate_s = 2\nevict_s = 3\ndrain_s = 0\n";
         let more = parse(more).expect("is there");
         assert_eq!(more.peer_address, "[::1]:81");
         assert_eq!(more.limits, Limits::default());
+        let trusts = |address: [u8; 4]| more.trusted_proxies.trust(address.into());
+        assert_eq!((trusts([10, 1, 2, 3]), trusts([127, 0, 0, 1])), (true, false));
         assert!(more.allow_private.iter().eq(["10.0.0.9", "db.internal"]), "{more:?}");
         assert_eq!((more.hibernate.as_secs(), more.evict.as_secs(), more.drain.as_secs()), (2, 3, 0));
     }
@@ -316,7 +343,8 @@ mod tests {
     #[test]
     fn mistakes_are_told_with_their_lines() {
         let text = "[objects]\ncpus = 0\nmemory = \"1MiB\"\nlisten = \"8787\"\npeer_listen = \"0.0.0.0:0\"\n\
-            peer_address = \"0.0.0.0:1\"\nallow_private = [\"http://db\"]\nhibernate_s = 0\nevict_s = 90000\ndrain_s = 601\n";
+            peer_address = \"0.0.0.0:1\"\nallow_private = [\"http://db\"]\nhibernate_s = 0\nevict_s = 90000\ndrain_s = 601\n\
+            trusted_proxies = [\"10.0.0.0/33\"]\n";
         let found: Vec<String> =
             AgentConfig::parse(text).expect_err("is wrong").iter().map(ToString::to_string).collect();
         for words in [
@@ -329,6 +357,7 @@ mod tests {
             "line 8: hibernate_s = 0",
             "line 9: evict_s = 90000",
             "line 10: drain_s = 601",
+            "line 11: '10.0.0.0/33' is no address",
         ] {
             assert!(found.iter().any(|problem| problem.starts_with(words)), "{words}: {found:#?}");
         }

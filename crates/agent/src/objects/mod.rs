@@ -135,7 +135,8 @@ impl Objects {
             // A trial may take long: what does run is not to wait for it.
             tasks.spawn(ended.clone().run_until_cancelled_owned(applier.clone().try_kept()));
         }
-        let serving = port::serve_clients(object_port, applier.clone(), stop.clone());
+        let proxies = Arc::new(wanted.trusted_proxies.clone());
+        let serving = port::serve_clients(object_port, applier.clone(), proxies, stop.clone());
         requests.spawn(ended.clone().run_until_cancelled_owned(serving));
         let serving = port::serve_peers(peer_port, applier.clone(), stop.clone());
         tasks.spawn(ended.clone().run_until_cancelled_owned(serving));

@@ -1,8 +1,13 @@
 //! The ways in: clients at the object port and through the tunnel, other hosts at the peer port.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use hyper::{Request, body::Incoming, header};
+use domain::proxies::TrustedProxies;
+use hyper::{
+    Request,
+    body::Incoming,
+    header::{self, HeaderMap, HeaderValue},
+};
 use objects::host::http::{self, Client, Routed};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -32,10 +37,25 @@ fn route(applier: &Applier, request: &Request<Incoming>) -> Routed {
     host.and_then(|host| applier.host.deployment(&applier.places.deployment_of(host)?)).into()
 }
 
+/// Who is at the other end of a client's connection: `peer`, or whoever asks through it if it is a proxy that is trusted.
+fn client(proxies: &TrustedProxies, peer: IpAddr, headers: &HeaderMap) -> Client {
+    if !proxies.trust(peer) {
+        return Client::Direct(peer);
+    }
+    let lines = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
+    Client::Behind(proxies.client(peer, lines))
+}
+
 /// The object port, until `stop` and the answers to what was asked before.
-pub async fn serve_clients(listener: TcpListener, applier: Arc<Applier>, stop: CancellationToken) {
+pub async fn serve_clients(
+    listener: TcpListener,
+    applier: Arc<Applier>,
+    proxies: Arc<TrustedProxies>,
+    stop: CancellationToken,
+) {
+    let client = move |peer, headers: &HeaderMap| client(&proxies, peer, headers);
     let route = move |request: &Request<Incoming>| route(&applier, request);
-    http::serve_until(listener, CONNECTIONS, route, stop).await;
+    http::serve_until(listener, CONNECTIONS, client, route, stop).await;
 }
 
 /// A stream of the tunnel that carries requests to deployments; as [`serve_clients`] after `stop`.

@@ -6,6 +6,7 @@ mod faults;
 mod fleet;
 mod intruders;
 mod limits;
+mod proxies;
 mod refused;
 
 use std::{

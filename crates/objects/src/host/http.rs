@@ -13,7 +13,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::Semaphore,
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -62,13 +62,19 @@ where
     R: Fn(&Request<Incoming>) -> T + Clone + Send + Sync + 'static,
     T: Into<Routed>,
 {
-    serve_until(listener, connections, route, CancellationToken::new()).await;
+    serve_until(listener, connections, |peer, _| Client::Direct(peer), route, CancellationToken::new()).await;
 }
 
 /// Serves connections until `stop`. Then it takes no more, and ends when all that was asked on those that are open is
-/// answered; dropped, they are cut.
-pub async fn serve_until<R, T>(listener: TcpListener, connections: usize, route: R, stop: CancellationToken)
-where
+/// answered; dropped, they are cut. `client` says by a connection's address and a request's headers who sends it.
+pub async fn serve_until<C, R, T>(
+    listener: TcpListener,
+    connections: usize,
+    client: C,
+    route: R,
+    stop: CancellationToken,
+) where
+    C: Fn(IpAddr, &HeaderMap) -> Client + Clone + Send + Sync + 'static,
     R: Fn(&Request<Incoming>) -> T + Clone + Send + Sync + 'static,
     T: Into<Routed>,
 {
@@ -84,9 +90,13 @@ where
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    let (route, stop) = (route.clone(), stop.clone());
+                    let (client, route, stop) = (client.clone(), route.clone(), stop.clone());
                     tasks.spawn(async move {
-                        connection(stream, peer.ip(), route, stop).await;
+                        let client = move |headers: &HeaderMap| client(peer.ip(), headers);
+                        match stream.set_nodelay(true) {
+                            Ok(()) => requests(stream, client, route, stop).await,
+                            Err(error) => tracing::debug!(%error, "a connection was lost at its start"),
+                        }
                         drop(permit);
                     });
                 }
@@ -102,23 +112,14 @@ where
     while tasks.join_next().await.is_some() {}
 }
 
-async fn connection<R, T>(stream: TcpStream, peer: IpAddr, route: R, stop: CancellationToken)
-where
-    R: Fn(&Request<Incoming>) -> T + Clone + Send + Sync + 'static,
-    T: Into<Routed>,
-{
-    match stream.set_nodelay(true) {
-        Ok(()) => serve_connection(stream, Client::Direct(peer), route, stop).await,
-        Err(error) => tracing::debug!(%error, "a connection was lost at its start"),
-    }
-}
-
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
     /// Whoever sends the requests. What it says of itself as a proxy would is not passed on.
     Direct(IpAddr),
-    /// A proxy that is trusted: its `x-forwarded-for` says whose a request is, its `x-forwarded-proto` how it was asked.
+    /// Whoever is behind a proxy that is trusted: its `x-forwarded-proto` says how it was asked.
+    Behind(IpAddr),
+    /// A proxy that is trusted, as with [`Self::Behind`]: its `x-forwarded-for` says whose a request is.
     Proxy,
 }
 
@@ -129,8 +130,19 @@ where
     R: Fn(&Request<Incoming>) -> T + Clone + Send + Sync + 'static,
     T: Into<Routed>,
 {
+    requests(stream, move |_| client, route, stop).await;
+}
+
+async fn requests<S, C, R, T>(stream: S, client: C, route: R, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    C: Fn(&HeaderMap) -> Client + Send + Sync + 'static,
+    R: Fn(&Request<Incoming>) -> T + Clone + Send + Sync + 'static,
+    T: Into<Routed>,
+{
     let service = service_fn(move |request| {
         let routed = route(&request).into();
+        let client = client(request.headers());
         async move {
             Ok::<_, Infallible>(match routed {
                 Routed::To(deployment) => handle(&deployment, request, client).await,
@@ -209,13 +221,16 @@ pub async fn handle(
 
 /// A request's headers; of what says who asks, what is known to be so. How it was asked.
 fn headers_from(client: Client, sent: &HeaderMap) -> (Headers, &'static str) {
-    let said = |name: &str| sent.get(name).map(HeaderValue::as_bytes);
+    let bytes = |address: IpAddr| Cow::Owned(address.to_string().into_bytes());
+    // What stands before the proxy's own word anybody may have written.
+    let protocols = sent.get_all("x-forwarded-proto").iter().next_back().map(HeaderValue::as_bytes);
+    let last = protocols.and_then(|protocols| protocols.rsplit(|byte| *byte == b',').next());
+    let is_https = last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"https"));
+    let by_proxy = if is_https { "https" } else { "http" };
     let (address, scheme) = match client {
-        Client::Direct(address) => (Some(Cow::Owned(address.to_string().into_bytes())), "http"),
-        Client::Proxy => {
-            let secure = said("x-forwarded-proto").is_some_and(|proto| proto == b"https");
-            (said("x-forwarded-for").map(Cow::Borrowed), if secure { "https" } else { "http" })
-        }
+        Client::Direct(address) => (Some(bytes(address)), "http"),
+        Client::Behind(address) => (Some(bytes(address)), by_proxy),
+        Client::Proxy => (sent.get("x-forwarded-for").map(|address| Cow::Borrowed(address.as_bytes())), by_proxy),
     };
     let mut headers = Headers::default();
     for (name, value) in sent.iter().filter(|(name, _)| !WHO_ASKS.contains(&name.as_str())) {
@@ -387,6 +402,10 @@ mod tests {
             headers,
             ["a: b", "cf-connecting-ip: 8.8.8.8", "x-forwarded-for: 8.8.8.8", "x-forwarded-proto: https"]
         );
+        let (scheme, headers) = seen(Client::Behind([1, 2, 3, 4].into()), &sent);
+        assert_eq!((scheme, headers[1].as_str()), ("https", "cf-connecting-ip: 1.2.3.4"));
+        let twice = [("x-forwarded-proto", "https"), ("x-forwarded-proto", "https, http")];
+        assert_eq!(seen(Client::Behind([1, 2, 3, 4].into()), &twice).0, "http");
         assert_eq!(seen(Client::Proxy, &sent[..1]), ("http", vec!["x-forwarded-proto: http".to_owned()]));
     }
 }
