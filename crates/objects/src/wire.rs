@@ -444,6 +444,7 @@ pub enum FromEngine {
     Inspected {
         activation: Activation,
         event: EventId,
+        after: Seq,
         found: Result<String, String>,
     },
     /// The event and what it left running are over.

@@ -6,7 +6,7 @@ use super::storage::StorageError;
 use crate::sqlite::connection::Value as SqlValue;
 use crate::sqlite::cursor::ExecError;
 use crate::sqlite::kv::Range;
-use crate::wire::{EventId, FromEngine, INSPECTED_BYTES, Inspect, Problem, Seq};
+use crate::wire::{EventId, FromEngine, INSPECTED_BYTES, Inspect, Problem};
 use serde_json::{Value, json};
 
 /// Bytes of one value shown.
@@ -54,7 +54,7 @@ impl InspectError {
 }
 
 pub(super) fn answer(shared: &Shared, event: EventId, what: &Inspect) {
-    let activation = shared.activation;
+    let (activation, after) = (shared.activation, shared.after());
     let mut looked = look(shared, what);
     // It is not the object's code that took too long: the object goes on.
     if shared.cpu.exceeded.take() && looked.is_err() {
@@ -65,10 +65,10 @@ pub(super) fn answer(shared: &Shared, event: EventId, what: &Inspect) {
         Err(error) if error.is_of_question() => Err(error.to_string()),
         Err(error) => {
             let problem = Problem::new("Error", error.to_string());
-            return shared.say(FromEngine::Failed { activation, event, after: Seq(0), problem });
+            return shared.say(FromEngine::Failed { activation, event, after, problem });
         }
     };
-    shared.say(FromEngine::Inspected { activation, event, found });
+    shared.say(FromEngine::Inspected { activation, event, after, found });
 }
 
 fn look(shared: &Shared, what: &Inspect) -> Result<Value, InspectError> {

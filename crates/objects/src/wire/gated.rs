@@ -19,7 +19,8 @@ impl FromEngine {
             Self::Response { activation, after, event, .. }
             | Self::Returned { activation, after, event, .. }
             | Self::Failed { activation, after, event, .. }
-            | Self::AlarmRan { activation, after, event, .. } => {
+            | Self::AlarmRan { activation, after, event, .. }
+            | Self::Inspected { activation, after, event, .. } => {
                 Some(Gated { activation: *activation, after, answers: Some(*event) })
             }
             Self::Call { activation, after, .. }
@@ -34,7 +35,6 @@ impl FromEngine {
             | Self::LoadFailed { .. }
             | Self::ReadPages { .. }
             | Self::Commit(_)
-            | Self::Inspected { .. }
             | Self::Finished { .. }
             | Self::CancelCall { .. }
             | Self::SocketAccept { .. }

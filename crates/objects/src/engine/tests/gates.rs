@@ -1,7 +1,7 @@
 //! Input and output gates, coalescing, and the same in a simulation with seeds.
 
 use super::host::{Disk, Host};
-use crate::wire::EventId;
+use crate::wire::{EventId, EventKind, Inspect};
 
 const GATES: &str = r#"
 import { DurableObject } from "cloudflare:workers";
@@ -137,6 +137,26 @@ fn why_an_object_ends_is_told_when_what_it_rests_on_is_durable() {
     assert_eq!(host.text(put).as_deref(), Some("put"));
     assert_eq!(host.failure(abort).message, "a is unseen");
     assert_eq!(host.get("x", "/get"), "unseen");
+}
+
+#[test]
+fn a_look_into_storage_shows_what_is_durable() {
+    let mut host = host();
+    host.disk = Disk::Held;
+    let keys = || EventKind::Inspect(Inspect::Kv { start: String::new(), limit: 10 });
+    // An error may tell what was read as well.
+    let wrong = || EventKind::Inspect(Inspect::Sql { query: "none".to_owned(), limit: 10 });
+    let put = host.fetch("x", "/put?v=unseen");
+    let looks = [host.deliver("x", keys()), host.deliver("x", wrong())];
+    assert_eq!((host.text(put), looks.map(|look| host.text(look)), host.unsynced()), (None, [None, None], 1));
+    host.sync();
+    assert!(host.text(looks[0]).is_some_and(|text| text.contains("unseen")), "{:?}", host.text(looks[0]));
+    assert!(host.text(looks[1]).is_some_and(|text| text.contains("syntax error")), "{:?}", host.text(looks[1]));
+    // What is put without waiting for it is shown without waiting, too.
+    host.fetch("x", "/loose");
+    let look = host.deliver("x", keys());
+    assert!(host.text(look).is_some_and(|text| text.contains("loose")), "{:?}", host.text(look));
+    assert_eq!(host.unsynced(), 1);
 }
 
 #[test]

@@ -53,7 +53,8 @@ impl State {
             FromEngine::Response { activation, event, after, .. }
             | FromEngine::Returned { activation, event, after, .. }
             | FromEngine::Failed { activation, event, after, .. }
-            | FromEngine::AlarmRan { activation, event, after, .. } => {
+            | FromEngine::AlarmRan { activation, event, after, .. }
+            | FromEngine::Inspected { activation, event, after, .. } => {
                 if let Some(event) = self.events.get_mut(&event) {
                     event.answered = true;
                 }
@@ -67,7 +68,6 @@ impl State {
             | FromEngine::StubDropped { activation, after, .. } => {
                 self.pass(process, activation, after, message, context);
             }
-            FromEngine::Inspected { event, found, .. } => self.inspected(event, found),
             FromEngine::Finished { activation, event, cpu_us } => {
                 context.deployment.stats.cpu(context.options.now_ms(), cpu_us);
                 self.finished(process, activation, event, context);
@@ -175,6 +175,7 @@ impl State {
             FromEngine::AlarmRan { activation, event, outcome, .. } => {
                 self.alarm_ran((process, activation), event, outcome, context);
             }
+            FromEngine::Inspected { event, found, .. } => self.inspected(event, found),
             FromEngine::StubDropped { stub, .. } => self.stub_dropped(stub, Holder::Engine(process)),
             FromEngine::Call { activation, call, destination, .. } => match destination {
                 Destination::Internet(request) => {
@@ -208,7 +209,6 @@ impl State {
             | FromEngine::LoadFailed { .. }
             | FromEngine::ReadPages { .. }
             | FromEngine::Commit(_)
-            | FromEngine::Inspected { .. }
             | FromEngine::Finished { .. }
             | FromEngine::CancelCall { .. }
             | FromEngine::SocketAccept { .. }

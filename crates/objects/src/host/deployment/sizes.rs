@@ -101,7 +101,8 @@ mod tests {
         let passed = |bytes| Passed { value: Cloned(vec![0; bytes]), stubs: Vec::new() };
         let returned =
             |bytes| FromEngine::Returned { activation: ACTIVATION, event, after: AFTER, value: passed(bytes) };
-        let inspected = |bytes| FromEngine::Inspected { activation: ACTIVATION, event, found: Ok("0".repeat(bytes)) };
+        let inspected =
+            |bytes| FromEngine::Inspected { activation: ACTIVATION, event, after: AFTER, found: Ok("0".repeat(bytes)) };
         let called = |bytes| FromEngine::Call {
             activation: ACTIVATION,
             call: CallId(1),
