@@ -134,7 +134,7 @@ fn prepare(state: &AppState, request: &mut Request, is_upgrade: bool) -> Result<
         headers.remove(name);
     }
     // The portal's own is never sent here by a browser, and goes no further if it is.
-    passing::keep_cookies(headers, |name| !is_cookie(name))?;
+    passing::keep_cookies(headers, |name, _| !is_cookie(name))?;
     let scheme = if state.config.is_https() { "https" } else { "http" };
     headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static(scheme));
     let client = HeaderValue::from_str(&client.to_string()).map_err(http::Error::from)?;

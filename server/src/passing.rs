@@ -61,10 +61,10 @@ pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8]
     })
 }
 
-/// Leaves the cookies of these names, in one line as HTTP/1.1 wants them (RFC 6265, 5.4).
-pub(crate) fn keep_cookies(headers: &mut HeaderMap, is_kept: impl Fn(&[u8]) -> bool) -> Result<(), http::Error> {
+/// Leaves the cookies of these names and values, in one line as HTTP/1.1 wants them (RFC 6265, 5.4).
+pub(crate) fn keep_cookies(headers: &mut HeaderMap, is_kept: impl Fn(&[u8], &[u8]) -> bool) -> Result<(), http::Error> {
     let mut line = Vec::new();
-    for (name, value) in cookies(headers).filter(|(name, _)| is_kept(name)) {
+    for (name, value) in cookies(headers).filter(|(name, value)| is_kept(name, value)) {
         if !line.is_empty() {
             line.extend_from_slice(b"; ");
         }
@@ -144,7 +144,7 @@ mod tests {
             for line in lines {
                 headers.append(header::COOKIE, HeaderValue::from_bytes(line).unwrap());
             }
-            keep_cookies(&mut headers, |name| name != b"own").unwrap();
+            keep_cookies(&mut headers, |name, _| name != b"own").unwrap();
             let found: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
             assert_eq!(found, kept.into_iter().collect::<Vec<_>>());
         };

@@ -24,7 +24,7 @@ use crate::{
     failure::{self, Failure},
     large,
     pace::{Late, Limits, Pace},
-    rest,
+    passing, rest,
     sign_in::{layer as sign_in_layer, query_value},
     state::AppState,
     upload,
@@ -63,6 +63,7 @@ pub fn around(router: Router<AppState>, state: &AppState) -> Router<AppState> {
         .layer(middleware::from_fn_with_state(large::Gate::default(), large::layer))
         .layer(middleware::from_fn_with_state(state.clone(), authenticate))
         .layer(sign_in_layer(state.services.clone(), state.config.is_https()))
+        .layer(middleware::from_fn(readable_cookies))
         .layer(middleware::from_fn_with_state(state.clone(), refuse_cross_site))
         // Of its own it would be less than some paths may have.
         .layer(DefaultBodyLimit::disable())
@@ -105,6 +106,18 @@ pub async fn sane_request_id(mut request: Request, next: Next) -> Response {
     };
     if request.headers().get(REQUEST_ID).is_some_and(|id| !sane(id)) {
         request.headers_mut().remove(REQUEST_ID);
+    }
+    next.run(request).await
+}
+
+/// Whoever reads cookies from here on reads text, and would see none of them where one is other than ASCII: another program on
+/// this host name may have set it.
+async fn readable_cookies(mut request: Request, next: Next) -> Response {
+    if request.headers().get_all(header::COOKIE).iter().any(|line| line.to_str().is_err()) {
+        let kept = passing::keep_cookies(request.headers_mut(), |name, value| name.is_ascii() && value.is_ascii());
+        if kept.is_err() {
+            return StatusCode::BAD_REQUEST.into_response();
+        }
     }
     next.run(request).await
 }

@@ -127,7 +127,8 @@ fn prepare(headers: &mut HeaderMap, visitor: &Visitor, is_https: bool, is_upgrad
     passing::strip(headers, is_upgrade);
     // With permessage-deflate nobody on the way could tell what passes.
     headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
-    passing::keep_cookies(headers, door::is_notebooks).map_err(|error| Error::Internal(error.to_string()))?;
+    passing::keep_cookies(headers, |name, _| door::is_notebooks(name))
+        .map_err(|error| Error::Internal(error.to_string()))?;
     let forwarded: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {

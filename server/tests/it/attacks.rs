@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use domain::people::Role;
-use reqwest::{StatusCode, header};
+use reqwest::{
+    StatusCode,
+    header::{self, HeaderValue},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -89,6 +92,23 @@ async fn an_id_that_was_planted_is_not_taken_over() {
         site
     })
     .await;
+}
+
+/// Of another program on the same host name: it signs nobody out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_that_is_no_ascii_hides_no_other() {
+    let site = Site::start(None, Vec::new()).await;
+    site.admin("ana@x").await;
+    let mut ana = Browser::new(&site.url);
+    ana.sign_in("ana@x", PASSWORD).await;
+    for line in
+        [format!("theirs=ä; {}", ana.cookie()).as_bytes(), &[b"theirs=\xe4; ", ana.cookie().as_bytes()].concat()]
+    {
+        let asked = Browser::new(&site.url).request("GET", "/api/v1/me");
+        let answer = asked.header(header::COOKIE, HeaderValue::from_bytes(line).unwrap()).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    site.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
