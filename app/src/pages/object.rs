@@ -326,15 +326,19 @@ fn Rows(result: SqlResult) -> impl IntoView {
     if rows.is_empty() {
         return view! { <p class="soft">"No rows."</p> }.into_any();
     }
-    let row = |row: Vec<Value>| {
-        let cells = row.iter().zip(&columns).map(|(value, name)| {
-            let class = if value.is_number() { "num" } else { "wrap" };
-            view! { <td class=class data-label=name.clone()>{cell(value)}</td> }
+    let of_numbers = |at: usize| rows.iter().all(|row| row.get(at).is_some_and(Value::is_number));
+    let columns: Vec<(&String, bool)> = columns.iter().enumerate().map(|(at, name)| (name, of_numbers(at))).collect();
+    let headings =
+        columns.iter().map(|(name, numbers)| if *numbers { Heading::number(name) } else { Heading::text(name) });
+    let headings = headings.collect();
+    let row = |row: &Vec<Value>| {
+        let cells = row.iter().zip(&columns).map(|(value, (name, numbers))| {
+            let class = if *numbers { "num" } else { "wrap" };
+            view! { <td class=class data-label=(*name).clone()>{cell(value)}</td> }
         });
         view! { <tr>{cells.collect_view()}</tr> }
     };
-    let rows = rows.into_iter().map(row).collect_view();
-    let headings = columns.iter().map(|name| Heading::text(name)).collect();
+    let rows = rows.iter().map(row).collect_view();
     view! {
         <DataTable caption="What the query found" headings>{rows}</DataTable>
         {more.then(|| view! { <p class="soft">"There are more rows than are shown."</p> })}
