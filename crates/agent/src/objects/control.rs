@@ -15,7 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use objects::{
     engine::id_from_name,
     host::{
-        console::Since,
+        console::{Kept, Since},
         deployment::{DeleteObjectError, Deployment, InspectError, ObjectDetail},
         log::{ObjectKey, OpenFileError, Page},
     },
@@ -38,6 +38,8 @@ const MAX_ASK_BYTES: usize = 256 * 1024;
 const HEADER_LIMIT: Duration = Duration::from_secs(60);
 /// Lines that are looked through for those of one object, each time.
 const LOOKED_THROUGH: usize = 2_000;
+/// Of an answer's lines together; the rest of it has room beside them.
+const LINES_BYTES: usize = MAX_ANSWER_BYTES - 1024;
 
 // What a look finds is passed on as it is.
 const _: () = assert!(INSPECTED_BYTES <= MAX_ANSWER_BYTES);
@@ -418,34 +420,48 @@ async fn console(deployment: &Deployment, query: &Query<'_>) -> Result<Console, 
     }
     let mut told = Console { lines: Vec::new(), after, lost: 0 };
     loop {
-        let Since { lines, lost } = kept.since(told.after, LOOKED_THROUGH);
-        told.lost += lost;
-        told.after += lost;
-        for kept in lines {
-            if told.lines.len() >= MAX_LINES as usize {
-                break;
-            }
-            told.after = kept.seq;
-            if wanted.takes(kept.line.object.as_ref()) {
-                told.lines.push(Line {
-                    seq: kept.seq,
-                    at_ms: kept.line.at_ms,
-                    level: word(kept.line.level).to_owned(),
-                    object: kept.line.object.map(|key| LineOf {
-                        namespace: namespace_of(&key),
-                        id: hex::encode(key.id),
-                        name: kept.line.name.clone(),
-                    }),
-                    text: kept.line.text.clone(),
-                });
-            }
-        }
+        let since = kept.since(told.after, LOOKED_THROUGH);
+        tell(&mut told, since, &wanted)?;
         let left = deadline.saturating_duration_since(Instant::now());
         if !told.lines.is_empty() || left.is_zero() {
             return Ok(told);
         }
         // That there is news is enough, also if some was missed: all is read again.
         drop(tokio::time::timeout(left, news.recv()).await);
+    }
+}
+
+/// As many lines as there is room for; [`Console::after`] is before the first that is left out.
+fn tell(told: &mut Console, Since { lines, lost }: Since, wanted: &Wanted) -> Result<(), ControlError> {
+    told.lost += lost;
+    told.after += lost;
+    let mut bytes = 0;
+    for kept in lines {
+        if wanted.takes(kept.line.object.as_ref()) {
+            let line = said(&kept);
+            // In JSON a character may be six; a comma comes behind.
+            bytes += serde_json::to_string(&line)?.len() + 1;
+            if told.lines.len() >= MAX_LINES as usize || (bytes > LINES_BYTES && !told.lines.is_empty()) {
+                break;
+            }
+            told.lines.push(line);
+        }
+        told.after = kept.seq;
+    }
+    Ok(())
+}
+
+fn said(kept: &Kept) -> Line {
+    Line {
+        seq: kept.seq,
+        at_ms: kept.line.at_ms,
+        level: word(kept.line.level).to_owned(),
+        object: kept.line.object.map(|key| LineOf {
+            namespace: namespace_of(&key),
+            id: hex::encode(key.id),
+            name: kept.line.name.clone(),
+        }),
+        text: kept.line.text.clone(),
     }
 }
 
@@ -461,6 +477,8 @@ fn word(level: Level) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use objects::host::deployment::ConsoleLine;
+
     use super::*;
 
     #[test]
@@ -493,5 +511,29 @@ mod tests {
         assert!(some.takes(Some(&one)) && !some.takes(Some(&other)) && !some.takes(None));
         let class = Wanted { namespace: Some(NamespaceId::new()), object: None };
         assert!(!class.takes(Some(&one)));
+    }
+
+    #[test]
+    fn lines_that_have_no_room_come_with_the_next_answer() {
+        let line = |seq| {
+            let text = "\u{1}".repeat(16 * 1024);
+            let (deployment, level) = (String::new(), Level::Log);
+            let line = ConsoleLine { deployment, object: None, class: None, name: None, level, text, at_ms: 0 };
+            Arc::new(Kept { seq, line })
+        };
+        let all = Wanted { namespace: None, object: None };
+        let mut seen = Vec::new();
+        let mut told = Console { lines: Vec::new(), after: 0, lost: 0 };
+        while told.after < 63 {
+            let after = told.after.max(3);
+            told.lines.clear();
+            let lost = after - told.after;
+            tell(&mut told, Since { lines: (after + 1..=63).map(line).collect(), lost }, &all).expect("is told");
+            let bytes = serde_json::to_string(&told).expect("is JSON").len();
+            assert!(bytes <= MAX_ANSWER_BYTES, "{bytes} bytes");
+            assert_eq!(told.lines.last().map(|line| line.seq), Some(told.after), "the next question goes on here");
+            seen.extend(told.lines.iter().map(|line| line.seq));
+        }
+        assert_eq!(seen, (4..=63).collect::<Vec<_>>());
     }
 }
