@@ -1,7 +1,7 @@
 //! Alarms whose object cannot be run when they are due.
 
 use objects::{
-    host::outgoing::Policy,
+    host::{deployment::Version, outgoing::Policy},
     project::{Project, Secret},
     wire::{Limits, Problem},
 };
@@ -13,6 +13,8 @@ use crate::{
 
 pub const TESTS: &[Test] = &[
     ("alarms::those_that_came_due_in_a_version_that_does_not_load_fire_in_the_next", not_loaded),
+    ("alarms::one_that_another_version_cut_is_no_failed_attempt", replaced),
+    ("alarms::one_that_resets_its_object_has_failed", stopped),
     ("alarms::what_a_neighbour_did_to_the_engine_is_no_failed_attempt", neighbours),
 ];
 
@@ -30,6 +32,7 @@ export class Late extends DurableObject {
     }
     // What is said in a turn that does not end is lost with it.
     await scheduler.wait(0);
+    if (name === "stops" && info.retryCount === 0) this.ctx.abort("stops");
     if (name === "dies" && info.retryCount === 0) this.die();
   }
 }
@@ -48,17 +51,20 @@ fn start(setting: Setting) -> (tempfile::TempDir, Hosted) {
     (directory, hosted)
 }
 
+fn version(directory: &tempfile::TempDir, number: u64) -> Version {
+    let project = Project::read(directory.path()).expect("is read");
+    project.into_version(number, &Secret::of([7; 32]), Limits::default())
+}
+
 fn not_loaded() {
     const HOUR_MS: i64 = 3_600_000;
     let clock = Clock::default();
     let (directory, hosted) = start(Setting { clock: clock.clone(), ..Setting::default() });
     assert_eq!(hosted.get(&format!("/one/set/{HOUR_MS}")), (200, "set".to_owned()));
-    let version = |number| {
-        let project = Project::read(directory.path()).expect("is read");
-        project.into_version(number, &Secret::of([7; 32]), Limits::default())
-    };
     let problem = Problem::new("SyntaxError", "it does not load");
-    hosted.run(async { hosted.host.deploy_refused("test", version(2), Policy::default(), problem) }).expect("is taken");
+    hosted
+        .run(async { hosted.host.deploy_refused("test", version(&directory, 2), Policy::default(), problem) })
+        .expect("is taken");
     // More often than an alarm may fail.
     for _ in 0..10 {
         clock.put_forward(HOUR_MS);
@@ -66,10 +72,27 @@ fn not_loaded() {
         eventually("alarms are looked at", || clock.looks() > looks + 4);
     }
     assert_eq!(hosted.console(), [""; 0]);
-    hosted.run(async { hosted.host.deploy("test", version(3), Policy::default()) }).expect("is deployed");
+    hosted.run(async { hosted.host.deploy("test", version(&directory, 3), Policy::default()) }).expect("is deployed");
     clock.put_forward(HOUR_MS);
     eventually("it fires", || !hosted.console().is_empty());
     assert_eq!(hosted.console(), ["one 0"], "as the first attempt that it is");
+}
+
+fn replaced() {
+    let (directory, hosted) = start(Setting::default());
+    let said = |line: &str| hosted.console().iter().filter(|said| *said == line).count();
+    assert_eq!(hosted.get("/waits/set/0"), (200, "set".to_owned()));
+    eventually("it is at its alarm", || said("waits 0") == 1);
+    hosted.run(async { hosted.host.deploy("test", version(&directory, 2), Policy::default()) }).expect("is deployed");
+    eventually("it is run again", || hosted.console().len() == 2);
+    assert_eq!(hosted.console(), ["waits 0", "waits 0"]);
+}
+
+fn stopped() {
+    let (_directory, hosted) = start(Setting::default());
+    assert_eq!(hosted.get("/stops/set/0"), (200, "set".to_owned()));
+    eventually("it is tried again", || hosted.console().len() == 2);
+    assert_eq!(hosted.console(), ["stops 0", "stops 1"]);
 }
 
 fn neighbours() {
