@@ -11,11 +11,12 @@ use objects::host::outgoing::Policy;
 
 use crate::{
     Test,
-    hosted::{Hosted, LIMIT, Setting, write_project},
+    hosted::{Hosted, LIMIT, Setting, eventually, write_project},
 };
 
 pub const TESTS: &[Test] = &[
     ("unread::a_client_whose_request_nobody_reads_is_let_go", request),
+    ("unread::an_answer_that_comes_when_its_client_has_left_is_cut", left),
     ("unread::a_server_whose_answer_nobody_reads_is_let_go", answer),
 ];
 
@@ -25,9 +26,25 @@ const DEAF: &str = r#"
         const asked = new URL(url).search.slice(1);
         return new Response(asked ? `status ${(await fetch(asked)).status}` : "ignored");
     };
+    const endless = () => new ReadableStream({
+        pull(controller) { controller.enqueue(new Uint8Array(1000)); },
+        cancel() { console.log("cut"); },
+    });
+    let go;
+    const late = (request) => {
+        request.signal.addEventListener("abort", () => console.log("left"));
+        return new Promise((resolve) => { go = () => resolve(new Response(endless())); console.log("asked"); });
+    };
     export class Deaf extends DurableObject { fetch(request) { return answer(request); } }
     export default {
-        fetch: (request, env) => (new URL(request.url).pathname === "/entry" ? answer(request) : env.Deaf.getByName("one").fetch(request)),
+        fetch(request, env) {
+            switch (new URL(request.url).pathname) {
+                case "/entry": return answer(request);
+                case "/late": return late(request);
+                case "/go": go(); return new Response("gone");
+                default: return env.Deaf.getByName("one").fetch(request);
+            }
+        },
     };
 "#;
 
@@ -61,6 +78,17 @@ fn request() {
         let answer = until_closed(&mut stream);
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ignored"), "{path}: {answer}");
     }
+}
+
+fn left() {
+    let (_kept, hosted) = deaf();
+    let mut stream = TcpStream::connect(hosted.address).expect("listens");
+    stream.write_all(b"GET /late HTTP/1.1\r\nhost: a\r\n\r\n").expect("is sent");
+    eventually("it is asked", || hosted.console() == ["asked"]);
+    drop(stream);
+    eventually("it hears of it", || hosted.console() == ["asked", "left"]);
+    assert_eq!(hosted.get("/go"), (200, "gone".to_owned()));
+    eventually("the body is cut", || hosted.console() == ["asked", "left", "cut"]);
 }
 
 fn answer() {
