@@ -67,7 +67,7 @@ impl TryFrom<Vec<Network>> for TrustedProxies {
 }
 
 impl TrustedProxies {
-    pub fn trust(&self, peer: IpAddr) -> bool {
+    pub fn contains(&self, peer: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(peer))
     }
 
@@ -77,7 +77,7 @@ impl TrustedProxies {
     pub fn client<'a>(&self, peer: IpAddr, lines: impl DoubleEndedIterator<Item = &'a [u8]>) -> IpAddr {
         let mut client = peer;
         for said in lines.rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
-            if !self.trust(client) {
+            if !self.contains(client) {
                 break;
             }
             match std::str::from_utf8(said).ok().and_then(|text| text.trim().parse().ok()) {
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_network_is_all_that_begins_as_it_does() {
         let check = |network: &str, address: &str, expected: bool| {
-            assert_eq!(trusted(&[network]).trust(address.parse().unwrap()), expected, "{network} {address}");
+            assert_eq!(trusted(&[network]).contains(address.parse().unwrap()), expected, "{network} {address}");
         };
         check("10.0.0.0/8", "10.255.0.1", true);
         check("10.0.0.0/8", "11.0.0.1", false);

@@ -301,7 +301,7 @@ mod tests {
         let more = parse(more).expect("is there");
         assert_eq!(more.peer_address, "[::1]:81");
         assert_eq!(more.limits, Limits::default());
-        let trusts = |address: [u8; 4]| more.trusted_proxies.trust(address.into());
+        let trusts = |address: [u8; 4]| more.trusted_proxies.contains(address.into());
         assert_eq!((trusts([10, 1, 2, 3]), trusts([127, 0, 0, 1])), (true, false));
         assert!(more.allow_private.iter().eq(["10.0.0.9", "db.internal"]), "{more:?}");
         assert_eq!((more.hibernate.as_secs(), more.evict.as_secs(), more.drain.as_secs()), (2, 3, 0));

@@ -39,7 +39,7 @@ fn route(applier: &Applier, request: &Request<Incoming>) -> Routed {
 
 /// Who is at the other end of a client's connection: `peer`, or whoever asks through it if it is a proxy that is trusted.
 fn client(proxies: &TrustedProxies, peer: IpAddr, headers: &HeaderMap) -> Client {
-    if !proxies.trust(peer) {
+    if !proxies.contains(peer) {
         return Client::Direct(peer);
     }
     let lines = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
