@@ -47,7 +47,7 @@ pub struct Cleared {
 /// when the agent runs again. Fails while the agent runs.
 pub async fn clear(config: &AgentConfig) -> Result<Vec<Cleared>, ClearError> {
     let state = StateDir::open(&config.state_dir)?;
-    let _lock = state.lock()?;
+    let _lock = state.lock().await?;
     let environments = Environments::new(config).map_err(ClearError::Environments)?;
     let mut cleared = Vec::new();
     for found in environments.list().await.map_err(ClearError::List)? {

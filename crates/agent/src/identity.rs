@@ -5,6 +5,7 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use domain::ids::HostId;
@@ -12,6 +13,11 @@ use jiff::Timestamp;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// An agent that was killed leaves its lock for a moment to a process that it was just starting, until that is another program.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -108,7 +114,7 @@ impl StateDir {
     }
 
     /// Held while the agent runs; two agents on one journal would run things twice.
-    pub fn lock(&self) -> Result<StateLock, IdentityError> {
+    pub async fn lock(&self) -> Result<StateLock, IdentityError> {
         let path = self.0.join("lock");
         let file = fs::OpenOptions::new()
             .create(true)
@@ -117,10 +123,14 @@ impl StateDir {
             .mode(0o600)
             .open(&path)
             .map_err(|source| IdentityError::File { path: path.clone(), source })?;
-        match file.try_lock() {
-            Ok(()) => Ok(StateLock(file)),
-            Err(fs::TryLockError::WouldBlock) => Err(IdentityError::InUse(self.0.clone())),
-            Err(fs::TryLockError::Error(source)) => Err(IdentityError::File { path, source }),
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(StateLock(file)),
+                Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => tokio::time::sleep(LOCK_POLL).await,
+                Err(fs::TryLockError::WouldBlock) => return Err(IdentityError::InUse(self.0.clone())),
+                Err(fs::TryLockError::Error(source)) => return Err(IdentityError::File { path, source }),
+            }
         }
     }
 
@@ -198,4 +208,24 @@ pub(crate) fn read_pem(
     }
     let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|error| bad("key", error))?;
     Ok((chain, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lock_that_a_killed_agent_left_for_a_moment_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = StateDir::open(&folder.path().join("state")).expect("is made");
+        let left = state.lock().await.expect("nobody has it");
+        let waits = tokio::time::timeout(LOCK_WAIT / 10, state.lock()).await;
+        assert!(waits.is_err(), "{waits:?}");
+        let (taken, ()) = tokio::join!(state.lock(), async {
+            tokio::time::sleep(LOCK_POLL * 5).await;
+            drop(left);
+        });
+        let taken = taken.expect("is free by now");
+        assert!(matches!(state.lock().await, Err(IdentityError::InUse(_))), "an agent has it: {taken:?}");
+    }
 }

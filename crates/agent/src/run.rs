@@ -83,7 +83,7 @@ enum Left {
 /// Runs until `stop` is cancelled; sessions go on without the agent.
 pub async fn run(config: &AgentConfig, stop: CancellationToken) -> Result<(), RunError> {
     let state = StateDir::open(&config.state_dir)?;
-    let _lock = state.lock()?;
+    let _lock = state.lock().await?;
     let identity = state.identity()?.ok_or(IdentityError::NotEnrolled)?;
     let sampler = Mutex::new(Sampler::new(&config.state_dir).map_err(RunError::Metrics)?);
     let journal = Journal::open(&state.journal_path(), clock::now())?;
