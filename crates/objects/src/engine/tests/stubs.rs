@@ -118,6 +118,7 @@ const give = async (to, how) => {
     case "/no-method": return to.nothing(source());
     case "/no-clone": return to.ignore(source(), Symbol());
     case "/too-long": return to.ignore(source(), "x".repeat(9 << 20));
+    case "/long-name": return to["x".repeat(1 << 20)](source());
     case "/kept": return to.keep(source());
     case "/gave": { const given = await to.give(); return given.constructor.name; }
     case "/given": return to.ended();
@@ -163,6 +164,7 @@ fn a_stream_that_never_arrived_ends() {
     for (how, told) in [
         ("/no-method", "TypeError: The RPC receiver does not implement the method \"nothing\"."),
         ("/no-clone", "DataCloneError: Symbol() could not be cloned."),
+        ("/long-name", "TypeError: a method's path of 1048576 bytes is longer than"),
         ("/too-long", "Error: Serialized RPC arguments or return values are limited to 8388608 bytes"),
     ] {
         let mut host = streams();

@@ -5,6 +5,7 @@ use super::host::Host;
 const WAITS: &str = r#"
 import { DurableObject, waitUntil } from "cloudflare:workers";
 const log = () => fetch("http://outside/log");
+let lent;
 const late = () => new ReadableStream({ async pull(c) { await scheduler.wait(50); c.close(); } });
 export class Test extends DurableObject {
   async fetch(request) {
@@ -19,6 +20,8 @@ export default {
   async fetch(request, env, ctx) {
     const { pathname } = new URL(request.url);
     if (pathname === "/quick") return new Response("quick");
+    if (pathname === "/uses") { lent.waitUntil(log()); return new Response("used"); }
+    if (pathname === "/lends") lent = ctx;
     await fetch("http://outside/first");
     if (pathname === "/ctx") ctx.waitUntil(log());
     if (pathname === "/module") waitUntil(log());
@@ -48,6 +51,18 @@ fn it_is_its_own_event_that_waits_and_not_the_last_that_came() {
         host.reply("");
         assert_eq!(host.finished.last(), Some(&event), "{path}");
     }
+}
+
+#[test]
+fn it_is_the_event_of_the_context_that_waits() {
+    let mut host = host();
+    let lends = host.enter("/lends");
+    let uses = host.enter("/uses");
+    assert_eq!(host.finished, [uses]);
+    host.reply("");
+    assert_eq!((host.text(lends).as_deref(), host.finished.len()), (Some("answered"), 1));
+    host.reply("");
+    assert_eq!(host.finished, [uses, lends]);
 }
 
 #[test]

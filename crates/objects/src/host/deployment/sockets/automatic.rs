@@ -1,8 +1,14 @@
 //! What an object's sockets answer by themselves, without bringing it into memory.
 
+use std::sync::Arc;
+
 use super::{Peer, Say};
 use crate::{
-    host::{budget::Share, deployment::state::State, log::ObjectKey},
+    host::{
+        budget::{Budget, Share},
+        deployment::state::State,
+        log::ObjectKey,
+    },
     wire::{Activation, AutoResponse, SocketData, SocketId},
 };
 
@@ -10,6 +16,15 @@ use crate::{
 pub struct KeptAutoResponse {
     pub pair: AutoResponse,
     _share: Share,
+}
+
+impl KeptAutoResponse {
+    /// None where there is no room.
+    fn within(budget: &Arc<Budget>, pair: AutoResponse) -> Option<Self> {
+        let mut share = Share::none(budget);
+        let room = share.set(size_of::<Self>() + pair.request.len() + pair.response.len());
+        room.then_some(Self { pair, _share: share })
+    }
 }
 
 impl State {
@@ -42,9 +57,8 @@ impl State {
         };
         self.auto_responses.remove(&key);
         let Some(pair) = pair else { return };
-        let mut share = Share::none(&self.budget);
-        if share.set(size_of::<KeptAutoResponse>() + pair.request.len() + pair.response.len()) {
-            self.auto_responses.insert(key, KeptAutoResponse { pair, _share: share });
+        if let Some(kept) = KeptAutoResponse::within(&self.budget, pair) {
+            self.auto_responses.insert(key, kept);
         } else {
             // The object answers itself, as it would without one.
             tracing::warn!(object = hex::encode(key.id), "there is no room for an automatic answer");
@@ -59,5 +73,21 @@ impl State {
         {
             self.auto_responses.remove(&key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn automatic_answers_are_in_the_deployments_budget() {
+        let pair = |bytes| AutoResponse { request: "ping".to_owned(), response: "x".repeat(bytes) };
+        let budget = Arc::new(Budget::new(size_of::<KeptAutoResponse>() + 100));
+        assert!(KeptAutoResponse::within(&budget, pair(97)).is_none());
+        let kept = KeptAutoResponse::within(&budget, pair(96)).expect("there is room");
+        assert!(KeptAutoResponse::within(&budget, pair(0)).is_none());
+        drop(kept);
+        assert!(KeptAutoResponse::within(&budget, pair(96)).is_some());
     }
 }

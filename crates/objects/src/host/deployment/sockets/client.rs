@@ -176,3 +176,29 @@ impl IntoIterator for Untaken {
         self.said.into_iter()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_all_of_a_deployments_clients_has_one_limit() {
+        let budget = Arc::new(Budget::new(100));
+        let socket = |id| ClientSocket::new(SocketId(id), &budget);
+        let text = |bytes| Say::Data(SocketData::Text("x".repeat(bytes)));
+        let (one, other) = (socket(1), socket(2));
+        one.say(text(60));
+        other.say(text(41));
+        assert!(other.next().is_err(), "there was no room");
+        assert_eq!(one.next().expect("has what it was told"), Some(text(60)));
+        one.say(text(100));
+        assert_eq!(one.next().expect("what was taken has left, and what is lost"), Some(text(100)));
+
+        one.say(text(60));
+        let mut untaken = Untaken::default();
+        assert!(untaken.push(text(40), &budget) && !untaken.push(text(1), &budget));
+        assert!(untaken.push(Say::Close { code: None, reason: "over".to_owned() }, &budget), "the last word");
+        drop(untaken);
+        assert!(Untaken::default().push(text(40), &budget));
+    }
+}
